@@ -1,0 +1,70 @@
+"""`lungscreen COMMAND ...`: names the commands, imports the one that was called, turns errors into exit codes.
+
+A command is a module `lungscreen/cli/<name>.py` with `add_arguments(parser)` and `run(args) -> int`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+from lungscreen import RESEARCH_USE, __version__
+from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.terminal import plain_text
+from lungscreen.errors import LungscreenError, UsageError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, str] = {
+    "screen": "read studies and write a report for each",
+    "phantom": "make synthetic chest CT as DICOM, with its truth",
+}
+"""Command → what it does, in the order of `--help`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code (`lungscreen.cli.exit_codes`)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if not word.startswith("-")), "")
+    parser = _parser(command)
+    args = parser.parse_args(words)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        return int(importlib.import_module(f"lungscreen.cli.{args.command.replace('-', '_')}").run(args))
+    except UsageError as error:
+        _complain(error)
+        return ExitCode.USAGE
+    except LungscreenError as error:
+        _complain(error)
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lungscreen",
+        description=f"Reads low-dose chest CT for lung-cancer screening. {RESEARCH_USE}",
+    )
+    parser.add_argument("--version", action="version", version=f"lungscreen {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        sub = subparsers.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {RESEARCH_USE}"
+        )
+        if name == command:
+            importlib.import_module(f"lungscreen.cli.{name.replace('-', '_')}").add_arguments(sub)
+    return parser
+
+
+def _complain(error: LungscreenError) -> None:
+    print(f"lungscreen: {plain_text(str(error))}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

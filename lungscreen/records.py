@@ -1,0 +1,342 @@
+"""The frozen records that travel through the stages.
+
+Space is LPS millimetres, (x, y, z), wherever a field's name ends in `_mm`; arrays are (z, y, x) and live on a
+`Geometry`. A field that is None or empty was not in the input, or nothing measured it: it is never made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungscreen.errors import Notice, Refusal
+from lungscreen.geometry import Geometry, Vector
+
+__all__ = [
+    "Acquisition",
+    "Candidate",
+    "Exam",
+    "Finding",
+    "Instance",
+    "Inventory",
+    "Location",
+    "Lungs",
+    "Malignancy",
+    "Measurement",
+    "NoduleType",
+    "Outline",
+    "Patient",
+    "Provenance",
+    "Report",
+    "Series",
+    "Source",
+    "Study",
+    "Volume",
+    "WeightsUsed",
+]
+
+
+# -- who and what was scanned, from the header: every string is hostile and bounded by the reader --------------------
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """Who the header says it is."""
+
+    patient_id: str = ""
+    name: str = ""
+    birth_date: str = ""
+    """YYYYMMDD as in DICOM, or empty."""
+    sex: str = ""
+    """M, F, O or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """One visit to the scanner."""
+
+    study_uid: str
+    accession_number: str = ""
+    date: str = ""
+    """YYYYMMDD as in DICOM, or empty."""
+    time: str = ""
+    description: str = ""
+    age: str = ""
+    """DICOM age string such as 063Y, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """How the series was made."""
+
+    manufacturer: str = ""
+    model: str = ""
+    body_part: str = ""
+    series_description: str = ""
+    image_type: tuple[str, ...] = ()
+    kernel: tuple[str, ...] = ()
+    kvp: float | None = None
+    tube_current_ma: float | None = None
+    exposure_mas: float | None = None
+    ctdi_vol_mgy: float | None = None
+    slice_thickness_mm: float | None = None
+    contrast: str = ""
+    lossy: bool = False
+    burned_in: str = ""
+    """BurnedInAnnotation as it stands: YES, NO or empty."""
+
+
+# -- series ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where bytes come from: a file, or a member of a zip archive."""
+
+    path: Path
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}!{self.member}" if self.member else str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One DICOM object of a series, as its header describes it; pixels are read later.
+
+    `orientation` is ImageOrientationPatient, `position_mm` ImagePositionPatient; both None in enhanced multi-frame
+    objects, whose frames have their own.
+    """
+
+    source: Source
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    rows: int
+    columns: int
+    frames: int = 1
+    instance_number: int | None = None
+    position_mm: Vector | None = None
+    orientation: tuple[float, float, float, float, float, float] | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    """Row spacing, column spacing (DICOM PixelSpacing)."""
+    acquisition_number: str = ""
+    temporal_position: str = ""
+    acquisition_time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series that could be read: DICOM instances, or one image file."""
+
+    kind: Literal["dicom", "image"]
+    series_uid: str
+    patient: Patient
+    exam: Exam
+    acquisition: Acquisition
+    instances: tuple[Instance, ...] = ()
+    image: Source | None = None
+    frame_of_reference: str = ""
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One exam of one patient: the series to read first, then the ones that stand in should it fail."""
+
+    patient: Patient
+    exam: Exam
+    series: tuple[Series, ...]
+    not_read: tuple[Refusal, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything that was found in the input."""
+
+    studies: tuple[Study, ...]
+    refused: tuple[Refusal, ...] = ()
+
+
+# -- volume and lungs ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A checked CT volume in canonical orientation: slices go up, rows go back, columns go to the patient's left.
+
+    hu: int16 (z, y, x), never below -1024.
+    instance_numbers: InstanceNumber of each slice from the bottom up, None where unknown or interpolated.
+    source_order, source_flips: how the canonical array came from the source's axes (`Geometry.canonical`).
+    """
+
+    hu: NDArray[np.int16]
+    geometry: Geometry
+    series: Series
+    instance_numbers: tuple[int | None, ...] = ()
+    source_order: tuple[int, int, int] = (0, 1, 2)
+    source_flips: tuple[bool, bool, bool] = (False, False, False)
+    notices: tuple[Notice, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+    @property
+    def series_uid(self) -> str:
+        """UID of the series that was read."""
+        return self.series.series_uid
+
+
+@dataclass(frozen=True, eq=False)
+class Lungs:
+    """Lungs on the volume's grid.
+
+    mask: uint8 (z, y, x): 0 elsewhere, 1 right lung, 2 left lung.
+    """
+
+    mask: NDArray[np.uint8]
+    right_ml: float
+    left_ml: float
+    apex_cut: bool = False
+    base_cut: bool = False
+    incomplete: bool = False
+    """A large opacity may hide part of a lung."""
+    notices: tuple[Notice, ...] = ()
+
+
+# -- candidates and findings -----------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place that the detector points at."""
+
+    centre_mm: Vector
+    diameter_mm: float
+    score: float
+    """Detector's score, 0 to 1; no probability of anything."""
+
+
+class NoduleType(StrEnum):
+    """What a nodule is made of."""
+
+    SOLID = "solid"
+    PART_SOLID = "part-solid"
+    GROUND_GLASS = "ground-glass"
+    CALCIFIED = "calcified"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A nodule's voxels on the volume's grid: `mask` lies at `volume[start : start + mask.shape]`."""
+
+    start: tuple[int, int, int]
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured of a nodule's outline. Axes to one decimal, half-up (Lung-RADS v2022 note 4)."""
+
+    long_axis_mm: float
+    short_axis_mm: float
+    mean_diameter_mm: float
+    max_transverse_mm: float
+    """Longest axis in the transverse plane (Brock's size)."""
+    effective_diameter_mm: float
+    """Diameter of the sphere of the same volume."""
+    volume_mm3: float
+    volume_sd_mm3: float | None
+    """Standard uncertainty from spacing and noise."""
+    mean_hu: float
+    min_hu: float
+    max_hu: float
+    mass_mg: float
+    solid_mean_diameter_mm: float = 0.0
+    solid_volume_mm3: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a finding lies."""
+
+    side: Literal["right", "left", "unknown"]
+    zone: Literal["upper", "middle", "lower", "unknown"]
+    slice_from_top: int
+    """1 is the uppermost slice of the series."""
+    instance_number: int | None = None
+    lobe: str = ""
+    """Estimated, and marked so; empty where not estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malignancy:
+    """How likely more than half of the radiologists would rate the nodule 4 or 5. No cancer risk."""
+
+    probability: float
+    model: str
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """A candidate that reached the operating point, measured and graded."""
+
+    number: int
+    candidate: Candidate
+    location: Location
+    outline: Outline | None = None
+    measurement: Measurement | None = None
+    nodule_type: NoduleType = NoduleType.UNKNOWN
+    malignancy: Malignancy | None = None
+    is_mass: bool = False
+    """Mean diameter above 30 mm."""
+    category: str = ""
+    category_reason: str = ""
+    notices: tuple[Notice, ...] = ()
+
+
+# -- report ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class WeightsUsed:
+    """Which weights gave the result."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a result came about."""
+
+    software_version: str
+    pipeline_name: str
+    pipeline_hash: str
+    weights: tuple[WeightsUsed, ...]
+    operating_point: str
+    series_uid: str
+    sop_instance_uids_sha256: str
+    """SHA-256 over the sorted SOP Instance UIDs that were read, one a line; of the file's bytes for an image."""
+    created: str
+    """ISO 8601, UTC."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All that is said about one study."""
+
+    key: str
+    """Names the study's folder; says nothing about the patient."""
+    study: Study
+    volume: Volume
+    lungs: Lungs
+    candidates: tuple[Candidate, ...]
+    findings: tuple[Finding, ...]
+    """Ranked: masses first, then by suspicion."""
+    cut_off: int
+    """Findings above the operating point that the limit of findings left out."""
+    category: str
+    """Exam category, or "not assessed"."""
+    category_reason: str
+    notices: tuple[Notice, ...]
+    provenance: Provenance
