@@ -1,0 +1,47 @@
+# One command per chore. Everything is installed into .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+SHARED ?= ../shared
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test test-all check bench docs clean install
+
+demo: .venv/installed
+	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7
+	$(BIN)/lungscreen screen demo/studies --out demo/results
+	@echo "Reports: $(CURDIR)/demo/results/worklist.html"
+
+install: .venv/installed
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+test-all: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed-dev
+	$(BIN)/python -m tests.bench --shared $(SHARED) --out bench
+
+# PyTorch comes first, from its CPU index where that can be reached: PyPI's Linux build brings several GB of CUDA.
+.venv/torch: constraints.txt
+	$(PYTHON) -m venv .venv
+	@if $(BIN)/python -c "import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + '/torch/', timeout=5)" $(TORCH_INDEX) 2>/dev/null; \
+	then $(PIP) --index-url $(TORCH_INDEX) torch; else $(PIP) torch; fi
+	@touch $@
+
+.venv/installed: .venv/torch setup.cfg pyproject.toml
+	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv build dist demo bench .coverage htmlcov *.egg-info
