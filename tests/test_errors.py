@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lungscreen.cli.terminal import plain_text
 from lungscreen.codes import CODES
 from lungscreen.errors import InputError, Notice, Refusal
+from lungscreen.text import plain_text
 
 
 def test_unknown_codes_cannot_be_used() -> None:

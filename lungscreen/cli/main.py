@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.cli.exit_codes import ExitCode
-from lungscreen.cli.terminal import plain_text
 from lungscreen.errors import LungscreenError, UsageError
+from lungscreen.text import plain_text
 
 __all__ = ["COMMANDS", "main"]
 

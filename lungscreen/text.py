@@ -1,4 +1,4 @@
-"""What reaches a terminal or a log: plain printable text, bounded, on stderr."""
+"""Foreign text (from headers, file names, messages) made plain before it reaches a terminal or a log."""
 
 from __future__ import annotations
 

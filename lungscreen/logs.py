@@ -1,0 +1,41 @@
+"""Logs: one line an event on stderr, as text or JSON. They carry study keys and codes, never a name, an ID or a path."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+from lungscreen.text import plain_text
+
+__all__ = ["LOG", "start_logs"]
+
+LOG = logging.getLogger("lungscreen")
+"""Events are logged as `LOG.info("study done", extra={"fields": {"key": ..., "seconds": ...}})`."""
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line: time (UTC), level, event, and the event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        line = {"time": moment, "level": record.levelname.lower(), "event": record.getMessage()}
+        return json.dumps(line | getattr(record, "fields", {}), default=str)
+
+
+class _Text(logging.Formatter):
+    """The same for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{k}={plain_text(str(v))}" for k, v in getattr(record, "fields", {}).items())
+        return f"{record.levelname.lower()}: {record.getMessage()} {fields}".rstrip()
+
+
+def start_logs(as_json: bool) -> None:
+    """Send the package's log to stderr, once, in the chosen form."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if as_json else _Text())
+    LOG.handlers[:] = [handler]
+    LOG.setLevel(logging.INFO if as_json else logging.WARNING)
+    LOG.propagate = False
