@@ -1,0 +1,205 @@
+"""Bytes → DICOM data set → plain values. Every value is hostile: nothing here raises on a bad one, but for `parse`.
+
+Text comes back printable and bounded; a number that is no finite number comes back as None.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from lungscreen.errors import InputError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = [
+    "LONGEST_TEXT",
+    "first_item",
+    "get_number",
+    "get_numbers",
+    "get_text",
+    "get_texts",
+    "get_uid",
+    "looks_like_dicom",
+    "parse_dicom",
+    "plain_value",
+    "quiet_pydicom",
+    "transfer_syntax",
+]
+
+LONGEST_TEXT = 64
+"""Characters that are kept of a header's text (what DICOM allows a name's component and most others)."""
+
+MOST_VALUES = 16
+"""Values that are kept of a multi-valued text."""
+
+MAX_INFLATED_BYTES = 2 << 30
+"""Largest data set that a deflated file may unpack to."""
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+_EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+_UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.\-_]{0,63}")
+_FIRST_TAGS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+"""How a data set without preamble begins: group 0002 or 0008, the last one big endian."""
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether the first bytes (132 or more) may be DICOM: the magic word, or a group number where it is left out."""
+    return head[128:132] == b"DICM" or head[:2] in _FIRST_TAGS
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """No warnings and no log lines of pydicom's: they quote header values, and what matters is checked here."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def parse_dicom(data: bytes, tags: Sequence[str] | None = None, pixels: bool = False) -> Dataset:
+    """A data set from a file's bytes; only `tags` where given, without pixels unless asked for.
+
+    Errors: `not-dicom` where it has no SOP class; `dicom-damaged` where it cannot be parsed.
+    """
+    import pydicom
+
+    if not looks_like_dicom(data[:132]):
+        raise InputError("not-dicom", "not a DICOM file")
+    _check_inflated_size(data)
+    try:
+        dataset = pydicom.dcmread(
+            BytesIO(data), stop_before_pixels=not pixels, force=True, specific_tags=None if tags is None else list(tags)
+        )
+    except Exception as error:  # pydicom raises whatever its parts raise
+        raise InputError("dicom-damaged", f"the DICOM file is damaged ({type(error).__name__})") from None
+    if not get_uid(dataset, "SOPClassUID") and not get_uid(dataset.file_meta, "MediaStorageSOPClassUID"):
+        raise InputError("not-dicom", "not a DICOM file: it names no SOP class")
+    return dataset
+
+
+def transfer_syntax(dataset: Dataset) -> str:
+    """The transfer syntax, or the one that was recognised where the file does not say it."""
+    stated = get_uid(getattr(dataset, "file_meta", None), "TransferSyntaxUID")
+    if stated:
+        return stated
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return _IMPLICIT_LITTLE
+    return _EXPLICIT_LITTLE if little else _EXPLICIT_BIG
+
+
+def plain_value(value: object, longest: int = LONGEST_TEXT) -> str:
+    """One value as printable text: control characters out, blanks at the ends off, cut to `longest` characters."""
+    text = str(value)[: 8 * longest]
+    return "".join(c for c in text if c.isprintable()).strip()[:longest].strip()
+
+
+def get_text(dataset: Dataset | None, keyword: str, longest: int = LONGEST_TEXT) -> str:
+    """A value as printable bounded text; the first one where there are several; empty where absent."""
+    values = _values(dataset, keyword)
+    return plain_value(values[0], longest) if values else ""
+
+
+def get_texts(dataset: Dataset | None, keyword: str) -> tuple[str, ...]:
+    """All values of a multi-valued text, printable and bounded; trailing empty ones off."""
+    texts = [plain_value(value) for value in _values(dataset, keyword)[:MOST_VALUES]]
+    while texts and not texts[-1]:
+        texts.pop()
+    return tuple(texts)
+
+
+def get_uid(dataset: Dataset | None, keyword: str) -> str:
+    """A UID, or empty where it is absent or no UID."""
+    text = get_text(dataset, keyword, 2 * LONGEST_TEXT)
+    return text if _UID.fullmatch(text) else ""
+
+
+def get_numbers(dataset: Dataset | None, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Exactly `count` finite numbers, or None."""
+    values = _values(dataset, keyword)
+    if len(values) != count:
+        return None
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return numbers if all(math.isfinite(number) for number in numbers) else None
+
+
+def get_number(dataset: Dataset | None, keyword: str) -> float | None:
+    """One finite number, or None."""
+    numbers = get_numbers(dataset, keyword, 1)
+    return numbers[0] if numbers else None
+
+
+def first_item(dataset: Dataset | None, keyword: str) -> Dataset | None:
+    """The first item of a sequence, or None."""
+    from pydicom.dataset import Dataset
+
+    value = _element(dataset, keyword)
+    try:
+        item = value[0]  # type: ignore[index]
+    except (TypeError, IndexError, KeyError):
+        return None
+    return item if isinstance(item, Dataset) else None
+
+
+def _values(dataset: Dataset | None, keyword: str) -> list[Any]:
+    value = _element(dataset, keyword)
+    if value is None or value == "":
+        return []
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        return [value]
+    # a PersonName iterates over its letters
+    return [value] if type(value).__name__ == "PersonName" else list(value)
+
+
+def _element(dataset: Dataset | None, keyword: str) -> object:
+    """A value as pydicom gives it; the raw bytes as Latin-1 where pydicom cannot convert them."""
+    if dataset is None:
+        return None
+    try:
+        return dataset.get(keyword)
+    except Exception:  # a value of the wrong form, an unknown character set, a recursive sequence
+        pass
+    try:
+        raw = dataset.get_item(keyword).value
+        return raw.decode("latin-1") if isinstance(raw, bytes) else None
+    except Exception:
+        return None
+
+
+def _check_inflated_size(data: bytes) -> None:
+    """Refuse a deflated data set that would unpack to more than the limit, before pydicom unpacks it.
+
+    Errors: `dicom-damaged`, `file-too-large`.
+    """
+    if DEFLATED.encode() not in data[:2048] or data[128:136] != b"DICM\x02\x00\x00\x00":
+        return
+    start = 144 + int.from_bytes(data[140:144], "little")
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    left, total = data[start:], 0
+    try:
+        while left and not unpacker.eof and total <= MAX_INFLATED_BYTES:
+            total += len(unpacker.decompress(left, 1 << 24))
+            left = unpacker.unconsumed_tail
+    except zlib.error:
+        raise InputError("dicom-damaged", "the deflated data set is damaged") from None
+    if total > MAX_INFLATED_BYTES:
+        raise InputError("file-too-large", f"the deflated data set is larger than {MAX_INFLATED_BYTES >> 30} GiB")

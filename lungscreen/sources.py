@@ -1,0 +1,82 @@
+"""Source → bytes: a plain file or a member of a zip archive, read within limits.
+
+Archives stay open while a `SourceReader` lives, so a thousand members cost one look at the archive's directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from lungscreen.errors import InputError
+from lungscreen.records import Series, Source
+
+__all__ = ["MAX_FILE_BYTES", "SourceReader", "source_fingerprint"]
+
+MAX_FILE_BYTES = 4 << 30
+"""Largest single file that is read."""
+
+_READ_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, ValueError)
+"""What a damaged, vanished, encrypted or oddly compressed file raises while it is read."""
+
+
+class SourceReader:
+    """Reads sources; a context manager that closes the archives it opened."""
+
+    def __init__(self) -> None:
+        self._archives: dict[Path, zipfile.ZipFile] = {}
+
+    def __enter__(self) -> SourceReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for archive in self._archives.values():
+            archive.close()
+        self._archives.clear()
+
+    def read(self, source: Source, most_bytes: int | None = None) -> bytes:
+        """The source's bytes, or its first `most_bytes`.
+
+        Errors: `file-unreadable`; `file-too-large` where the whole was asked for and is above `MAX_FILE_BYTES`.
+        """
+        try:
+            with self._open(source) as file:
+                data = file.read(MAX_FILE_BYTES + 1 if most_bytes is None else most_bytes)
+        except _READ_ERRORS as error:
+            raise InputError("file-unreadable", f"cannot be read ({_brief(error)})", str(source)) from None
+        if most_bytes is None and len(data) > MAX_FILE_BYTES:
+            raise InputError("file-too-large", f"larger than {MAX_FILE_BYTES >> 30} GiB", str(source))
+        return data
+
+    def _open(self, source: Source) -> BinaryIO:
+        if not source.member:
+            return source.path.open("rb")
+        if source.path not in self._archives:
+            self._archives[source.path] = zipfile.ZipFile(source.path)
+        return self._archives[source.path].open(source.member)  # type: ignore[return-value]
+
+
+def source_fingerprint(series: Series) -> str:
+    """SHA-256 (hex) over the sorted SOP Instance UIDs, one a line; over the file's bytes for an image.
+
+    Errors: `file-unreadable`.
+    """
+    digest = hashlib.sha256()
+    if series.kind == "dicom":
+        for uid in sorted({instance.sop_instance_uid for instance in series.instances}):
+            digest.update(f"{uid}\n".encode())
+    elif series.image is not None:
+        with SourceReader() as reader:
+            digest.update(reader.read(series.image))
+    return digest.hexdigest()
+
+
+def _brief(error: Exception) -> str:
+    """What went wrong without the path, which may name a patient."""
+    return str(getattr(error, "strerror", None) or type(error).__name__)
