@@ -52,89 +52,291 @@ CODES: dict[str, Code] = {
         "No CT series was found in the input.",
         "Check that the CT itself, not only reports or scouts, was sent.",
     ),
-    "file-unreadable": Code("refusal", "The file or archive member cannot be read: no right to, vanished, damaged medium or archive.", "Check rights and the transfer, then run again."),
-    "file-too-large": Code("refusal", "The file, or what it unpacks to, is larger than any chest CT.", "Check what it is; a CT file of this size is damaged or hostile."),
-    "not-dicom": Code("refusal", "The file is neither DICOM nor one of the image formats that are read.", "None, if it does not belong to the scan."),
+    "file-unreadable": Code(
+        "refusal",
+        "The file or archive member cannot be read: no right to, vanished, damaged medium or archive.",
+        "Check rights and the transfer, then run again.",
+    ),
+    "file-too-large": Code(
+        "refusal",
+        "The file, or what it unpacks to, is larger than any chest CT.",
+        "Check what it is; a CT file of this size is damaged or hostile.",
+    ),
+    "not-dicom": Code(
+        "refusal",
+        "The file is neither DICOM nor one of the image formats that are read.",
+        "None, if it does not belong to the scan.",
+    ),
     "dicom-damaged": Code("refusal", "The DICOM header cannot be parsed.", "Transfer the file again."),
     "archive-damaged": Code("refusal", "The zip archive cannot be opened.", "Make or transfer the archive again."),
-    "archive-unsafe": Code("refusal", "The zip archive has a member whose name leads out of the archive: nothing of it was read.", "Make the archive again; find out where it came from."),
-    "archive-too-large": Code("refusal", "The zip archive has more or larger members than allowed, or unpacks to far more than its size.", "Unpack it yourself if you trust it, and name the folder."),
-    "archive-nested": Code("refusal", "A zip archive inside a zip archive is not read.", "Unpack the inner one and name it."),
-    "archive-encrypted": Code("refusal", "An encrypted member of a zip archive is not read.", "Unpack it with its password and name the folder."),
-    "dicomdir-reference": Code("refusal", "The DICOMDIR lists a file that is not there or lies outside its own folder.", "Copy the medium again, whole."),
-    "same-file-name": Code("notice", "Two image files have the same name: a number was added to the second one"s.", "Give image files names of their own."),
+    "archive-unsafe": Code(
+        "refusal",
+        "The zip archive has a member whose name leads out of the archive: nothing of it was read.",
+        "Make the archive again; find out where it came from.",
+    ),
+    "archive-too-large": Code(
+        "refusal",
+        "The zip archive has more or larger members than allowed, or unpacks to far more than its size.",
+        "Unpack it yourself if you trust it, and name the folder.",
+    ),
+    "archive-nested": Code(
+        "refusal", "A zip archive inside a zip archive is not read.", "Unpack the inner one and name it."
+    ),
+    "archive-encrypted": Code(
+        "refusal",
+        "An encrypted member of a zip archive is not read.",
+        "Unpack it with its password and name the folder.",
+    ),
+    "dicomdir-reference": Code(
+        "refusal",
+        "The DICOMDIR lists a file that is not there or lies outside its own folder.",
+        "Copy the medium again, whole.",
+    ),
+    "same-file-name": Code(
+        "notice",
+        "Two image files have the same name: a number was added to the second one's.",
+        "Give image files names of their own.",
+    ),
     # -- series: what the header pass finds ----------------------------------------------------------------------
     "not-ct": Code("refusal", "Not a CT image: a report, a mark-up, another modality.", "None."),
-    "not-hu": Code("refusal", "The values are no Hounsfield units (iodine map, electron density, effective atomic number...).", "Send the ordinary CT reconstruction."),
+    "not-hu": Code(
+        "refusal",
+        "The values are no Hounsfield units (iodine map, electron density, effective atomic number...).",
+        "Send the ordinary CT reconstruction.",
+    ),
     "localizer": Code("refusal", "A localizer (scout, topogram).", "None."),
-    "not-axial-image": Code("refusal", "A projection, reformat, average or rendering made from the CT (MIP, MPR...).", "Send the axial reconstruction."),
-    "altered-image": Code("refusal", "Structures were removed or marked by other software (vessel suppression, CAD).", "Send the original reconstruction."),
+    "not-axial-image": Code(
+        "refusal",
+        "A projection, reformat, average or rendering made from the CT (MIP, MPR...).",
+        "Send the axial reconstruction.",
+    ),
+    "altered-image": Code(
+        "refusal",
+        "Structures were removed or marked by other software (vessel suppression, CAD).",
+        "Send the original reconstruction.",
+    ),
     "not-axial": Code("refusal", "The slices are not axial within 5 degrees.", "Send the axial reconstruction."),
-    "body-part": Code("refusal", "The header says that another part of the body was scanned.", "Check the order; correct the header if it is a chest after all."),
-    "header-incomplete": Code("refusal", "The header lacks what a CT image must have (UIDs, rows, columns, bits).", "Export the series again."),
-    "position-invalid": Code("refusal", "Image position or orientation is absent or no valid set of numbers.", "Export the series again."),
+    "body-part": Code(
+        "refusal",
+        "The header says that another part of the body was scanned.",
+        "Check the order; correct the header if it is a chest after all.",
+    ),
+    "header-incomplete": Code(
+        "refusal", "The header lacks what a CT image must have (UIDs, rows, columns, bits).", "Export the series again."
+    ),
+    "position-invalid": Code(
+        "refusal", "Image position or orientation is absent or no valid set of numbers.", "Export the series again."
+    ),
     "spacing-invalid": Code("refusal", "Pixel spacing is absent, not positive or absurd.", "Export the series again."),
-    "rescale-missing": Code("refusal", "Rescale slope or intercept is missing: the values cannot be turned into Hounsfield units.", "Export the series again from the scanner."),
-    "rescale-invalid": Code("refusal", "Rescale slope or intercept is no valid number, or the slope is 0.", "Export the series again from the scanner."),
-    "size-absurd": Code("refusal", "Rows, columns or number of frames are not those of a chest CT.", "Export the series again; the header is damaged."),
-    "series-two-patients": Code("refusal", "One series UID occurs under two patients: it is not known whose images these are.", "Have the archive corrected before anything is read."),
-    "same-uid-other-pixels": Code("refusal", "Two files carry one SOP Instance UID but different pixels.", "Find out which is right; send only that."),
-    "series-other-chosen": Code("refusal", "A readable series that was not needed: a better one of the study was read.", "None; name this series alone to have it read."),
-    "two-names-one-id": Code("notice", "One patient ID occurs with two names: the studies are kept apart and never compared.", "Check whose studies these are."),
+    "rescale-missing": Code(
+        "refusal",
+        "Rescale slope or intercept is missing: the values cannot be turned into Hounsfield units.",
+        "Export the series again from the scanner.",
+    ),
+    "rescale-invalid": Code(
+        "refusal",
+        "Rescale slope or intercept is no valid number, or the slope is 0.",
+        "Export the series again from the scanner.",
+    ),
+    "size-absurd": Code(
+        "refusal",
+        "Rows, columns or number of frames are not those of a chest CT.",
+        "Export the series again; the header is damaged.",
+    ),
+    "series-two-patients": Code(
+        "refusal",
+        "One series UID occurs under two patients: it is not known whose images these are.",
+        "Have the archive corrected before anything is read.",
+    ),
+    "same-uid-other-pixels": Code(
+        "refusal",
+        "Two files carry one SOP Instance UID but different pixels.",
+        "Find out which is right; send only that.",
+    ),
+    "series-other-chosen": Code(
+        "refusal",
+        "A readable series that was not needed: a better one of the study was read.",
+        "None; name this series alone to have it read.",
+    ),
+    "two-names-one-id": Code(
+        "notice",
+        "One patient ID occurs with two names: the studies are kept apart and never compared.",
+        "Check whose studies these are.",
+    ),
     "duplicate-files": Code("notice", "The same images are in the input more than once; one copy was read.", "None."),
-    "series-split": Code("notice", "One series UID holds images of different geometry or kernel; only those that belong together were read.", "Check that the right ones were read."),
-    "body-part-unclear": Code("notice", "The header names another body part, but the scan may show the lungs.", "Check that this is the chest."),
-    "sharp-kernel": Code("notice", "Reconstructed with a sharp (lung, bone) kernel; the networks saw mostly soft and standard ones.", "Prefer a soft or standard reconstruction."),
-    "kernel-unknown": Code("notice", "The header names no reconstruction kernel, or one that is not known.", "Check that it is a soft or standard kernel."),
-    "contrast": Code("notice", "The header names a contrast agent; screening is done without.", "None; densities of nodules may be raised."),
+    "series-split": Code(
+        "notice",
+        "One series UID holds images of different geometry or kernel; only those that belong together were read.",
+        "Check that the right ones were read.",
+    ),
+    "body-part-unclear": Code(
+        "notice",
+        "The header names another body part, but the scan may show the lungs.",
+        "Check that this is the chest.",
+    ),
+    "sharp-kernel": Code(
+        "notice",
+        "Reconstructed with a sharp (lung, bone) kernel; the networks saw mostly soft and standard ones.",
+        "Prefer a soft or standard reconstruction.",
+    ),
+    "kernel-unknown": Code(
+        "notice",
+        "The header names no reconstruction kernel, or one that is not known.",
+        "Check that it is a soft or standard kernel.",
+    ),
+    "contrast": Code(
+        "notice",
+        "The header names a contrast agent; screening is done without.",
+        "None; densities of nodules may be raised.",
+    ),
     "lossy": Code("notice", "The images went through lossy compression.", "Send lossless images."),
-    "burned-in": Code("notice", "The header says that text is burned into the images.", "Check the images before they are passed on."),
-    "small-field-of-view": Code("notice", "The field of view is small: parts of the lungs may lie outside.", "Send the reconstruction with the full field of view."),
-    "low-dose": Code("notice", "The dose is lower than that of the scans on which the networks were trained.", "Read with the noise in mind."),
+    "burned-in": Code(
+        "notice", "The header says that text is burned into the images.", "Check the images before they are passed on."
+    ),
+    "small-field-of-view": Code(
+        "notice",
+        "The field of view is small: parts of the lungs may lie outside.",
+        "Send the reconstruction with the full field of view.",
+    ),
+    "low-dose": Code(
+        "notice",
+        "The dose is lower than that of the scans on which the networks were trained.",
+        "Read with the noise in mind.",
+    ),
     "dose-unknown": Code("notice", "The header gives neither CTDIvol nor tube current.", "None."),
-    "multi-energy": Code("notice", "A dual-energy (multi-energy) acquisition, read as ordinary CT.", "Check that the series is the ordinary reconstruction."),
-    "derived": Code("notice", "The header calls the images derived, not original.", "Check that they are the scanner"s own reconstruction."),
-    "file-left-out": Code("notice", "Some files of the series could not be used; they count as missing slices.", "See refused.csv; send the series again."),
+    "multi-energy": Code(
+        "notice",
+        "A dual-energy (multi-energy) acquisition, read as ordinary CT.",
+        "Check that the series is the ordinary reconstruction.",
+    ),
+    "derived": Code(
+        "notice",
+        "The header calls the images derived, not original.",
+        "Check that they are the scanner's own reconstruction.",
+    ),
+    "file-left-out": Code(
+        "notice",
+        "Some files of the series could not be used; they count as missing slices.",
+        "See refused.csv; send the series again.",
+    ),
     # -- volume: geometry and pixels -----------------------------------------------------------------------------
     "too-few-slices": Code("refusal", "The series has fewer slices than a chest needs (20).", "Send the whole series."),
-    "too-short": Code("refusal", "The slices cover less of the body than a chest needs (100 mm).", "Send the whole series."),
-    "slice-gap": Code("refusal", "Slices are missing and the hole is too large to be filled.", "Send the whole series."),
-    "uneven-spacing": Code("refusal", "The slices lie at uneven distances, more than 5 mm apart in places.", "Send an evenly spaced reconstruction."),
+    "too-short": Code(
+        "refusal", "The slices cover less of the body than a chest needs (100 mm).", "Send the whole series."
+    ),
+    "slice-gap": Code(
+        "refusal", "Slices are missing and the hole is too large to be filled.", "Send the whole series."
+    ),
+    "uneven-spacing": Code(
+        "refusal",
+        "The slices lie at uneven distances, more than 5 mm apart in places.",
+        "Send an evenly spaced reconstruction.",
+    ),
     "too-thick": Code("refusal", "Slices are thicker or further apart than 5 mm.", "Send a thin reconstruction."),
-    "several-images-per-position": Code("refusal", "Several different images lie at one position, and nothing tells the passes apart.", "Send one pass or phase as a series of its own."),
+    "several-images-per-position": Code(
+        "refusal",
+        "Several different images lie at one position, and nothing tells the passes apart.",
+        "Send one pass or phase as a series of its own.",
+    ),
     "positions-irregular": Code("refusal", "The slices do not lie on a straight line.", "Export the series again."),
     "tilt-too-large": Code("refusal", "The gantry tilt is above 30 degrees.", "Send an untilted acquisition."),
-    "transfer-syntax": Code("refusal", "The pixels are compressed in a way that is not read.", "Send the series uncompressed, or as JPEG-LS, JPEG 2000 or RLE."),
-    "pixels-damaged": Code("refusal", "The pixel data are missing, too short, too long or damaged.", "Transfer the files again."),
-    "pixels-unsupported": Code("refusal", "The pixels are in a form that CT does not use (colour, more than 16 bits, floating point).", "Send the scanner"s own reconstruction."),
-    "frames-invalid": Code("refusal", "A multi-frame object does not describe its frames whole.", "Export the series again, as single-frame CT if possible."),
-    "volume-too-large": Code("refusal", "The series is larger than any chest CT that is read.", "Send one reconstruction as a series of its own."),
-    "series-part": Code("refusal", "A part of the series that does not belong to what was read: another pass, phase or stack.", "None."),
-    "image-damaged": Code("refusal", "The image file cannot be read.", "Write it again; reading needs NIfTI, NRRD, MHA or MHD."),
-    "image-dimensions": Code("refusal", "The image file is no single three-dimensional grey volume.", "Write one CT volume per file."),
-    "image-not-hu": Code("refusal", "The image"s values are not Hounsfield units.", "Write the CT in Hounsfield units, not scaled or windowed."),
-    "image-geometry": Code("refusal", "The image file says nothing, or nothing consistent, about position and orientation, or is skewed.", "Write it with its geometry (sform or qform, direction)."),
-    "image-reference": Code("refusal", "The image"s header points to data outside its own folder.", "Write header and data into one file."),
-    "slices-filled": Code("notice", "Missing slices were interpolated between their neighbours.", "Look at the named places yourself."),
-    "slices-stray": Code("notice", "A few slices far off the rest were left out.", "None, if they are key images or bolus tracking."),
+    "transfer-syntax": Code(
+        "refusal",
+        "The pixels are compressed in a way that is not read.",
+        "Send the series uncompressed, or as JPEG-LS, JPEG 2000 or RLE.",
+    ),
+    "pixels-damaged": Code(
+        "refusal", "The pixel data are missing, too short, too long or damaged.", "Transfer the files again."
+    ),
+    "pixels-unsupported": Code(
+        "refusal",
+        "The pixels are in a form that CT does not use (colour, more than 16 bits, floating point).",
+        "Send the scanner's own reconstruction.",
+    ),
+    "frames-invalid": Code(
+        "refusal",
+        "A multi-frame object does not describe its frames whole.",
+        "Export the series again, as single-frame CT if possible.",
+    ),
+    "volume-too-large": Code(
+        "refusal",
+        "The series is larger than any chest CT that is read.",
+        "Send one reconstruction as a series of its own.",
+    ),
+    "series-part": Code(
+        "refusal", "A part of the series that does not belong to what was read: another pass, phase or stack.", "None."
+    ),
+    "image-damaged": Code(
+        "refusal", "The image file cannot be read.", "Write it again; reading needs NIfTI, NRRD, MHA or MHD."
+    ),
+    "image-dimensions": Code(
+        "refusal", "The image file is no single three-dimensional grey volume.", "Write one CT volume per file."
+    ),
+    "image-not-hu": Code(
+        "refusal",
+        "The image's values are not Hounsfield units.",
+        "Write the CT in Hounsfield units, not scaled or windowed.",
+    ),
+    "image-geometry": Code(
+        "refusal",
+        "The image file says nothing, or nothing consistent, about position and orientation, or is skewed.",
+        "Write it with its geometry (sform or qform, direction).",
+    ),
+    "image-reference": Code(
+        "refusal", "The image's header points to data outside its own folder.", "Write header and data into one file."
+    ),
+    "slices-filled": Code(
+        "notice", "Missing slices were interpolated between their neighbours.", "Look at the named places yourself."
+    ),
+    "slices-stray": Code(
+        "notice", "A few slices far off the rest were left out.", "None, if they are key images or bolus tracking."
+    ),
     "slices-duplicate": Code("notice", "Slices that occur twice with the same pixels were read once.", "None."),
-    "slices-damaged": Code("notice", "Slices whose pixels could not be read were left out and count as missing.", "Send these files again."),
-    "spacing-resampled": Code("notice", "Unevenly spaced slices were interpolated to even spacing.", "Prefer an evenly spaced reconstruction."),
+    "slices-damaged": Code(
+        "notice", "Slices whose pixels could not be read were left out and count as missing.", "Send these files again."
+    ),
+    "spacing-resampled": Code(
+        "notice", "Unevenly spaced slices were interpolated to even spacing.", "Prefer an evenly spaced reconstruction."
+    ),
     "gantry-tilt": Code("notice", "A gantry tilt (or sideways drift) was taken out by shifting the slices.", "None."),
-    "several-passes": Code("notice", "The series holds several passes, phases or stacks; the one with most lung was read.", "Check that the right one was read."),
-    "thick-slices": Code("notice", "Slices are thicker than 2.5 mm: small nodules may be missed, volumes are uncertain.", "Send a thin reconstruction."),
+    "several-passes": Code(
+        "notice",
+        "The series holds several passes, phases or stacks; the one with most lung was read.",
+        "Check that the right one was read.",
+    ),
+    "thick-slices": Code(
+        "notice",
+        "Slices are thicker than 2.5 mm: small nodules may be missed, volumes are uncertain.",
+        "Send a thin reconstruction.",
+    ),
     "overlapping": Code("notice", "Slices overlap: they are thicker than 1.5 times their distance.", "None."),
-    "gaps-between-slices": Code("notice", "Slices are thinner than their distance: there is tissue between them that was not imaged.", "Send a contiguous reconstruction."),
-    "values-clipped": Code("notice", "Some values lie outside what the volume can hold and were clipped.", "Check the series" rescale values."),
-    "padding-ignored": Code("notice", "The header"s padding value is not air and was ignored.", "None."),
-    "image-geometry-guessed": Code("notice", "The image names its geometry in a way that leaves room: it was read as said here.", "Check left and right in the report."),
+    "gaps-between-slices": Code(
+        "notice",
+        "Slices are thinner than their distance: there is tissue between them that was not imaged.",
+        "Send a contiguous reconstruction.",
+    ),
+    "values-clipped": Code(
+        "notice",
+        "Some values lie outside what the volume can hold and were clipped.",
+        "Check the series' rescale values.",
+    ),
+    "padding-ignored": Code("notice", "The header's padding value is not air and was ignored.", "None."),
+    "image-geometry-guessed": Code(
+        "notice",
+        "The image names its geometry in a way that leaves room: it was read as said here.",
+        "Check left and right in the report.",
+    ),
     # -- lungs ---------------------------------------------------------------------------------------------------
     # -- detect and measure --------------------------------------------------------------------------------------
     # -- classify and assess -------------------------------------------------------------------------------------
     # -- training and evaluation ---------------------------------------------------------------------------------
-    "table-unreadable": Code("refusal", "A table is no CSV text, damaged, or too large.", "Write it anew as UTF-8 CSV."),
+    "table-unreadable": Code(
+        "refusal", "A table is no CSV text, damaged, or too large.", "Write it anew as UTF-8 CSV."
+    ),
     "table-empty": Code("refusal", "A table has no row at all.", "Check how the file was made."),
-    "table-column-missing": Code("refusal", "A table lacks a column that is needed.", "Name the columns as documented."),
+    "table-column-missing": Code(
+        "refusal", "A table lacks a column that is needed.", "Name the columns as documented."
+    ),
     "table-value-invalid": Code(
         "refusal", "A cell is empty, no finite number or out of range, or a row has missing cells.", "Correct that row."
     ),
