@@ -327,9 +327,97 @@ CODES: dict[str, Code] = {
         "Check left and right in the report.",
     ),
     # -- lungs ---------------------------------------------------------------------------------------------------
+    "no-lungs": Code(
+        "refusal",
+        "No lung was found: another body part, a test object, or hardly any air in the chest.",
+        "Check that the series shows the chest.",
+    ),
     # -- detect and measure --------------------------------------------------------------------------------------
+    "outside-volume": Code(
+        "notice", "A point lies outside the volume.", "Check the point's coordinates (LPS mm) and the series it is for."
+    ),
+    "not-outlined": Code(
+        "notice",
+        "Nothing at a finding's place stands out from the lung around: it has no outline and no size.",
+        "Look at the place in the images and measure by hand.",
+    ),
+    "cut-by-edge": Code(
+        "notice",
+        "A finding reaches the edge of the scanned volume.",
+        "It may be larger than measured; look for a series that shows all of it.",
+    ),
     # -- classify and assess -------------------------------------------------------------------------------------
+    "not-assessed": Code(
+        "notice",
+        "A rule was not applied, because it needs something that is not known.",
+        "Supply what the text names, or apply the rule by hand.",
+    ),
+    "as-baseline": Code(
+        "notice",
+        "No images of an earlier exam were compared: every nodule is graded as on a first exam.",
+        "Compare with the earlier exam before acting on the category.",
+    ),
+    "not-evaluable": Code(
+        "notice",
+        "Part of the lungs could not be evaluated (Lung-RADS category 0).",
+        "Repeat or complete the scan where the missing part matters.",
+    ),
+    "growth-undetermined": Code(
+        "notice",
+        "Exams lie more than 12 months apart, and growth within any 12 months is neither shown nor ruled out.",
+        "It is read as growth; an exam in between would decide.",
+    ),
+    "measures-disagree": Code(
+        "notice",
+        "By volume and by diameter a nodule has different Lung-RADS categories.",
+        "Look at the outline; both categories are shown, and the setting says which one decides.",
+    ),
+    "volume-unknown": Code(
+        "notice",
+        "Volume was to decide, but is not known for a nodule: its diameter decided.",
+        "Measure the volume where it matters.",
+    ),
+    "prior-category-unknown": Code(
+        "notice",
+        "A nodule's own category at the last exam is not known: there is no step-down from it.",
+        "Supply the earlier report, or read the nodule's category there.",
+    ),
+    "prior-category-higher": Code(
+        "notice",
+        "A nodule has grown, and its row gives a lower category than it had at the last exam.",
+        "A reader decides which of the two stands.",
+    ),
+    "prior-type-unknown": Code(
+        "notice",
+        "A nodule's type at an earlier exam is not known: it is compared as the type that it has now.",
+        "Check whether its solid part is new.",
+    ),
+    "type-size-disagree": Code(
+        "notice",
+        "A nodule's type and the size of its solid part do not fit together.",
+        "Check both on the images; the text says which one decided.",
+    ),
+    "consider-4x": Code(
+        "notice",
+        "Something that may raise suspicion was estimated (spiculation, doubling of ground-glass).",
+        "A reader decides whether the category is 4X; the software never does.",
+    ),
+    "inflammation-possible": Code(
+        "notice",
+        "New nodules may come from infection or inflammation (Lung-RADS v2022 note 10).",
+        "A reader decides whether category 0 with CT in 1 to 3 months fits.",
+    ),
     # -- training and evaluation ---------------------------------------------------------------------------------
+    "training-diverged": Code(
+        "refusal",
+        "A training run's loss is no longer a finite number.",
+        "Lower the learning rate; the run goes on from its last checkpoint.",
+    ),
+    "training-data-invalid": Code(
+        "refusal",
+        "Prepared training data or a checkpoint cannot be read, or nothing is left to learn from.",
+        "Prepare the data again, or correct the split; for a damaged checkpoint start a new run.",
+    ),
     "table-unreadable": Code(
         "refusal", "A table is no CSV text, damaged, or too large.", "Write it anew as UTF-8 CSV."
     ),

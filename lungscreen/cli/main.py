@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: dict[str, str] = {
     "screen": "read studies and write a report for each",
     "phantom": "make synthetic chest CT as DICOM, with its truth",
+    "evaluate": "measure detection or classification against what is known",
 }
 """Command → what it does, in the order of `--help`."""
 

@@ -1,0 +1,130 @@
+"""DetectionResult ─► files: evaluation.json, froc.csv, froc.png, nodules.csv, misses.csv, false_positives.csv, pictures."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lungscreen import RESEARCH_USE, __version__
+from lungscreen.errors import Notice, OutputError
+from lungscreen.evaluation.detection import DetectionResult, NoduleOutcome
+from lungscreen.evaluation.plots import draw_froc
+from lungscreen.report.files import replace_file
+
+__all__ = ["make_folder", "write_csv", "write_detection", "write_json", "write_picture"]
+
+SCHEMA = 1
+"""Version of evaluation.json: fields are only ever added."""
+NODULE_COLUMNS = (
+    "seriesuid",
+    "coordX",
+    "coordY",
+    "coordZ",
+    "diameter_mm",
+    "type",
+    "score",
+    "false_marks_above",
+    "fp_per_scan",
+    "nearest_mark_mm",
+    "nearest_mark_score",
+)
+FALSE_COLUMNS = ("rank", "seriesuid", "coordX", "coordY", "coordZ", "score", "fp_per_scan")
+
+
+def write_detection(
+    result: DetectionResult, folder: Path, provenance: Mapping[str, Any], notices: Sequence[Notice] = ()
+) -> tuple[Notice, ...]:
+    """Write an evaluation into `folder`, every file whole or not at all; older files of the same name are replaced.
+
+    `provenance`: inputs and options, as they should stand in evaluation.json. `notices`: what came up on the way here.
+
+    Returns all notices. Errors: `output-failed`.
+    """
+    make_folder(folder)
+    drawn, plot = draw_froc(result)
+    said = (*result.notices, *notices, *plot)
+    write_csv(folder / "froc.csv", ("fp_per_scan", "sensitivity", "threshold"), _curve_rows(result))
+    write_csv(folder / "nodules.csv", NODULE_COLUMNS, map(_nodule_row, result.outcomes))
+    write_csv(folder / "misses.csv", NODULE_COLUMNS, map(_nodule_row, result.missed))
+    false = [
+        (rank, m.series_uid, *m.centre_mm, m.score, m.fp_per_scan) for rank, m in enumerate(result.worst_false, start=1)
+    ]
+    write_csv(folder / "false_positives.csv", FALSE_COLUMNS, false)
+    write_picture(folder / "froc.png", drawn)
+    figures = dict(result.figures) | {"notices": [dataclasses.asdict(notice) for notice in said]}
+    write_json(folder / "evaluation.json", "detection", figures, provenance)
+    return said
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results where there is none.
+
+    Errors: `output-failed`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError("output-failed", f"cannot make the folder: {error.strerror}", str(folder)) from None
+
+
+def write_json(path: Path, kind: str, figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    """Figures with what they are and where they come from; no NaN ever stands in it.
+
+    Errors: `output-failed`.
+    """
+    head = {"schema": SCHEMA, "kind": kind, "software_version": __version__, "use": RESEARCH_USE}
+    content = {**head, **figures, "provenance": provenance}
+    replace_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table; None is an empty cell, and no text cell can be taken for a formula.
+
+    Errors: `output-failed`.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    replace_file(path, text.getvalue())
+
+
+def write_picture(path: Path, drawn: bytes | None) -> None:
+    """Write a picture, or remove the one of an earlier run where there is none now.
+
+    Errors: `output-failed`.
+    """
+    if drawn is None:
+        path.unlink(missing_ok=True)
+    else:
+        replace_file(path, drawn)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def _curve_rows(result: DetectionResult) -> Iterable[tuple[float, float, float]]:
+    curve = result.curve
+    return zip(curve.fp_per_scan.tolist(), curve.sensitivity.tolist(), curve.threshold.tolist(), strict=True)
+
+
+def _nodule_row(outcome: NoduleOutcome) -> tuple[Any, ...]:
+    return (
+        outcome.series_uid,
+        *outcome.centre_mm,
+        outcome.diameter_mm,
+        outcome.type,
+        outcome.score,
+        outcome.false_marks_above,
+        outcome.fp_per_scan,
+        outcome.nearest_mark_mm,
+        outcome.nearest_mark_score,
+    )
