@@ -407,6 +407,37 @@ CODES: dict[str, Code] = {
         "New nodules may come from infection or inflammation (Lung-RADS v2022 note 10).",
         "A reader decides whether category 0 with CT in 1 to 3 months fits.",
     ),
+    # -- report --------------------------------------------------------------------------------------------------
+    "kvp-not-validated": Code(
+        "notice",
+        "The tube voltage is not one of the training data's.",
+        "Read the result with more reserve: its figures were measured at other voltages.",
+    ),
+    "dose-not-validated": Code(
+        "notice",
+        "The scan is low-dose; training data are standard-dose.",
+        "Read the result with more reserve: its figures were measured at standard dose.",
+    ),
+    "kernel-not-validated": Code(
+        "notice",
+        "The kernel is sharp or not known; most training data have soft or standard kernels.",
+        "Send a soft or standard kernel too where the scanner makes one.",
+    ),
+    "thickness-not-validated": Code(
+        "notice",
+        "Slices are thicker than the training data's.",
+        "Send the thin series; from thick slices small nodules are missed and sizes are off.",
+    ),
+    "acquisition-unknown": Code(
+        "notice",
+        "Tube voltage, dose, kernel or slice thickness is not in the header, so it was not compared.",
+        "Check in the PACS that the protocol is a usual one.",
+    ),
+    "findings-cut-off": Code(
+        "notice",
+        "More findings reached the operating point than a report lists.",
+        "Look at candidates.csv; many findings often mean an infection or many metastases.",
+    ),
     # -- training and evaluation ---------------------------------------------------------------------------------
     "training-diverged": Code(
         "refusal",

@@ -1,0 +1,114 @@
+"""Study, volume, lungs, candidates, findings ─► Report
+
+Ranks and numbers the findings, takes the exam's category from them where no rule gave one, and gathers every notice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+
+from lungscreen.errors import Notice
+from lungscreen.records import Candidate, Finding, Lungs, Provenance, Report, Study, Volume
+from lungscreen.report.validated import check_acquisition
+
+__all__ = ["CATEGORY_ORDER", "NOT_ASSESSED", "build_report", "category_rank", "study_key"]
+
+CATEGORY_ORDER = ("4X", "4B", "0", "4A", "3", "2", "1")
+"""Exam categories in the order in which a worklist is read; "not assessed" comes after them."""
+
+NOT_ASSESSED = "not assessed"
+"""The category where no rule was applied, or not to all that it needs."""
+
+_NEVER_HIDDEN = ("4X", "4B", "4A")
+"""Categories that stand even where another finding could not be graded: it could only add suspicion."""
+
+
+def build_report(
+    study: Study,
+    volume: Volume,
+    lungs: Lungs,
+    candidates: Sequence[Candidate],
+    findings: Sequence[Finding],
+    cut_off: int,
+    provenance: Provenance,
+    *,
+    category: str = "",
+    category_reason: str = "",
+    notices: Sequence[Notice] = (),
+) -> Report:
+    """All that is said about one study.
+
+    findings: in any order; ranked here (masses, then malignancy probability, then detection score) and numbered from 1.
+    cut_off: findings above the operating point that are not among `findings`.
+    category, category_reason: the exam's, where a rule gave one; else the worst of the findings' categories.
+    notices: what else the reader has to know, beyond what the records carry.
+    """
+    ranked = sorted(findings, key=_suspicion)
+    numbered = tuple(dataclasses.replace(finding, number=n) for n, finding in enumerate(ranked, start=1))
+    if not category:
+        category, category_reason = _worst_category(numbered)
+    return Report(
+        key=study_key(study.exam.study_uid),
+        study=study,
+        volume=volume,
+        lungs=lungs,
+        candidates=tuple(candidates),
+        findings=numbered,
+        cut_off=cut_off,
+        category=category,
+        category_reason=category_reason,
+        notices=_gather(study, volume, lungs, cut_off, notices),
+        provenance=provenance,
+    )
+
+
+def study_key(study_uid: str) -> str:
+    """Names a study's folder: 12 hex digits of the SHA-256 of its UID. Says nothing about the patient."""
+    return hashlib.sha256(study_uid.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def category_rank(category: str) -> int:
+    """Place of an exam category in the worklist's order; what is unknown to it comes last."""
+    return CATEGORY_ORDER.index(category) if category in CATEGORY_ORDER else len(CATEGORY_ORDER)
+
+
+def _suspicion(finding: Finding) -> tuple[bool, float, float]:
+    """Sorts the most suspicious first; a finding that nothing classified comes after those that something did."""
+    probability = finding.malignancy.probability if finding.malignancy else -math.inf
+    return not finding.is_mass, -probability, -finding.candidate.score
+
+
+def _worst_category(findings: Sequence[Finding]) -> tuple[str, str]:
+    graded = [finding for finding in findings if finding.category not in ("", NOT_ASSESSED)]
+    if not graded:
+        return NOT_ASSESSED, "No category rules were applied." if findings else "No finding, and no rules were applied."
+    worst = min(graded, key=lambda finding: category_rank(finding.category))
+    ungraded = len(findings) - len(graded)
+    if ungraded and worst.category not in _NEVER_HIDDEN:
+        return NOT_ASSESSED, f"{ungraded} of {len(findings)} findings could not be graded."
+    reason = f"Finding {worst.number}: {worst.category_reason}" if worst.category_reason else f"Finding {worst.number}."
+    return worst.category, reason + (f" {ungraded} more could not be graded." if ungraded else "")
+
+
+def _gather(study: Study, volume: Volume, lungs: Lungs, cut_off: int, notices: Iterable[Notice]) -> tuple[Notice, ...]:
+    """Every notice once, in the order of the stages."""
+    more = ()
+    if cut_off:
+        some = "1 more finding" if cut_off == 1 else f"{cut_off} more findings"
+        more = (Notice("findings-cut-off", f"{some} above the operating point, less suspicious, are not listed."),)
+    return tuple(
+        dict.fromkeys(
+            (
+                *study.notices,
+                *volume.series.notices,
+                *check_acquisition(volume.series.acquisition),
+                *volume.notices,
+                *lungs.notices,
+                *notices,
+                *more,
+            )
+        )
+    )

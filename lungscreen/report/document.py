@@ -1,0 +1,226 @@
+"""Report → the JSON document `report.json`, whose schema ships as `report.schema.json`.
+
+What was not in the input, or nothing measured, is null. Places are LPS mm of the series that was read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from lungscreen import RESEARCH_USE
+from lungscreen.errors import Notice, OutputError, Refusal
+from lungscreen.records import Acquisition, Finding, Malignancy, Measurement, Report, Volume
+from lungscreen.report.masks import finding_position
+from lungscreen.report.text import plain, readable_date, readable_time, rounded
+
+__all__ = ["MALIGNANCY_MEANING", "SCHEMA_VERSION", "report_document", "report_json", "report_schema"]
+
+SCHEMA_VERSION = "1.0"
+"""Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
+
+MALIGNANCY_MEANING = "how likely more than half of the radiologists would rate it 4 or 5; not a cancer risk"
+"""Stands wherever a malignancy probability stands."""
+
+_LONG_TEXT = 2000
+"""Characters of a reason or notice that are kept."""
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """The report as plain JSON types, numbers rounded to what they are good for."""
+    return {
+        "schema": "lungscreen-report",
+        "schema_version": SCHEMA_VERSION,
+        "research_use": RESEARCH_USE,
+        "key": report.key,
+        "patient": _patient(report),
+        "exam": _exam(report),
+        "prior": None,
+        "acquisition": _acquisition(report.volume.series.acquisition),
+        "series": _series(report.volume),
+        "category": report.category,
+        "category_reason": _text(report.category_reason, _LONG_TEXT),
+        "lungs": _lungs(report),
+        "candidates": len(report.candidates),
+        "findings": [_finding(finding, report.volume) for finding in report.findings],
+        "cut_off": report.cut_off,
+        "notices": [_notice(notice) for notice in report.notices],
+        "not_read": [_refusal(refusal) for refusal in (*report.study.not_read, *report.volume.refused)],
+        "provenance": _provenance(report),
+    }
+
+
+def report_json(report: Report) -> str:
+    """The document as text, checked against the schema.
+
+    Errors: `output-failed` where it does not fit, which is a mistake in this software.
+    """
+    import jsonschema
+
+    document = report_document(report)
+    try:
+        _validator().validate(document)
+    except jsonschema.ValidationError as error:
+        raise OutputError("output-failed", f"report.json does not fit its schema: {error.json_path}") from None
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of `report.json`."""
+    text = files("lungscreen.report").joinpath("report.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Any:
+    import jsonschema
+
+    return jsonschema.Draft202012Validator(report_schema())
+
+
+def _text(text: str, longest: int = 200) -> str | None:
+    return plain(text, longest) or None
+
+
+def _patient(report: Report) -> dict[str, Any]:
+    patient = report.study.patient
+    return {
+        "patient_id": _text(patient.patient_id),
+        "name": _text(patient.name),
+        "birth_date": _text(readable_date(patient.birth_date)),
+        "sex": _text(patient.sex),
+    }
+
+
+def _exam(report: Report) -> dict[str, Any]:
+    exam = report.study.exam
+    return {
+        "study_uid": plain(exam.study_uid),
+        "accession_number": _text(exam.accession_number),
+        "date": _text(readable_date(exam.date)),
+        "time": _text(readable_time(exam.time)),
+        "description": _text(exam.description),
+        "age": _text(exam.age),
+    }
+
+
+def _acquisition(acquisition: Acquisition) -> dict[str, Any]:
+    return {
+        "manufacturer": _text(acquisition.manufacturer),
+        "model": _text(acquisition.model),
+        "body_part": _text(acquisition.body_part),
+        "series_description": _text(acquisition.series_description),
+        "image_type": [plain(value) for value in acquisition.image_type],
+        "kernel": [plain(value) for value in acquisition.kernel],
+        "kvp": rounded(acquisition.kvp, 3),
+        "tube_current_ma": rounded(acquisition.tube_current_ma, 3),
+        "exposure_mas": rounded(acquisition.exposure_mas, 3),
+        "ctdi_vol_mgy": rounded(acquisition.ctdi_vol_mgy, 4),
+        "slice_thickness_mm": rounded(acquisition.slice_thickness_mm, 4),
+        "contrast": _text(acquisition.contrast),
+        "lossy": acquisition.lossy,
+        "burned_in": _text(acquisition.burned_in),
+    }
+
+
+def _series(volume: Volume) -> dict[str, Any]:
+    slices, rows, columns = volume.geometry.shape
+    z, y, x = volume.geometry.spacing_mm
+    return {
+        "series_uid": plain(volume.series_uid),
+        "kind": volume.series.kind,
+        "frame_of_reference": _text(volume.geometry.frame_of_reference),
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "slice_spacing_mm": rounded(z, 4),
+        "row_spacing_mm": rounded(y, 4),
+        "column_spacing_mm": rounded(x, 4),
+    }
+
+
+def _lungs(report: Report) -> dict[str, Any]:
+    lungs = report.lungs
+    return {
+        "right_ml": rounded(lungs.right_ml, 1),
+        "left_ml": rounded(lungs.left_ml, 1),
+        "apex_cut": lungs.apex_cut,
+        "base_cut": lungs.base_cut,
+        "incomplete": lungs.incomplete,
+    }
+
+
+def _finding(finding: Finding, volume: Volume) -> dict[str, Any]:
+    location = finding.location
+    return {
+        "number": finding.number,
+        "position_mm": list(finding_position(finding, volume.geometry)),
+        "location": {
+            "side": location.side,
+            "lobe": _text(location.lobe),
+            "lobe_is_estimated": True,
+            "zone": location.zone,
+            "slice_from_top": location.slice_from_top,
+            "instance_number": location.instance_number,
+        },
+        "type": str(finding.nodule_type),
+        "is_mass": finding.is_mass,
+        "detection_score": rounded(finding.candidate.score, 6),
+        "detector_diameter_mm": rounded(finding.candidate.diameter_mm, 2),
+        "measurement": _measurement(finding.measurement),
+        "malignancy": _malignancy(finding.malignancy),
+        "category": _text(finding.category),
+        "category_reason": _text(finding.category_reason, _LONG_TEXT),
+        "notices": [_notice(notice) for notice in finding.notices],
+    }
+
+
+def _measurement(measurement: Measurement | None) -> dict[str, Any] | None:
+    if measurement is None:
+        return None
+    return {field.name: rounded(getattr(measurement, field.name), 2) for field in dataclasses.fields(measurement)}
+
+
+def _malignancy(malignancy: Malignancy | None) -> dict[str, Any] | None:
+    if malignancy is None:
+        return None
+    return {
+        "probability": rounded(malignancy.probability, 4),
+        "meaning": MALIGNANCY_MEANING,
+        "model": _text(malignancy.model),
+    }
+
+
+def _notice(notice: Notice) -> dict[str, str]:
+    return {"code": notice.code, "text": plain(notice.text, _LONG_TEXT)}
+
+
+def _refusal(refusal: Refusal) -> dict[str, str]:
+    return {
+        "where": plain(refusal.where, _LONG_TEXT),
+        "code": refusal.code,
+        "reason": plain(refusal.reason, _LONG_TEXT),
+        "scope": refusal.scope,
+    }
+
+
+def _provenance(report: Report) -> dict[str, Any]:
+    provenance = report.provenance
+    return {
+        "software": "lungscreen",
+        "software_version": provenance.software_version,
+        "pipeline_name": provenance.pipeline_name,
+        "pipeline_hash": provenance.pipeline_hash,
+        "weights": [dataclasses.asdict(weights) for weights in provenance.weights],
+        "operating_point": provenance.operating_point,
+        "study_uid": plain(report.study.exam.study_uid),
+        "series_uid": plain(provenance.series_uid),
+        "sop_instance_uids_sha256": provenance.sop_instance_uids_sha256,
+        "created": provenance.created,
+        "seconds": {name: rounded(seconds, 3) for name, seconds in provenance.seconds.items()},
+        "options": {plain(name): plain(value) for name, value in provenance.options.items()},
+    }

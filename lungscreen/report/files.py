@@ -1,0 +1,97 @@
+"""Files that are whole or not there: written beside, synced, renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lungscreen.errors import OutputError
+
+__all__ = ["clean_leftovers", "replace_file", "replace_folder"]
+
+_NEW = ".new"
+"""Ending of a folder or file that is being written; worth nothing after a crash."""
+_OLD = ".old"
+"""Ending of a folder that is being replaced; after a crash between two renames it is the whole one."""
+
+
+@contextmanager
+def replace_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target` that takes its place when the block ends well, and vanishes when it does not.
+
+    Errors: `output-failed`; the old folder is whole then.
+    """
+    new, old = _beside(target, _NEW), _beside(target, _OLD)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _recover(target)
+        new.mkdir()
+        yield new
+        _sync_tree(new)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        _sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise OutputError("output-failed", f"cannot write results: {error.strerror or error}", str(target)) from None
+    finally:
+        _recover(target)
+
+
+def replace_file(target: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Errors: `output-failed`.
+    """
+    new = _beside(target, _NEW)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(target)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise OutputError("output-failed", f"cannot write results: {error.strerror or error}", str(target)) from None
+
+
+def clean_leftovers(out: Path) -> None:
+    """Put right what a crashed run left in `--out`: half-written results go, half-replaced ones come back.
+
+    Only for a moment when nobody writes there: at the start of a run.
+    """
+    for name in (*out.glob(f".*{_NEW}"), *out.glob(f".*{_OLD}")):
+        name.unlink(missing_ok=True)
+    for folder in (*out.glob(f"studies/.*{_NEW}"), *out.glob(f"studies/.*{_OLD}")):
+        _recover(folder.with_name(folder.stem[1:]))
+
+
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}{ending}")
+
+
+def _recover(target: Path) -> None:
+    old = _beside(target, _OLD)
+    if old.exists() and not target.exists():
+        old.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(_beside(target, _NEW), ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for file in folder.iterdir():
+        _sync(file)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

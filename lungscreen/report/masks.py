@@ -1,0 +1,86 @@
+"""Lungs and findings as label images, on the grid and in the axis order of the series that was read."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungscreen.geometry import Geometry, Vector
+from lungscreen.records import Finding, Report, Volume
+
+__all__ = ["finding_labels", "finding_position", "nifti_bytes", "source_grid"]
+
+
+def finding_position(finding: Finding, geometry: Geometry) -> Vector:
+    """The finding's place in LPS mm, to 0.01 mm: the candidate's centre, or the outline's voxel nearest to it.
+
+    The voxel that holds this place carries the finding's number in `findings.nii.gz`.
+    """
+    x, y, z = (round(float(c), 2) for c in finding.candidate.centre_mm)
+    if finding.outline is None or not finding.outline.mask.any():
+        return x, y, z
+    voxels = np.argwhere(finding.outline.mask) + np.array(finding.outline.start)
+    index = geometry.to_index((x, y, z))
+    if (voxels == np.rint(index)).all(axis=1).any():
+        return x, y, z
+    distance = np.linalg.norm((voxels - index) * np.array(geometry.spacing_mm), axis=1)
+    x, y, z = (round(float(c), 2) for c in geometry.to_mm(voxels[distance.argmin()]))
+    return x, y, z
+
+
+def finding_labels(report: Report) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """(z, y, x) labels on the volume's grid: each outline's voxels carry the finding's number.
+
+    Where outlines overlap the more suspicious finding has the voxel. A finding without an outline, which nothing
+    measured, is the one voxel at its place.
+    """
+    shape = report.volume.geometry.shape
+    highest = max((finding.number for finding in report.findings), default=0)
+    labels = np.zeros(shape, np.uint8 if highest < 256 else np.uint16)
+    for finding in reversed(report.findings):
+        if finding.outline is not None:
+            _paint(labels, finding)
+    for finding in report.findings:
+        index = np.rint(report.volume.geometry.to_index(finding_position(finding, report.volume.geometry))).astype(int)
+        k, j, i = np.clip(index, 0, np.array(shape) - 1)
+        labels[k, j, i] = finding.number
+    return labels
+
+
+def source_grid(array: NDArray[Any], volume: Volume) -> tuple[NDArray[Any], Geometry]:
+    """An array on the canonical grid → the same voxels in the source's axes, and their geometry."""
+    affine, shape = volume.geometry.affine.copy(), volume.geometry.shape
+    for n in range(3):
+        if volume.source_flips[n]:
+            affine[:3, 3] += affine[:3, n] * (shape[n] - 1)
+            affine[:3, n] *= -1
+    back = np.argsort(volume.source_order)
+    flipped = np.flip(array, [n for n in range(3) if volume.source_flips[n]])
+    source = Geometry(
+        affine[:, [*back, 3]], (shape[back[0]], shape[back[1]], shape[back[2]]), volume.geometry.frame_of_reference
+    )
+    return np.transpose(flipped, back), source
+
+
+def nifti_bytes(array: NDArray[Any], volume: Volume) -> bytes:
+    """A canonical label array as gzipped NIfTI on the source's grid; the same labels give the same bytes."""
+    import nibabel
+
+    labels, geometry = source_grid(array, volume)
+    image = nibabel.Nifti1Image(np.ascontiguousarray(labels.T), geometry.to_nifti())
+    image.header.set_xyzt_units("mm")
+    # Readers disagree on which of the two they trust: both say scanner coordinates.
+    image.set_qform(geometry.to_nifti(), code=1)
+    image.set_sform(geometry.to_nifti(), code=1)
+    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+
+
+def _paint(labels: NDArray[Any], finding: Finding) -> None:
+    """Write the outline's voxels that lie inside the volume."""
+    assert finding.outline is not None
+    voxels = np.argwhere(finding.outline.mask) + np.array(finding.outline.start)
+    inside = voxels[((voxels >= 0) & (voxels < np.array(labels.shape))).all(axis=1)]
+    labels[tuple(inside.T)] = finding.number

@@ -1,0 +1,359 @@
+"""Report → `report.html`: one self-contained page in the order in which a radiologist reads.
+
+No script, nothing loaded from anywhere, every foreign string escaped; a content security policy says the same to the
+browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib.resources import files
+
+from lungscreen import RESEARCH_USE
+from lungscreen.errors import Notice, Refusal
+from lungscreen.records import Acquisition, Finding, Report
+from lungscreen.report.assemble import NOT_ASSESSED
+from lungscreen.report.document import MALIGNANCY_MEANING
+from lungscreen.report.pictures import PLANES, PictureConfig, crop_svg, overview_svg, shown_voxel
+from lungscreen.report.text import (
+    ABSENT,
+    escape,
+    readable_age,
+    readable_date,
+    readable_name,
+    readable_sex,
+    readable_time,
+    shown,
+)
+
+__all__ = ["category_chip", "html_page", "report_page"]
+
+_REASON = 2000
+"""Characters of a reason or notice that are shown."""
+
+
+def report_page(report: Report, config: PictureConfig) -> str:
+    """The whole page."""
+    body = (
+        _head(report),
+        _verdict(report),
+        _notices(report.notices),
+        _overview(report, config),
+        _table(report),
+        *(_finding(report, finding, config) for finding in report.findings),
+        _lungs(report),
+        _not_read((*report.study.not_read, *report.volume.refused)),
+        _provenance(report),
+    )
+    name = readable_name(report.study.patient.name) or report.study.patient.patient_id or report.key
+    outlines = '<label><input type="checkbox" id="outlines" checked>Outlines</label>' if report.findings else ""
+    return html_page(f"{name} – lungscreen", outlines, "\n".join(part for part in body if part))
+
+
+def html_page(title: str, switches: str, body: str) -> str:
+    """A page of this software: the style, the research-use banner, the switch to a light page."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<meta name="referrer" content="no-referrer">
+<title>{escape(title)}</title>
+<style>
+{_style()}</style>
+</head>
+<body>
+<div class="banner"><span><strong>{escape(RESEARCH_USE)}</strong></span>
+<span class="switches">{switches}<label><input type="checkbox" id="light">Light page</label></span></div>
+{body}
+</body>
+</html>
+"""
+
+
+def category_chip(category: str) -> str:
+    """An exam's or finding's category as text on a coloured ground."""
+    known = category in ("4X", "4B", "4A", "3", "2", "1", "0")
+    return f'<span class="chip{f" c{category}" if known else ""}">{escape(category or NOT_ASSESSED)}</span>'
+
+
+@lru_cache(maxsize=1)
+def _style() -> str:
+    return files("lungscreen.report").joinpath("page.css").read_text(encoding="utf-8")
+
+
+# -- the page, from top to bottom ------------------------------------------------------------------------------------
+def _head(report: Report) -> str:
+    patient, exam, acquisition = report.study.patient, report.study.exam, report.volume.series.acquisition
+    when = " ".join(part for part in (readable_date(exam.date), readable_time(exam.time)) if part)
+    facts = (
+        ("Patient ID", patient.patient_id),
+        ("Birth date", readable_date(patient.birth_date)),
+        ("Age at exam", readable_age(exam.age)),
+        ("Sex", readable_sex(patient.sex)),
+        ("Accession number", exam.accession_number),
+        ("Exam", when),
+        ("Prior exam", "none compared"),
+        ("Description", exam.description),
+        *_technique(acquisition),
+        ("Slices", _slices(report)),
+    )
+    name = readable_name(patient.name)
+    title = escape(name) if name else f'<span class="absent">Name {ABSENT}</span>'
+    return f"<header><h1>{title}</h1>{_facts(facts)}</header>"
+
+
+def _technique(acquisition: Acquisition) -> tuple[tuple[str, str], ...]:
+    scanner = " ".join(part for part in (acquisition.manufacturer, acquisition.model) if part)
+    return (
+        ("Tube voltage", _unit(acquisition.kvp or None, "kVp")),
+        ("Dose", _dose(acquisition)),
+        ("Kernel", ", ".join(acquisition.kernel)),
+        ("Slice thickness", _unit(acquisition.slice_thickness_mm or None, "mm")),
+        ("Contrast", acquisition.contrast),
+        ("Scanner", scanner),
+    )
+
+
+def _dose(acquisition: Acquisition) -> str:
+    values = (
+        _unit(acquisition.ctdi_vol_mgy or None, "mGy CTDIvol"),
+        _unit(acquisition.exposure_mas or None, "mAs"),
+        _unit(acquisition.tube_current_ma or None, "mA"),
+    )
+    return ", ".join(value for value in values if value)
+
+
+def _slices(report: Report) -> str:
+    z, y, x = report.volume.geometry.spacing_mm
+    return f"{report.volume.geometry.shape[0]}, every {z:.4g} mm; pixels {y:.3g} × {x:.3g} mm"
+
+
+def _verdict(report: Report) -> str:
+    assessed = report.category != NOT_ASSESSED
+    title = f"Exam category {escape(report.category)}" if assessed else "Exam category not assessed"
+    return (
+        f'<section class="verdict">{category_chip(report.category)}<div><h3>{title}</h3>'
+        f"<p>{escape(report.category_reason, _REASON)}</p><p class='soft'>{_counts(report)}</p></div></section>"
+    )
+
+
+def _counts(report: Report) -> str:
+    number, tried = len(report.findings), len(report.candidates)
+    found = "No finding" if number == 0 else "1 finding" if number == 1 else f"{number} findings"
+    cut = f"; {report.cut_off} more above the operating point are not listed" if report.cut_off else ""
+    return (
+        f"{found} at the operating point “{escape(report.provenance.operating_point)}”, "
+        f"from {tried} candidate{'' if tried == 1 else 's'}{cut}."
+    )
+
+
+def _notices(notices: Sequence[Notice]) -> str:
+    if not notices:
+        return ""
+    items = "".join(
+        f'<li>{escape(notice.text, _REASON)}<span class="code">{escape(notice.code)}</span></li>' for notice in notices
+    )
+    return f'<ul class="notices" aria-label="What to know about this exam">{items}</ul>'
+
+
+def _overview(report: Report, config: PictureConfig) -> str:
+    where = "where each finding lies" if report.findings else "no finding to show"
+    figures = "".join(
+        f"<figure>{overview_svg(report.volume, report.lungs, report.findings, PLANES[name], config)}"
+        f"<figcaption>{name.capitalize()}</figcaption></figure>"
+        for name in ("coronal", "sagittal")
+    )
+    return (
+        f'<h2>Overview</h2><div class="overview">{figures}</div>'
+        f'<p class="note">Projections of the whole scan, the brightest of the lungs brought out: {where}. '
+        "Not for reading.</p>"
+    )
+
+
+def _table(report: Report) -> str:
+    if not report.findings:
+        return "<h2>Findings</h2><p>No finding reached the operating point.</p>"
+    heads = (
+        ("", "No."), ("", "Where"), ("n", "Slice"), ("n", "Axes, mm"), ("n", "Mean, mm"), ("n", "Volume, mm³"),
+        ("", "Type"), ("n", "Detection score"), ("n", "Malignancy probability*"), ("", "Category"),
+    )  # fmt: skip
+    head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
+    rows = "".join(_row(report, finding) for finding in report.findings)
+    return (
+        f'<h2>Findings</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<p class="note">* {MALIGNANCY_MEANING}. Slices are counted from the top of the series. The detection score '
+        "ranks; it is no probability. Most suspicious first, masses above all.</p>"
+    )
+
+
+def _row(report: Report, finding: Finding) -> str:
+    measured = finding.measurement
+    cells = (
+        ("", f'<a href="#finding-{finding.number}">{finding.number}</a>'),
+        ("", escape(_where(finding))),
+        ("n", str(finding.location.slice_from_top)),
+        ("n", f"{shown(measured.long_axis_mm, 1)} × {shown(measured.short_axis_mm, 1)}" if measured else _none("–")),
+        ("n", shown(measured.mean_diameter_mm, 1) if measured else _none(f"≈ {finding.candidate.diameter_mm:.0f}")),
+        ("n", shown(measured.volume_mm3, 0) if measured else _none("–")),
+        ("", _type(finding)),
+        ("n", shown(finding.candidate.score, 3)),
+        ("n", _percent(finding) or _none("–")),
+        ("", category_chip(finding.category) if finding.category else _none(NOT_ASSESSED)),
+    )
+    return "<tr>" + "".join(f'<td class="{kind}">{text}</td>' for kind, text in cells) + "</tr>"
+
+
+def _finding(report: Report, finding: Finding, config: PictureConfig) -> str:
+    voxel = shown_voxel(finding, report.volume)
+    crops = "".join(
+        f"<figure>{crop_svg(report.volume, finding, plane, config)}"
+        f"<figcaption>{_crop_caption(report, finding, name, voxel)}</figcaption></figure>"
+        for name, plane in PLANES.items()
+    )
+    why = f'<p class="why soft">{escape(finding.category_reason, _REASON)}</p>' if finding.category_reason else ""
+    chip = category_chip(finding.category) if finding.category else ""
+    return (
+        f'<section class="finding" id="finding-{finding.number}"><div class="title">'
+        f"<h3>{finding.number}. {escape(_where(finding)[:1].upper() + _where(finding)[1:])}</h3>{chip}</div>{why}"
+        f'<div class="crops">{crops}</div>{_finding_facts(report, finding)}{_notices(finding.notices)}</section>'
+    )
+
+
+def _crop_caption(report: Report, finding: Finding, plane: str, voxel: tuple[int, int, int]) -> str:
+    if plane != "axial":
+        return plane.capitalize()
+    total = report.volume.geometry.shape[0]
+    image = "" if finding.location.instance_number is None else f", image {finding.location.instance_number}"
+    return f"Axial, slice {total - voxel[0]} of {total} from the top{image}"
+
+
+def _finding_facts(report: Report, finding: Finding) -> str:
+    measured, malignancy = finding.measurement, finding.malignancy
+    size: tuple[tuple[str, str], ...] = (
+        ("Size", f"not measured; the detector takes it for about {finding.candidate.diameter_mm:.0f} mm"),
+    )
+    if measured:
+        spread = f" ± {shown(measured.volume_sd_mm3, 0)}" if measured.volume_sd_mm3 is not None else ""
+        size = (
+            ("Long × short axis", f"{shown(measured.long_axis_mm, 1)} × {shown(measured.short_axis_mm, 1)} mm"),
+            ("Mean diameter", f"{shown(measured.mean_diameter_mm, 1)} mm"),
+            ("Longest axial", f"{shown(measured.max_transverse_mm, 1)} mm"),
+            ("Volume", f"{shown(measured.volume_mm3, 0)}{spread} mm³"),
+            ("Solid part", _solid_part(finding)),
+            (
+                "Attenuation",
+                f"{shown(measured.mean_hu, 0)} HU ({shown(measured.min_hu, 0)} to {shown(measured.max_hu, 0)})",
+            ),
+            ("Mass", f"{shown(measured.mass_mg, 0)} mg"),
+        )
+    likely = f"{_percent(finding)} – {MALIGNANCY_MEANING}" if malignancy else "not classified"
+    x, y, z = (float(c) for c in finding.candidate.centre_mm)
+    facts = (
+        *((label, text) for label, text in size if text),
+        ("Type", finding.nodule_type.value),
+        ("Detection score", shown(finding.candidate.score, 3)),
+        ("Place (LPS)", f"{x:.1f}, {y:.1f}, {z:.1f} mm"),
+    )
+    return _facts(facts, f'<div class="span"><dt>Malignancy probability</dt><dd>{escape(likely)}</dd></div>')
+
+
+def _solid_part(finding: Finding) -> str:
+    measured = finding.measurement
+    if measured is None or measured.solid_mean_diameter_mm <= 0:
+        return ""
+    return f"{shown(measured.solid_mean_diameter_mm, 1)} mm, {shown(measured.solid_volume_mm3, 0)} mm³"
+
+
+def _lungs(report: Report) -> str:
+    lungs = report.lungs
+    flags = [
+        text
+        for said, text in (
+            (lungs.apex_cut, "The scan cuts the apex: what lies above was not read."),
+            (lungs.base_cut, "The scan cuts the base: what lies below was not read."),
+            (lungs.incomplete, "A large opacity may hide part of a lung."),
+        )
+        if said
+    ]
+    facts = (
+        ("Right lung", f"{lungs.right_ml:.0f} ml"),
+        ("Left lung", f"{lungs.left_ml:.0f} ml"),
+        ("Both", f"{lungs.right_ml + lungs.left_ml:.0f} ml"),
+    )
+    said = "".join(f'<p class="note">{escape(flag)}</p>' for flag in flags)
+    return f"<h2>Lungs</h2>{_facts(facts)}{said}"
+
+
+def _not_read(refusals: Iterable[Refusal]) -> str:
+    rows = "".join(
+        f'<tr><td>{escape(r.where, _REASON)}</td><td>{escape(r.reason, _REASON)}</td><td class="code">{escape(r.code)}</td></tr>'
+        for r in refusals
+    )
+    if not rows:
+        return ""
+    return (
+        '<h2>Not read</h2><div class="wide"><table><thead><tr><th scope="col">Series or file</th>'
+        f'<th scope="col">Why</th><th scope="col">Code</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _provenance(report: Report) -> str:
+    provenance = report.provenance
+    seconds = ", ".join(f"{name} {spent:.1f}" for name, spent in provenance.seconds.items())
+    facts = [
+        ("Software", f"lungscreen {provenance.software_version}"),
+        ("Pipeline", f"{provenance.pipeline_name}, {provenance.pipeline_hash}"),
+        *((f"Weights: {w.name}", f"{w.version}, sha256 {w.sha256}") for w in provenance.weights),
+        ("Operating point", provenance.operating_point),
+        *provenance.options.items(),
+        ("Study UID", report.study.exam.study_uid),
+        ("Series UID", provenance.series_uid),
+        ("Input sha256", f"{provenance.sop_instance_uids_sha256} (over the sorted instance UIDs)"),
+        ("Made", provenance.created),
+        ("Seconds", seconds),
+    ]
+    if report.volume.series.kind == "image":
+        facts = [(label, text.replace("sorted instance UIDs", "file")) for label, text in facts]
+    items = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text, _REASON)}</dd>" for label, text in facts if text)
+    return f'<h2>How this came about</h2><dl class="provenance">{items}</dl>'
+
+
+# -- pieces ----------------------------------------------------------------------------------------------------------
+def _facts(facts: Iterable[tuple[str, str]], more: str = "") -> str:
+    items = "".join(
+        f"<div><dt>{escape(label)}</dt><dd>{escape(text) or _none(ABSENT)}</dd></div>" for label, text in facts
+    )
+    return f'<dl class="facts">{items}{more}</dl>'
+
+
+def _none(text: str) -> str:
+    return f'<span class="absent">{escape(text)}</span>'
+
+
+def _unit(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.4g} {unit}"
+
+
+def _where(finding: Finding) -> str:
+    """Side, lobe (estimated, and said so) or zone."""
+    location = finding.location
+    if location.lobe:
+        return f"{location.lobe} (estimated)"
+    side = f"{location.side} lung" if location.side != "unknown" else "side unknown"
+    return side if location.zone == "unknown" else f"{side}, {location.zone} zone"
+
+
+def _type(finding: Finding) -> str:
+    return escape(finding.nodule_type.value) + (" mass" if finding.is_mass else "")
+
+
+def _percent(finding: Finding) -> str:
+    """Probability in whole percent, never 0 or 100: nobody knows that."""
+    if finding.malignancy is None:
+        return ""
+    percent = 100 * finding.malignancy.probability
+    return "< 1 %" if percent < 1 else "> 99 %" if percent > 99 else f"{shown(percent, 0)} %"

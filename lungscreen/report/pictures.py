@@ -1,0 +1,310 @@
+"""CT pictures as SVG whose user unit is the millimetre: a grey image beneath, lines and letters above.
+
+Planes are shown as radiologists hang them: the patient's right on the viewer's left, the head up, seen from the left
+side in the sagittal plane. Plane coordinates are (down, across) in mm from the outer corner of the first voxel.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lungscreen.records import Finding, Lungs, Volume
+from lungscreen.report.contour import contour_lines
+
+__all__ = ["PLANES", "PictureConfig", "Plane", "crop_svg", "overview_svg", "shown_voxel"]
+
+_JPEG_QUALITY = 88
+_CONTOUR_STEP_MM = 0.4
+"""Grid on which an outline is drawn."""
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """How findings are shown."""
+
+    window_level_hu: float = -600.0
+    window_width_hu: float = 1500.0
+    crop_mm: float = 50.0
+    """Side of a crop; a finding that fills more than half of it gets a larger one."""
+    pixel_mm: float = 0.25
+    """Pixel of a crop of that side."""
+    overview_pixel_mm: float = 0.8
+
+    def __post_init__(self) -> None:
+        if min(self.window_width_hu, self.crop_mm, self.pixel_mm, self.overview_pixel_mm) <= 0:
+            raise ValueError("window_width_hu, crop_mm, pixel_mm and overview_pixel_mm must be positive")
+
+
+@dataclass(frozen=True)
+class Plane:
+    """How a plane of the canonical volume lies on the screen."""
+
+    name: str
+    through: int
+    """Array axis that the plane cuts."""
+    down: int
+    """Array axis that runs down the screen."""
+    across: int
+    """Array axis that runs to the viewer's right."""
+    head_up: bool
+    """Whether `down` is turned over: slices go up, screens go down."""
+    letters: tuple[str, str, str, str]
+    """Orientation at the left, right, top and bottom."""
+
+
+PLANES = {
+    "axial": Plane("axial", 0, 1, 2, head_up=False, letters=("R", "L", "A", "P")),
+    "coronal": Plane("coronal", 1, 0, 2, head_up=True, letters=("R", "L", "H", "F")),
+    "sagittal": Plane("sagittal", 2, 0, 1, head_up=True, letters=("A", "P", "H", "F")),
+}
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A square of the plane in mm."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+def shown_voxel(finding: Finding, volume: Volume) -> tuple[int, int, int]:
+    """The voxel through which a finding's crops go: on the slice that its location names, inside the volume."""
+    index = np.rint(volume.geometry.to_index(finding.candidate.centre_mm)).astype(int)
+    index[0] = volume.geometry.shape[0] - finding.location.slice_from_top
+    k, j, i = (int(n) for n in np.clip(index, 0, np.array(volume.geometry.shape) - 1))
+    return k, j, i
+
+
+def crop_svg(volume: Volume, finding: Finding, plane: Plane, config: PictureConfig) -> str:
+    """One finding in one plane: grey image, outline, scale bar, orientation letters."""
+    voxel = shown_voxel(finding, volume)
+    frame = _crop_frame(volume, finding, plane, voxel, config)
+    scale = frame.width / config.crop_mm
+    image = _grey_image(volume.hu, volume, plane, voxel[plane.through], frame, config)
+    drawn = _outline(volume, finding, plane, voxel[plane.through], frame) or _ring(volume, finding, plane, frame)
+    label = f"Finding {finding.number}, {plane.name}"
+    return (
+        f'<svg class="ct" role="img" aria-label="{label}" viewBox="0 0 {frame.width:.2f} {frame.height:.2f}">'
+        f'<rect class="beyond" width="100%" height="100%"/>{image}<g class="outline">{drawn}</g>'
+        f"{_letters(plane, frame, 3.2 * scale)}{_scale_bar(frame, 10.0, 3.2 * scale)}</svg>"
+    )
+
+
+def overview_svg(volume: Volume, lungs: Lungs, findings: Sequence[Finding], plane: Plane, config: PictureConfig) -> str:
+    """All findings on a projection of the whole volume, numbered, each number a link to its finding."""
+    frame = _Frame(0.0, 0.0, *_plane_extent(volume, plane))
+    picture = _projection(volume, lungs, plane)
+    size = _pixels(frame, config.overview_pixel_mm)
+    image = _image_tag(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), frame, frame)
+    places = [_on_plane(volume, plane, finding.candidate.centre_mm) for finding in findings]
+    text = 0.036 * max(frame.width, frame.height)
+    return (
+        f'<svg class="ct" role="img" aria-label="Overview, {plane.name}" '
+        f'viewBox="0 0 {frame.width:.2f} {frame.height:.2f}">{image}'
+        f"{_letters(plane, frame, text)}{_scale_bar(frame, 50.0, text)}{_markers(places, findings, frame, text)}</svg>"
+    )
+
+
+# -- places ----------------------------------------------------------------------------------------------------------
+def _on_plane(volume: Volume, plane: Plane, point_mm: Sequence[float]) -> tuple[float, float]:
+    """LPS mm → (down, across) of the plane."""
+    index = volume.geometry.to_index(point_mm)
+    spacing = volume.geometry.spacing_mm
+    down = (index[plane.down] + 0.5) * spacing[plane.down]
+    if plane.head_up:
+        down = volume.geometry.extent_mm[plane.down] - down
+    return float(down), float((index[plane.across] + 0.5) * spacing[plane.across])
+
+
+def _plane_extent(volume: Volume, plane: Plane) -> tuple[float, float]:
+    return volume.geometry.extent_mm[plane.down], volume.geometry.extent_mm[plane.across]
+
+
+def _crop_frame(
+    volume: Volume, finding: Finding, plane: Plane, voxel: tuple[int, int, int], config: PictureConfig
+) -> _Frame:
+    """A square around the voxel, the same for all three planes of a finding."""
+    side = max(config.crop_mm, 2.0 * min(finding.candidate.diameter_mm, 300.0))
+    if finding.outline is not None:
+        side = max(side, 1.6 * max(np.array(finding.outline.mask.shape) * np.array(volume.geometry.spacing_mm)))
+    down, across = _on_plane(volume, plane, volume.geometry.to_mm(voxel))
+    return _Frame(down - side / 2, across - side / 2, side, side)
+
+
+# -- grey images -----------------------------------------------------------------------------------------------------
+def _slice(array: NDArray[Any], plane: Plane, at: int) -> NDArray[Any]:
+    """One slice of a canonical array as it lies on the screen."""
+    cut = np.moveaxis(array, (plane.through, plane.down, plane.across), (0, 1, 2))[at]
+    return cut[::-1] if plane.head_up else cut
+
+
+def _grey_image(
+    array: NDArray[Any], volume: Volume, plane: Plane, at: int, frame: _Frame, config: PictureConfig
+) -> str:
+    """The part of a slice that lies in the frame, in the lung window, on square pixels."""
+    part = _inside(volume, plane, frame)
+    pixel_mm = config.pixel_mm * frame.width / config.crop_mm
+    hu = _resampled(_slice(array, plane, at), volume, plane, part, pixel_mm, Image.Resampling.BICUBIC)
+    low = config.window_level_hu - config.window_width_hu / 2
+    grey = np.clip((hu - low) / config.window_width_hu * 255 + 0.5, 0, 255).astype(np.uint8)
+    return _image_tag(Image.fromarray(grey), part, frame)
+
+
+def _inside(volume: Volume, plane: Plane, frame: _Frame) -> _Frame:
+    """The part of the frame that the volume covers."""
+    height, width = _plane_extent(volume, plane)
+    top, left = max(frame.top, 0.0), max(frame.left, 0.0)
+    return _Frame(top, left, min(frame.top + frame.height, height) - top, min(frame.left + frame.width, width) - left)
+
+
+def _resampled(
+    slice_: NDArray[Any], volume: Volume, plane: Plane, part: _Frame, pixel_mm: float, how: Image.Resampling
+) -> NDArray[np.float32]:
+    """A rectangle of a slice on square pixels; voxels of any spacing become square millimetres."""
+    rows_mm, columns_mm = volume.geometry.spacing_mm[plane.down], volume.geometry.spacing_mm[plane.across]
+    box = (
+        max(part.left / columns_mm, 0.0),
+        max(part.top / rows_mm, 0.0),
+        min((part.left + part.width) / columns_mm, slice_.shape[1]),
+        min((part.top + part.height) / rows_mm, slice_.shape[0]),
+    )
+    image = Image.fromarray(np.ascontiguousarray(slice_, dtype=np.float32))
+    return np.asarray(image.resize(_pixels(part, pixel_mm), how, box=box), dtype=np.float32)
+
+
+def _pixels(frame: _Frame, pixel_mm: float) -> tuple[int, int]:
+    return max(round(frame.width / pixel_mm), 1), max(round(frame.height / pixel_mm), 1)
+
+
+def _image_tag(image: Image.Image, part: _Frame, frame: _Frame) -> str:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_JPEG_QUALITY)
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    return (
+        f'<image x="{part.left - frame.left:.2f}" y="{part.top - frame.top:.2f}" width="{part.width:.2f}" '
+        f'height="{part.height:.2f}" preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
+    )
+
+
+def _projection(volume: Volume, lungs: Lungs, plane: Plane) -> NDArray[np.uint8]:
+    """Grey levels of the mean along the plane's normal, like a radiograph, with the lungs' vessels brought out."""
+    clipped = np.clip(volume.hu, -1000, 400)
+    mean = clipped.mean(axis=plane.through, dtype=np.float32)
+    grey = np.interp(mean, (-1000.0, 100.0), (0.0, 200.0))
+    inside = lungs.mask > 0
+    if inside.any():
+        brightest = np.where(inside, clipped, -1000).max(axis=plane.through)
+        covered = inside.any(axis=plane.through)
+        grey = np.where(covered, 0.45 * grey + np.interp(brightest, (-900.0, 100.0), (0.0, 150.0)), grey)
+    flat = grey[::-1] if plane.head_up else grey
+    return np.ascontiguousarray(np.clip(flat, 0, 255).astype(np.uint8))
+
+
+# -- lines and letters -----------------------------------------------------------------------------------------------
+def _outline(volume: Volume, finding: Finding, plane: Plane, at: int, frame: _Frame) -> str:
+    """The outline where this slice cuts it, as one SVG path; empty where it does not."""
+    if finding.outline is None:
+        return ""
+    start, mask = finding.outline.start, finding.outline.mask
+    layer = at - start[plane.through]
+    if not 0 <= layer < mask.shape[plane.through]:
+        return ""
+    cut = np.moveaxis(mask, (plane.through, plane.down, plane.across), (0, 1, 2))[layer]
+    spacing = volume.geometry.spacing_mm
+    top, left = start[plane.down] * spacing[plane.down], start[plane.across] * spacing[plane.across]
+    height, width = cut.shape[0] * spacing[plane.down], cut.shape[1] * spacing[plane.across]
+    if plane.head_up:
+        cut, top = cut[::-1], volume.geometry.extent_mm[plane.down] - top - height
+    field = np.pad(cut.astype(np.float32), 1)
+    size = (
+        round(field.shape[1] * width / cut.shape[1] / _CONTOUR_STEP_MM),
+        round(field.shape[0] * height / cut.shape[0] / _CONTOUR_STEP_MM),
+    )
+    fine = np.asarray(Image.fromarray(field).resize((max(size[0], 1), max(size[1], 1)), Image.Resampling.BICUBIC))
+    step = np.array(
+        [field.shape[0] * height / cut.shape[0] / fine.shape[0], field.shape[1] * width / cut.shape[1] / fine.shape[1]]
+    )
+    corner = np.array([top - height / cut.shape[0] - frame.top, left - width / cut.shape[1] - frame.left])
+    paths = [_path((line + 0.5) * step + corner) for line in contour_lines(fine)]
+    return f'<path d="{"".join(paths)}"/>' if paths else ""
+
+
+def _path(line_mm: NDArray[np.float64]) -> str:
+    points = " ".join(f"{across:.2f} {down:.2f}" for down, across in line_mm)
+    return f"M{points}Z"
+
+
+def _ring(volume: Volume, finding: Finding, plane: Plane, frame: _Frame) -> str:
+    """A dashed circle of the detector's diameter where nothing outlined the finding."""
+    if finding.outline is not None:
+        return ""
+    down, across = _on_plane(volume, plane, finding.candidate.centre_mm)
+    radius = max(finding.candidate.diameter_mm / 2, 2.0)
+    return f'<circle class="guess" cx="{across - frame.left:.2f}" cy="{down - frame.top:.2f}" r="{radius:.2f}"/>'
+
+
+def _letters(plane: Plane, frame: _Frame, size: float) -> str:
+    gap = 0.45 * size
+    left, right, top, bottom = plane.letters
+    middle, centre = frame.height / 2 + 0.36 * size, frame.width / 2
+    places = (
+        (left, gap, middle, "start"),
+        (right, frame.width - gap, middle, "end"),
+        (top, centre, gap + 0.75 * size, "middle"),
+        (bottom, centre, frame.height - gap, "middle"),
+    )
+    return (
+        f'<g class="letters" font-size="{size:.2f}">'
+        + "".join(
+            f'<text x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}">{letter}</text>' for letter, x, y, anchor in places
+        )
+        + "</g>"
+    )
+
+
+def _scale_bar(frame: _Frame, length_mm: float, size: float) -> str:
+    gap = 0.6 * size
+    x, y = gap, frame.height - gap
+    return (
+        f'<g class="scale" font-size="{0.8 * size:.2f}"><path d="M{x:.2f} {y - 0.3 * size:.2f}V{y:.2f}'
+        f'H{x + length_mm:.2f}V{y - 0.3 * size:.2f}"/>'
+        f'<text x="{x:.2f}" y="{y - 0.55 * size:.2f}">{length_mm:g} mm</text></g>'
+    )
+
+
+def _markers(places: Sequence[tuple[float, float]], findings: Sequence[Finding], frame: _Frame, size: float) -> str:
+    """A ring at each finding, its number beside it where it hides no other."""
+    taken: list[tuple[float, float]] = list(places)
+    parts = []
+    for (down, across), finding in zip(places, findings, strict=True):
+        radius = max(finding.candidate.diameter_mm / 2, 0.35 * size)
+        label = _free_place(down, across, radius + 0.9 * size, taken, frame)
+        taken.append(label)
+        parts.append(
+            f'<a href="#finding-{finding.number}"><circle cx="{across:.1f}" cy="{down:.1f}" r="{radius:.1f}"/>'
+            f'<text x="{label[1]:.1f}" y="{label[0] + 0.36 * size:.1f}">{finding.number}</text></a>'
+        )
+    return f'<g class="markers" font-size="{size:.2f}">{"".join(parts)}</g>'
+
+
+def _free_place(
+    down: float, across: float, distance: float, taken: Sequence[tuple[float, float]], frame: _Frame
+) -> tuple[float, float]:
+    """Of sixteen places around a point, the one farthest from what is taken, inside the frame."""
+    angles = np.arange(16) * np.pi / 8
+    spots = np.stack([down + distance * np.sin(angles), across + distance * np.cos(angles)], axis=1)
+    margin = 0.5 * distance
+    inside = ((spots >= margin) & (spots <= np.array([frame.height, frame.width]) - margin)).all(axis=1)
+    room = np.linalg.norm(spots[:, None] - np.array(taken)[None], axis=2).min(axis=1)
+    best = int(np.argmax(np.where(inside, np.minimum(room, 1.2 * distance), -1.0)))
+    return float(spots[best, 0]), float(spots[best, 1])

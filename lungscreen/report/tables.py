@@ -1,0 +1,232 @@
+"""The tables over all studies: written anew from `studies/*/` and this run's refusals.
+
+The studies' folders are the source, so a run that adds to an `--out`, or resumes in it, keeps what is there.
+Columns are only ever added at the end.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lungscreen.errors import Refusal
+from lungscreen.records import Report
+from lungscreen.report.assemble import category_rank, study_key
+from lungscreen.report.files import replace_file
+from lungscreen.report.text import csv_cell
+
+__all__ = [
+    "CANDIDATE_COLUMNS",
+    "FINDING_COLUMNS",
+    "REFUSED_COLUMNS",
+    "WORKLIST_COLUMNS",
+    "WorklistRow",
+    "candidates_csv",
+    "write_tables",
+]
+
+WORKLIST_COLUMNS = (
+    "rank", "patient_id", "study_uid", "status", "code", "category", "top_probability", "findings", "report",
+)  # fmt: skip
+FINDING_COLUMNS = (
+    "patient_id", "study_uid", "series_uid", "finding", "x_mm", "y_mm", "z_mm", "long_axis_mm", "short_axis_mm",
+    "mean_diameter_mm", "volume_mm3", "type", "detection_score", "malignancy_probability", "category",
+)  # fmt: skip
+CANDIDATE_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability")
+"""LUNA16's format."""
+REFUSED_COLUMNS = ("path_or_uid", "code", "reason", "scope", "patient_id", "study_uid")
+
+FAILED_CODES = frozenset({"internal-error", "output-failed"})
+"""Codes that are not the input's fault: the study's status is "failed", not "refused"."""
+
+_LONGEST = 2000
+"""Characters of a path or reason in refused.csv."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorklistRow:
+    """One study in the worklist; None where there is no value."""
+
+    patient_id: str
+    study_uid: str
+    status: str
+    """done, refused or failed."""
+    code: str = ""
+    category: str = ""
+    top_probability: float | None = None
+    top_score: float = -math.inf
+    findings: int | None = None
+    report: str = ""
+    """Path to report.html, relative to `--out`; of an earlier run where this one refused the study."""
+    document: dict[str, Any] | None = None
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Refused and failed first; then category, malignancy probability, detection score."""
+        probability = -1.0 if self.top_probability is None else self.top_probability
+        return (
+            self.status == "done", category_rank(self.category), -probability, -self.top_score,
+            self.patient_id, self.study_uid,
+        )  # fmt: skip
+
+
+def write_tables(
+    out: Path, refusals: Sequence[Refusal] = (), *, screened: Collection[str] = (), inputs: Collection[str] = ()
+) -> None:
+    """(Re)write worklist.csv, worklist.html, findings.csv, candidates.csv, refused.csv and refused.json.
+
+    refusals: what this run did not read. Those of earlier runs stay until a later run looks at the same thing.
+    screened: study UIDs that this run took up, whatever came of it.
+    inputs: paths that this run was given; earlier refusals of files under them are dropped.
+
+    Errors: `output-failed`.
+    """
+    from lungscreen.report.worklist import worklist_page
+
+    documents, broken = _read_documents(out)
+    kept = [r for r in _read_refused(out) if not _looked_at_again(r, screened, inputs)]
+    current = list(dict.fromkeys((*refusals, *broken, *kept)))
+    rows = _worklist(documents, current)
+    everything = list(dict.fromkeys((*current, *(r for d in documents.values() for r in _document_refusals(d)))))
+    replace_file(out / "findings.csv", _csv(FINDING_COLUMNS, (c for r in rows for c in _finding_cells(r.document))))
+    replace_file(out / "candidates.csv", _join_candidates(out, rows))
+    replace_file(out / "refused.csv", _csv(REFUSED_COLUMNS, (_refused_cells(r) for r in everything)))
+    replace_file(out / "refused.json", json.dumps([asdict(r) for r in current], indent=1) + "\n")
+    replace_file(out / "worklist.csv", _csv(WORKLIST_COLUMNS, (_worklist_cells(n, r) for n, r in enumerate(rows, 1))))
+    replace_file(out / "worklist.html", worklist_page(rows, everything))
+
+
+def candidates_csv(report: Report) -> str:
+    """A study's candidates in LUNA16's format, highest score first; scores keep nine significant digits."""
+    ranked = sorted(report.candidates, key=lambda candidate: -candidate.score)
+    uid = csv_cell(report.volume.series_uid)
+    return _csv(
+        CANDIDATE_COLUMNS,
+        ((uid, *(f"{c:.4f}" for c in candidate.centre_mm), f"{candidate.score:.9g}") for candidate in ranked),
+    )
+
+
+# -- reading what is there -------------------------------------------------------------------------------------------
+def _read_documents(out: Path) -> tuple[dict[str, dict[str, Any]], list[Refusal]]:
+    """report.json of every study by key, and a refusal for each that cannot be read."""
+    documents: dict[str, dict[str, Any]] = {}
+    broken = []
+    for path in sorted(out.glob("studies/[!.]*/report.json")):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if document["key"] != path.parent.name:
+                raise ValueError("key")
+            documents[path.parent.name] = document
+        except (OSError, ValueError, KeyError, TypeError):
+            where = path.relative_to(out).as_posix()
+            broken.append(
+                Refusal(where, "output-failed", "These results cannot be read; screen the study again.", "file")
+            )
+    return documents, broken
+
+
+def _read_refused(out: Path) -> list[Refusal]:
+    """The refusals that earlier runs left; a damaged list is no reason to lose this run's."""
+    try:
+        return [Refusal(**row) for row in json.loads((out / "refused.json").read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, AssertionError):
+        return []
+
+
+def _looked_at_again(refusal: Refusal, screened: Collection[str], inputs: Collection[str]) -> bool:
+    if refusal.study_uid and refusal.study_uid in screened:
+        return True
+    return any(refusal.where == path or refusal.where.startswith((f"{path}/", f"{path}!")) for path in inputs)
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+def _worklist(documents: dict[str, dict[str, Any]], refusals: Iterable[Refusal]) -> list[WorklistRow]:
+    """One row a study: a study that was refused now, read before, keeps its earlier report's link."""
+    rows = {key: _done_row(key, document) for key, document in documents.items()}
+    for refusal in refusals:
+        if refusal.scope == "study":
+            uid = refusal.study_uid or refusal.where
+            key = study_key(uid)
+            status = "failed" if refusal.code in FAILED_CODES else "refused"
+            earlier = rows.get(key)
+            rows[key] = WorklistRow(
+                refusal.patient_id, uid, status, refusal.code,
+                report=earlier.report if earlier else "", document=earlier.document if earlier else None,
+            )  # fmt: skip
+    return sorted(rows.values(), key=lambda row: row.order)
+
+
+def _done_row(key: str, document: dict[str, Any]) -> WorklistRow:
+    findings = document["findings"]
+    probabilities = [f["malignancy"]["probability"] for f in findings if f["malignancy"]]
+    return WorklistRow(
+        patient_id=document["patient"]["patient_id"] or "",
+        study_uid=document["exam"]["study_uid"],
+        status="done",
+        category=document["category"],
+        top_probability=max(probabilities, default=None),
+        top_score=max((f["detection_score"] for f in findings), default=-math.inf),
+        findings=len(findings),
+        report=f"studies/{key}/report.html",
+        document=document,
+    )
+
+
+def _worklist_cells(rank: int, row: WorklistRow) -> tuple[Any, ...]:
+    return (
+        rank, csv_cell(row.patient_id), csv_cell(row.study_uid), row.status, row.code, row.category,
+        _cell(row.top_probability), _cell(row.findings), row.report,
+    )  # fmt: skip
+
+
+def _finding_cells(document: dict[str, Any] | None) -> Iterable[tuple[Any, ...]]:
+    for finding in document["findings"] if document else ():
+        measured, malignancy = finding["measurement"] or {}, finding["malignancy"] or {}
+        yield (
+            csv_cell(document["patient"]["patient_id"] or ""), csv_cell(document["exam"]["study_uid"]),
+            csv_cell(document["series"]["series_uid"]), finding["number"], *finding["position_mm"],
+            *(_cell(measured.get(n)) for n in ("long_axis_mm", "short_axis_mm", "mean_diameter_mm", "volume_mm3")),
+            finding["type"], _cell(finding["detection_score"]), _cell(malignancy.get("probability")),
+            csv_cell(finding["category"] or ""),
+        )  # fmt: skip
+
+
+def _document_refusals(document: dict[str, Any]) -> Iterable[Refusal]:
+    patient, uid = document["patient"]["patient_id"] or "", document["exam"]["study_uid"]
+    for row in document["not_read"]:
+        yield Refusal(row["where"], row["code"], row["reason"], row["scope"], uid, patient)
+
+
+def _refused_cells(refusal: Refusal) -> tuple[Any, ...]:
+    return (
+        csv_cell(refusal.where, _LONGEST), refusal.code, csv_cell(refusal.reason, _LONGEST), refusal.scope,
+        csv_cell(refusal.patient_id), csv_cell(refusal.study_uid),
+    )  # fmt: skip
+
+
+def _join_candidates(out: Path, rows: Iterable[WorklistRow]) -> str:
+    """Every study's candidates under one header, in the worklist's order."""
+    parts = [",".join(CANDIDATE_COLUMNS) + "\n"]
+    for row in rows:
+        path = out / row.report.replace("report.html", "candidates.csv")
+        if row.document and path.is_file():
+            parts.append(path.read_text(encoding="utf-8").partition("\n")[2])
+    return "".join(parts)
+
+
+def _cell(value: float | int | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return file.getvalue()

@@ -1,0 +1,112 @@
+"""What the networks were trained and measured on, as data; a scan outside it is read, and the report says so."""
+
+from __future__ import annotations
+
+import re
+
+from lungscreen.errors import Notice
+from lungscreen.records import Acquisition
+
+__all__ = [
+    "LARGEST_SLICE_THICKNESS_MM",
+    "SHARP_KERNELS",
+    "SMALLEST_CTDI_VOL_MGY",
+    "SMALLEST_EXPOSURE_MAS",
+    "SMALLEST_TUBE_CURRENT_MA",
+    "VALIDATED_KERNELS",
+    "VALIDATED_KVP",
+    "check_acquisition",
+]
+
+VALIDATED_KVP = (120.0, 140.0)
+"""Tube voltage of the LIDC-IDRI scans (Armato et al. 2011)."""
+
+SMALLEST_CTDI_VOL_MGY = 3.0
+"""Up to here a chest CT counts as low dose (ACR–STR practice parameter, patient of standard size)."""
+
+SMALLEST_EXPOSURE_MAS = 60.0
+"""Stands in where the header has no CTDIvol: 3 mGy at 120 kVp is some 40 to 50 mAs. Our choice."""
+
+SMALLEST_TUBE_CURRENT_MA = 80.0
+"""Stands in where the header has neither CTDIvol nor mAs. Our choice."""
+
+LARGEST_SLICE_THICKNESS_MM = 2.5
+"""LUNA16 left out thicker scans."""
+
+VALIDATED_KERNELS = (r"SOFT", r"STANDARD", r"DETAIL", r"[BIHQ][A-Z]?[1-5]\d[A-Z]?", r"[ABC]", r"FC0\d|FC1\d")
+"""Soft to standard kernels: GE by name, Siemens below 60, Philips A to C, Canon FC01 to FC19."""
+
+SHARP_KERNELS = (r"LUNG", r"BONE\w*", r"EDGE", r"ULTRA", r"[BIHQ][A-Z]?[6-9]\d[A-Z]?", r"[DEL]|Y[A-D]", r"FC[3-9]\d")
+"""Sharp kernels, by the same makers: edges overshoot and noise is high."""
+
+_LOW_DOSE = "The scan is low-dose; training data are standard-dose. Sensitivity and false alarms may differ."
+
+
+def check_acquisition(acquisition: Acquisition) -> tuple[Notice, ...]:
+    """A notice for each of tube voltage, dose, kernel and slice thickness that is outside, or not in the header."""
+    found = (
+        _check_kvp(acquisition.kvp),
+        _check_dose(acquisition),
+        _check_kernel(acquisition.kernel),
+        _check_thickness(acquisition.slice_thickness_mm),
+    )
+    missing = [name for name, known in _known(acquisition).items() if not known]
+    unknown = (
+        Notice(
+            "acquisition-unknown", f"Not in the header, so not compared with the training data: {', '.join(missing)}."
+        ),
+    )
+    return tuple(notice for notice in found if notice) + (unknown if missing else ())
+
+
+def _known(acquisition: Acquisition) -> dict[str, bool]:
+    doses = (acquisition.ctdi_vol_mgy, acquisition.exposure_mas, acquisition.tube_current_ma)
+    return {
+        "kVp": bool(acquisition.kvp),
+        "dose (CTDIvol, mAs)": any(doses),
+        "kernel": bool(acquisition.kernel),
+        "slice thickness": bool(acquisition.slice_thickness_mm),
+    }
+
+
+def _check_kvp(kvp: float | None) -> Notice | None:
+    low, high = VALIDATED_KVP
+    if not kvp or low <= kvp <= high:
+        return None
+    return Notice("kvp-not-validated", f"Tube voltage is {kvp:g} kVp; training data are {low:g} to {high:g} kVp.")
+
+
+def _check_dose(acquisition: Acquisition) -> Notice | None:
+    """The first of CTDIvol, mAs and mA that the header has decides; a zero is no value."""
+    for value, least, unit in (
+        (acquisition.ctdi_vol_mgy, SMALLEST_CTDI_VOL_MGY, "mGy CTDIvol"),
+        (acquisition.exposure_mas, SMALLEST_EXPOSURE_MAS, "mAs"),
+        (acquisition.tube_current_ma, SMALLEST_TUBE_CURRENT_MA, "mA"),
+    ):
+        if value:
+            low = value <= least if unit.startswith("mGy") else value < least
+            return Notice("dose-not-validated", f"{_LOW_DOSE} ({value:.3g} {unit})") if low else None
+    return None
+
+
+def _check_kernel(kernel: tuple[str, ...]) -> Notice | None:
+    if not kernel:
+        return None
+    name = kernel[0].strip().upper()
+    if any(re.fullmatch(pattern, name) for pattern in SHARP_KERNELS):
+        return Notice(
+            "kernel-not-validated", f"Kernel {name} is sharp; most training data have soft or standard kernels."
+        )
+    if any(re.fullmatch(pattern, name) for pattern in VALIDATED_KERNELS):
+        return None
+    return Notice("kernel-not-validated", f"Kernel {name} is not among the known soft and standard kernels.")
+
+
+def _check_thickness(thickness_mm: float | None) -> Notice | None:
+    if not thickness_mm or thickness_mm <= LARGEST_SLICE_THICKNESS_MM:
+        return None
+    return Notice(
+        "thickness-not-validated",
+        f"Slices are {thickness_mm:g} mm thick; training data are up to {LARGEST_SLICE_THICKNESS_MM:g} mm. "
+        "Small nodules may be missed and sizes be off.",
+    )
