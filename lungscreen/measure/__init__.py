@@ -1,0 +1,24 @@
+"""Measure: Volume, Lungs, Candidates ─► Measured (outline, sizes, type) and where each lies.
+
+Two borders, both from the intensities and both said: the *outline* runs along the outer border, as radiologists draw
+it; the *sizes* are taken at the edge that gives a body of known size its true volume, which lies a little further in.
+"""
+
+from __future__ import annotations
+
+from lungscreen.measure.location import locate_nodule
+from lungscreen.measure.measure import MeasureConfig, Measured, measure_nodules
+from lungscreen.measure.sizes import Axes, effective_diameter, measure_axes, measure_mask, round_axis, round_mean
+
+__all__ = [
+    "Axes",
+    "MeasureConfig",
+    "Measured",
+    "effective_diameter",
+    "locate_nodule",
+    "measure_axes",
+    "measure_mask",
+    "measure_nodules",
+    "round_axis",
+    "round_mean",
+]

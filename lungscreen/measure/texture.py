@@ -1,0 +1,72 @@
+"""What a nodule is made of: solid, part-solid with its solid core, ground-glass, calcified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lungscreen.measure.outline import Levels, Region
+from lungscreen.records import NoduleType
+
+__all__ = ["Texture", "describe_texture", "total_levels", "type_of"]
+
+SOLID_HU = -300.0
+"""Denser is solid tissue, less dense is ground glass."""
+
+CALCIUM_HU = 250.0
+"""Denser is calcium rather than contrast in tissue, once it fills the core."""
+
+RIM_MM = 1.5
+"""Blur makes the outermost shell of a solid nodule look like ground glass: it does not count for the type."""
+
+
+@dataclass(frozen=True, eq=False)
+class Texture:
+    """Densities inside a nodule, its outermost shell left out."""
+
+    inner_hu: float
+    """Median."""
+    high_hu: float
+    """90th percentile."""
+    solid_share: float
+    """Share of voxels that are solid."""
+    rim_hu: float
+    """Median of what is not solid; NaN where all is."""
+    solid_field: NDArray[np.float32]
+    """0 to 1, 0.5 at the edge of the solid part."""
+
+
+def describe_texture(hu: NDArray[np.float32], region: Region, step_mm: float) -> Texture:
+    """Densities inside a region."""
+    smooth = np.asarray(ndimage.gaussian_filter(hu, 0.6 / step_mm), dtype=np.float32)
+    depth = ndimage.distance_transform_edt(region.mask) * step_mm
+    inner = depth > min(RIM_MM, 0.5 * float(depth.max()))
+    values = smooth[inner]
+    soft = values[values < SOLID_HU]
+    solid = np.where(region.mask, np.clip(0.5 + (smooth - SOLID_HU) / 600.0, 0, 1), 0)
+    return Texture(
+        inner_hu=float(np.median(values)),
+        high_hu=float(np.percentile(values, 90)),
+        solid_share=float((values >= SOLID_HU).mean()),
+        rim_hu=float(np.median(soft)) if soft.size else float("nan"),
+        solid_field=solid.astype(np.float32),
+    )
+
+
+def type_of(texture: Texture) -> NoduleType:
+    """Type from densities; cuts chosen on LIDC readers' ratings."""
+    if texture.high_hu > CALCIUM_HU:
+        return NoduleType.CALCIFIED
+    if texture.solid_share > 0.6:
+        return NoduleType.SOLID
+    return NoduleType.PART_SOLID if texture.solid_share > 0.08 else NoduleType.GROUND_GLASS
+
+
+def total_levels(levels: Levels, texture: Texture) -> Levels:
+    """Levels for the size of the whole: a part-solid nodule ends where its ground glass does, not its solid core."""
+    if type_of(texture) is NoduleType.PART_SOLID and np.isfinite(texture.rim_hu):
+        return Levels(levels.lung_hu, max(texture.rim_hu, levels.lung_hu + 120.0))
+    return levels
