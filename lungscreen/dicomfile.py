@@ -20,7 +20,11 @@ from lungscreen.errors import InputError
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from lungscreen.records import Source
+    from lungscreen.sources import SourceReader
+
 __all__ = [
+    "DICOMDIR_CLASS",
     "LONGEST_TEXT",
     "first_item",
     "get_number",
@@ -32,6 +36,7 @@ __all__ = [
     "parse_dicom",
     "plain_value",
     "quiet_pydicom",
+    "read_header",
     "transfer_syntax",
 ]
 
@@ -43,6 +48,12 @@ MOST_VALUES = 16
 
 MAX_INFLATED_BYTES = 2 << 30
 """Largest data set that a deflated file may unpack to."""
+
+HEAD_BYTES = 1 << 16
+"""Bytes of a file that are read first; nearly every CT header fits."""
+
+DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+"""Media storage directory: an index, no image."""
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -75,8 +86,29 @@ def quiet_pydicom() -> Iterator[None]:
 def parse_dicom(data: bytes, tags: Sequence[str] | None = None, pixels: bool = False) -> Dataset:
     """A data set from a file's bytes; only `tags` where given, without pixels unless asked for.
 
-    Errors: `not-dicom` where it has no SOP class; `dicom-damaged` where it cannot be parsed.
+    Errors: `not-dicom` where it has no SOP class; `dicom-damaged` where it cannot be parsed; `file-too-large`.
     """
+    return _parse(BytesIO(data), data, tags, pixels)
+
+
+def read_header(reader: SourceReader, source: Source, tags: Sequence[str]) -> Dataset:
+    """The named elements of a file's header; reads on only where the header is longer than `HEAD_BYTES`.
+
+    Errors: those of `parse_dicom`, `file-unreadable`.
+    """
+    head = reader.read(source, HEAD_BYTES)
+    file = BytesIO(head)
+    try:
+        dataset = _parse(file, head, tags, pixels=False)
+        if len(head) < HEAD_BYTES or file.tell() < len(head):
+            return dataset
+    except InputError:
+        if len(head) < HEAD_BYTES or not looks_like_dicom(head[:132]):
+            raise
+    return parse_dicom(reader.read(source), tags)
+
+
+def _parse(file: BytesIO, data: bytes, tags: Sequence[str] | None, pixels: bool) -> Dataset:
     import pydicom
 
     if not looks_like_dicom(data[:132]):
@@ -84,7 +116,7 @@ def parse_dicom(data: bytes, tags: Sequence[str] | None = None, pixels: bool = F
     _check_inflated_size(data)
     try:
         dataset = pydicom.dcmread(
-            BytesIO(data), stop_before_pixels=not pixels, force=True, specific_tags=None if tags is None else list(tags)
+            file, stop_before_pixels=not pixels, force=True, specific_tags=None if tags is None else list(tags)
         )
     except Exception as error:  # pydicom raises whatever its parts raise
         raise InputError("dicom-damaged", f"the DICOM file is damaged ({type(error).__name__})") from None

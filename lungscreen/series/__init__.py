@@ -1,0 +1,47 @@
+"""Find every CT series in the input and put each study's series in the order in which to read them.
+
+    files, folders, DICOMDIRs, zip archives ─► Inventory of Studies of Series
+
+A header pass only: no pixel is touched, nothing is unpacked to disk, nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lungscreen.dicomfile import quiet_pydicom
+from lungscreen.errors import Refusal
+from lungscreen.records import Inventory
+from lungscreen.series.config import SeriesConfig
+from lungscreen.series.files import list_sources
+from lungscreen.series.images import make_image_studies
+from lungscreen.series.kernels import classify_kernel
+from lungscreen.series.rejects import Rejects
+from lungscreen.series.scan import scan_sources
+from lungscreen.series.studies import make_studies
+from lungscreen.sources import SourceReader
+
+__all__ = ["SeriesConfig", "classify_kernel", "find_series"]
+
+
+def find_series(inputs: Sequence[Path], config: SeriesConfig | None = None) -> Inventory:
+    """Every study in the input, its series ordered: the one to read first, then the stand-ins.
+
+    Nothing is raised for bad input: what is not read is in `Inventory.refused` and `Study.not_read`, with its code.
+    A stand-in is in `Study.series` and, as `series-other-chosen`, in `Study.not_read`.
+    """
+    rejects = Rejects()
+    with SourceReader() as reader, quiet_pydicom():
+        sources, failed = list_sources(inputs, config or SeriesConfig(), reader, rejects)
+        pile = scan_sources(sources, reader, rejects)
+        studies, refused = make_studies(pile, reader, rejects)
+    studies += make_image_studies(pile.images)
+    bad = {row.where for row in failed}
+    empty = [
+        Refusal(place, "no-ct", "holds no CT image", "file")
+        for place in dict.fromkeys(str(path) for path in inputs)
+        if place not in pile.places and place not in bad
+    ]
+    left = [row for place in rejects.places() if place not in pile.headers for row in rejects.rows(place)]
+    return Inventory(tuple(studies), (*failed, *empty, *refused, *left))

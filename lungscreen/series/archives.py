@@ -1,0 +1,73 @@
+"""Zip archive ─► its members that may be read, within limits. Nothing is unpacked here."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from pathlib import Path
+
+from lungscreen.errors import InputError
+from lungscreen.records import Source
+from lungscreen.series.config import SeriesConfig
+from lungscreen.series.rejects import Rejects
+
+__all__ = ["is_archive", "list_members"]
+
+RATIO_FREE_BYTES = 4 << 20
+"""Members up to this size are not held to the ratio: a blank slice packs well."""
+
+_ENCRYPTED = 0x1
+
+
+def is_archive(path: Path) -> bool:
+    """By the first bytes (also of an empty archive)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except OSError:
+        return False
+
+
+def list_members(path: Path, config: SeriesConfig, rejects: Rejects) -> list[Source]:
+    """Members of an archive, sorted by name; encrypted and nested ones go to `rejects`.
+
+    Errors: `archive-damaged`, `archive-unsafe`, `archive-too-large`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir()]
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputError("archive-damaged", f"cannot be opened as zip ({type(error).__name__})", str(path)) from None
+    _check_sizes(members, config, str(path))
+    unsafe = [info.filename for info in members if _leads_out(info.filename)]
+    if unsafe:
+        raise InputError("archive-unsafe", f"{len(unsafe)} member(s) whose name leads out of it", str(path))
+    sources: dict[str, Source] = {}
+    for info in sorted(members, key=lambda member: member.filename):
+        source = Source(path, info.filename)
+        if info.flag_bits & _ENCRYPTED:
+            rejects.add(str(path), str(source), "archive-encrypted", "encrypted")
+        elif info.filename.lower().endswith(".zip"):
+            rejects.add(str(path), str(source), "archive-nested", "an archive in an archive")
+        elif not stat.S_ISLNK(info.external_attr >> 16):
+            sources[info.filename] = source
+    return list(sources.values())
+
+
+def _check_sizes(members: list[zipfile.ZipInfo], config: SeriesConfig, where: str) -> None:
+    """Errors: `archive-too-large`."""
+    if len(members) > config.most_archive_members:
+        raise InputError("archive-too-large", f"{len(members)} members", where)
+    total = sum(info.file_size for info in members)
+    packed = sum(info.compress_size for info in members)
+    largest = max((info.file_size for info in members), default=0)
+    if largest > config.most_member_mb * 1e6 or total > config.most_archive_mb * 1e6:
+        raise InputError("archive-too-large", f"unpacks to {total / 1e6:.0f} MB", where)
+    dense = [i for i in members if i.file_size > RATIO_FREE_BYTES and i.file_size > config.most_ratio * i.compress_size]
+    if dense or (total > 16 * RATIO_FREE_BYTES and total > config.most_ratio * packed):
+        raise InputError("archive-too-large", f"unpacks to more than {config.most_ratio:g} times its size", where)
+
+
+def _leads_out(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return ".." in parts or name.startswith(("/", "\\")) or (len(parts[0]) == 2 and parts[0].endswith(":"))

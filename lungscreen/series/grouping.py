@@ -1,0 +1,164 @@
+"""Headers ─► Facts: the objects of one series UID, split into what belongs together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lungscreen.errors import Notice
+from lungscreen.geometry import ORTHONORMAL_TOLERANCE
+from lungscreen.records import Acquisition, Series
+from lungscreen.series.choice import Facts, angle_degrees
+from lungscreen.series.headers import Header
+from lungscreen.series.kernels import classify_kernel
+
+__all__ = ["describe_series", "group_headers", "header_notices"]
+
+SAME_SPACING_MM = 1e-3
+"""Pixel spacings that differ by no more are one."""
+SAME_POSITION_MM = 0.01
+"""Slices nearer than this along the normal are at the same position."""
+SMALL_FIELD_MM = 250.0
+"""Field of view below which parts of the lungs probably lie outside."""
+LOW_CTDI_MGY = 3.0
+"""CTDIvol up to which a chest CT counts as low-dose (ACR-STR practice parameter for a standard-sized patient)."""
+LOW_CURRENT_MA = 100.0
+"""Tube current below which a scan counts as low-dose where CTDIvol is absent; below nearly all training scans."""
+
+
+def group_headers(headers: Sequence[Header]) -> list[list[Header]]:
+    """Split by frame of reference, matrix, kernel, rescale type, orientation and spacing; the largest group first.
+
+    Never by acquisition number, current, exposure or time: these vary slice by slice in a single pass.
+    """
+    groups: list[list[Header]] = []
+    for header in headers:
+        fitting = next((group for group in groups if _belongs(header, group[0])), None)
+        if fitting is None:
+            groups.append([header])
+        else:
+            fitting.append(header)
+    return sorted(groups, key=lambda group: -sum(header.instance.frames for header in group))
+
+
+def _belongs(header: Header, other: Header) -> bool:
+    exact = _exact_key(header) == _exact_key(other)
+    turned = np.abs(np.subtract(header.orientation, other.orientation)).max() > ORTHONORMAL_TOLERANCE
+    scaled = np.abs(np.subtract(header.pixel_spacing_mm, other.pixel_spacing_mm)).max() > SAME_SPACING_MM
+    return exact and not turned and not scaled
+
+
+def _exact_key(header: Header) -> tuple[object, ...]:
+    instance, acquisition = header.instance, header.acquisition
+    return (
+        header.frame_of_reference,
+        instance.rows,
+        instance.columns,
+        acquisition.kernel,
+        header.rescale_type,
+        _is_localizer(acquisition),
+    )
+
+
+def _is_localizer(acquisition: Acquisition) -> bool:
+    return "LOCALIZER" in {value.upper() for value in acquisition.image_type}
+
+
+def describe_series(headers: Sequence[Header], notices: tuple[Notice, ...] = ()) -> Facts:
+    """One group of headers as a Series with the facts that the choice looks at."""
+    first = headers[0]
+    row, column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
+    normal = np.cross(row, column)
+    positions = np.array([position for header in headers for position in header.positions_mm])
+    slices, spacing, coverage = _extent(positions, normal)
+    rows_mm = first.instance.rows * first.pixel_spacing_mm[0]
+    columns_mm = first.instance.columns * first.pixel_spacing_mm[1]
+    series = Series(
+        kind="dicom",
+        series_uid=first.series_uid,
+        patient=first.patient,
+        exam=first.exam,
+        acquisition=first.acquisition,
+        instances=tuple(header.instance for header in headers),
+        frame_of_reference=first.frame_of_reference,
+        notices=notices,
+    )
+    return Facts(
+        series=series,
+        slices=slices,
+        spacing_mm=spacing,
+        coverage_mm=coverage,
+        field_of_view_mm=min(rows_mm, columns_mm),
+        degrees_off_axial=min(_off_axis(normal), _off_axis(_direction(positions, normal))),
+        degrees_rotated=max(_rotated(row), _rotated(column)),
+        rescale_type=first.rescale_type,
+        multi_energy=any(header.multi_energy for header in headers),
+    )
+
+
+def header_notices(facts: Facts) -> tuple[Notice, ...]:
+    """Quality flags that the header alone gives."""
+    acquisition = facts.series.acquisition
+    found: list[Notice] = []
+    kernel = classify_kernel(acquisition.kernel)
+    name = "/".join(acquisition.kernel)
+    if kernel == "sharp":
+        found.append(Notice("sharp-kernel", f"Sharp kernel ({name})."))
+    if kernel == "unknown":
+        found.append(Notice("kernel-unknown", f"Kernel not known ({name or 'none named'})."))
+    if acquisition.contrast:
+        found.append(Notice("contrast", f"Contrast agent ({acquisition.contrast})."))
+    if acquisition.lossy:
+        found.append(Notice("lossy", "The images went through lossy compression."))
+    if acquisition.burned_in == "YES":
+        found.append(Notice("burned-in", "The header says that text is burned into the images."))
+    if facts.field_of_view_mm < SMALL_FIELD_MM:
+        found.append(Notice("small-field-of-view", f"The field of view is {facts.field_of_view_mm:.0f} mm."))
+    if facts.multi_energy:
+        found.append(Notice("multi-energy", "A multi-energy acquisition, read as ordinary CT."))
+    if {"DERIVED", "SECONDARY"} & {value.upper() for value in acquisition.image_type}:
+        found.append(Notice("derived", "The header calls the images derived or secondary."))
+    return (*found, *_dose_notices(acquisition))
+
+
+def _dose_notices(acquisition: Acquisition) -> list[Notice]:
+    if acquisition.ctdi_vol_mgy is not None:
+        low = acquisition.ctdi_vol_mgy <= LOW_CTDI_MGY
+        return [Notice("low-dose", f"CTDIvol is {acquisition.ctdi_vol_mgy:.2f} mGy.")] if low else []
+    if acquisition.tube_current_ma is not None:
+        low = acquisition.tube_current_ma < LOW_CURRENT_MA
+        return [Notice("low-dose", f"The tube current is {acquisition.tube_current_ma:.0f} mA.")] if low else []
+    return [Notice("dose-unknown", "Neither CTDIvol nor tube current is in the header.")]
+
+
+def _extent(positions: np.ndarray, normal: np.ndarray) -> tuple[int, float, float]:
+    """Distinct positions along the normal, their median distance, and what they cover, in mm."""
+    if not len(positions):
+        return 0, 0.0, 0.0
+    along = np.sort(positions @ normal)
+    steps = np.diff(along)
+    steps = steps[steps > SAME_POSITION_MM]
+    spacing = float(np.median(steps)) if steps.size else 0.0
+    return int(steps.size) + 1, spacing, float(along[-1] - along[0]) + spacing
+
+
+def _direction(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Where the stack leads: from its first to its last slice; the normal where there is one position only."""
+    if len(positions) < 2:
+        return normal
+    along = positions @ normal
+    way = np.asarray(positions[int(along.argmax())] - positions[int(along.argmin())], dtype=np.float64)
+    return way if float(np.linalg.norm(way)) > SAME_POSITION_MM else normal
+
+
+def _off_axis(direction: np.ndarray) -> float:
+    return angle_degrees(direction, np.array([0.0, 0.0, 1.0]))
+
+
+def _rotated(axis: np.ndarray) -> float:
+    """Angle of a slice's row or column, seen from above, against the nearer of the patient's x and y axes."""
+    flat = np.array([axis[0], axis[1], 0.0])
+    if float(np.linalg.norm(flat)) < ORTHONORMAL_TOLERANCE:
+        return 90.0
+    return min(angle_degrees(flat, np.eye(3)[0]), angle_degrees(flat, np.eye(3)[1]))
