@@ -1,0 +1,89 @@
+"""Branching trees: airways with their arteries, and veins, grown into each lobe by splitting its space.
+
+A tree is a set of tapered tubes. At every node the places still to be reached are split in two along their widest
+direction across the branch; each half gets a branch towards its middle. Radii follow Murray's law from the number of
+ends a branch feeds, and each end tapers to almost nothing, as vessels do towards the pleura.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Tubes", "bundle", "grow_tree", "join"]
+
+Floats = NDArray[np.float64]
+
+MURRAY = 2.7
+"""Exponent of r³ = r₁³ + r₂³ as measured in lungs (2.3 to 3)."""
+TIP_RADIUS = 0.35
+"""Radius at an end, as a share of the end branch's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tubes:
+    """Tapered tubes: start and end (n, 3) mm, radii (n, 2) mm, how many ends each feeds (n,)."""
+
+    start: Floats
+    end: Floats
+    radii: Floats
+    ends: NDArray[np.int64]
+
+
+def join(parts: list[Tubes]) -> Tubes:
+    """All tubes as one set."""
+    if not parts:
+        empty = np.zeros((0, 3))
+        return Tubes(empty, empty, np.zeros((0, 2)), np.zeros(0, dtype=np.int64))
+    return Tubes(
+        np.concatenate([p.start for p in parts]),
+        np.concatenate([p.end for p in parts]),
+        np.concatenate([p.radii for p in parts]),
+        np.concatenate([p.ends for p in parts]),
+    )
+
+
+def bundle(path: Floats, radii: Floats) -> Tubes:
+    """A chain of tubes through points (n, 3)."""
+    pairs = np.stack([radii[:-1], radii[1:]], axis=1)
+    return Tubes(path[:-1], path[1:], pairs, np.full(len(path) - 1, 10**6))
+
+
+def grow_tree(root: Floats, heading: Floats, places: Floats, radius_mm: float, rng: np.random.Generator) -> Tubes:
+    """Reach every place (n, 3) from the root, which sets out along `heading` with that radius."""
+    rows: list[tuple[Floats, Floats, int, int, bool]] = []
+    stack = [(np.asarray(root, dtype=np.float64), np.asarray(heading, dtype=np.float64), places, len(places))]
+    while stack:
+        node, along, reach, above = stack.pop()
+        if len(reach) == 1:
+            rows.append((node, reach[0], above, 1, True))
+            continue
+        towards = reach.mean(axis=0) - node
+        way = float(np.linalg.norm(towards))
+        direction = towards / max(way, 1e-6) + 0.35 * along
+        direction /= max(float(np.linalg.norm(direction)), 1e-6)
+        fork = node + direction * way * (0.42 if len(reach) > 2 else 0.5)
+        rows.append((node, fork, above, len(reach), False))
+        for half in _halves(reach, direction, rng):
+            stack.append((fork, direction, half, len(reach)))
+    total = len(places)
+    flow = np.array([[r[2], r[3]] for r in rows], dtype=np.float64)
+    radii = radius_mm * (flow / total) ** (1 / MURRAY)
+    # a branch starts no wider than 1.15 of itself: the step at a fork is the parent's affair
+    radii[:, 0] = np.minimum(radii[:, 0], 1.15 * radii[:, 1])
+    tips = np.array([r[4] for r in rows])
+    radii[tips, 1] *= TIP_RADIUS
+    return Tubes(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), radii, np.array([r[3] for r in rows]))
+
+
+def _halves(reach: Floats, direction: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Split places across the branch, at 30 to 70 %."""
+    spread = reach - reach.mean(axis=0)
+    spread = spread - (spread @ direction)[:, None] * direction * 0.7
+    cov = (spread[:, :, None] * spread[:, None, :]).sum(axis=0)
+    axis = np.linalg.eigh(cov)[1][:, 2]
+    order = np.argsort(spread @ axis, kind="stable")
+    cut = min(max(round(len(reach) * rng.uniform(0.3, 0.7)), 1), len(reach) - 1)
+    return reach[order[:cut]], reach[order[cut:]]
