@@ -477,6 +477,10 @@ CODES: dict[str, Code] = {
     "marks-duplicate": Code(
         "notice", "Some marks repeat another one exactly; each was counted.", "Check how the candidates were joined."
     ),
+    "predictions-duplicate": Code("refusal", "A case stands twice in a table of predictions.", "Give each case one row."),
+    "rows-unlabelled": Code(
+        "notice", "Rows of a table have no label and were left out.", "Check that they are meant to be undecided."
+    ),
     "marks-cut": Code(
         "notice", "Marks beyond the allowed number of a scan were left out.", "Lift the limit with --max-marks none."
     ),

@@ -14,7 +14,7 @@ from lungscreen.text import plain_text
 
 if TYPE_CHECKING:
     from lungscreen.errors import Notice
-    from lungscreen.evaluation import DetectionResult
+    from lungscreen.evaluation import ClassificationResult, DetectionResult
 
 __all__ = ["add_arguments", "run"]
 
@@ -36,11 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     detection.add_argument(
         "--images", type=Path, metavar="DIR", help="the scans, for pictures of misses and false marks"
     )
+    classes = kinds.add_parser("classification", help="area, operating points and calibration of probabilities")
+    classes.add_argument("--predictions", type=Path, required=True, metavar="CSV", help="one row a case")
+    classes.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    classes.add_argument("--label", default="label", metavar="COLUMN", help="0 or 1, empty where undecided (label)")
+    classes.add_argument("--probability", default="probability", metavar="COLUMN", help="0 to 1 (probability)")
+    classes.add_argument("--versus", metavar="COLUMN", help="another score of the same cases, compared in pairs")
+    classes.add_argument(
+        "--threshold", type=float, action="append", metavar="P", help="operating point; may be repeated (0.5)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate. Returns the exit code."""
-    return _run_detection(args)
+    return _run_detection(args) if args.kind == "detection" else _run_classification(args)
 
 
 def _run_detection(args: argparse.Namespace) -> int:
@@ -65,6 +74,53 @@ def _run_detection(args: argparse.Namespace) -> int:
     _say(notices)
     print("\n".join(_detection_lines(result)))
     return ExitCode.OK
+
+
+def _run_classification(args: argparse.Namespace) -> int:
+    from lungscreen.evaluation import (
+        ClassificationConfig,
+        evaluate_classification,
+        read_predictions,
+        write_classification,
+    )
+
+    try:
+        config = ClassificationConfig(thresholds=tuple(args.threshold or [0.5]))
+    except ValueError as error:
+        raise UsageError("usage", str(error)) from None
+    predictions = read_predictions(args.predictions, args.label, args.probability, args.versus)
+    result = evaluate_classification(predictions, config)
+    columns = {"label": args.label, "probability": args.probability, "versus": args.versus}
+    _say(write_classification(result, args.out, {**_provenance(args, "predictions"), "columns": columns}))
+    print("\n".join(_classification_lines(result)))
+    return ExitCode.OK
+
+
+def _classification_lines(result: ClassificationResult) -> list[str]:
+    figures, area = result.figures, result.figures["auc"]
+    lines = [
+        f"cases {figures['cases']}, positive {figures['positives']}, left out {figures['undecided']}",
+        f"AUC {_number(area['value'])}, 95 % interval {_interval(area['delong'])} (DeLong), "
+        f"{_interval(area['bootstrap'])} (bootstrap over {figures['groups']} groups)",
+        f"expected calibration error {_number(figures['calibration']['expected_calibration_error'])}",
+    ]
+    for point in figures["operating_points"]:
+        sensitivity, specificity = point["sensitivity"]["value"], point["specificity"]["value"]
+        lines.append(
+            f"{point['by']} {point['wanted']:g}: threshold {_number(point['threshold'])}, "
+            f"sensitivity {_number(sensitivity)}, specificity {_number(specificity)}"
+        )
+    if figures["versus"]:
+        rival = figures["versus"]
+        lines.append(
+            f"gain over {plain_text(rival['column'], 40)} (AUC {_number(rival['auc'])}): {_number(rival['gain'])}, "
+            f"95 % interval {_interval(rival)}"
+        )
+    return lines
+
+
+def _interval(bounds: Mapping[str, float | None]) -> str:
+    return f"{_number(bounds['lower'])} – {_number(bounds['upper'])}"
 
 
 def _detection_lines(result: DetectionResult) -> list[str]:

@@ -1,8 +1,16 @@
 """Measuring the detector and the classifier against what is known.
 
 Marks, Nodules ─► DetectionResult ─► evaluation.json, tables, plots, pictures
+Predictions    ─► ClassificationResult ─► evaluation.json, tables, plots
 """
 
+from lungscreen.evaluation.classification import (
+    ClassificationConfig,
+    ClassificationResult,
+    Predictions,
+    evaluate_classification,
+    read_predictions,
+)
 from lungscreen.evaluation.detection import (
     DetectionConfig,
     DetectionResult,
@@ -10,19 +18,25 @@ from lungscreen.evaluation.detection import (
     NoduleOutcome,
     evaluate_detection,
 )
-from lungscreen.evaluation.output import write_detection
+from lungscreen.evaluation.output import write_classification, write_detection
 from lungscreen.evaluation.tables import Marks, Nodules, read_marks, read_nodules, read_series_list
 
 __all__ = [
+    "ClassificationConfig",
+    "ClassificationResult",
     "DetectionConfig",
     "DetectionResult",
     "FalseMark",
     "Marks",
     "NoduleOutcome",
     "Nodules",
+    "Predictions",
+    "evaluate_classification",
     "evaluate_detection",
     "read_marks",
     "read_nodules",
+    "read_predictions",
     "read_series_list",
+    "write_classification",
     "write_detection",
 ]

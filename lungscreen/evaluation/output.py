@@ -1,4 +1,8 @@
-"""DetectionResult ─► files: evaluation.json, froc.csv, froc.png, nodules.csv, misses.csv, false_positives.csv, pictures."""
+"""DetectionResult, ClassificationResult ─► files: evaluation.json, tables and plots.
+
+Detection: froc.csv, froc.png, nodules.csv, misses.csv, false_positives.csv.
+Classification: roc.csv, roc.png, calibration.csv, reliability.png, confusion.png.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,12 @@ from typing import Any
 
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.errors import Notice, OutputError
+from lungscreen.evaluation.classification import ClassificationResult
 from lungscreen.evaluation.detection import DetectionResult, NoduleOutcome
-from lungscreen.evaluation.plots import draw_froc
+from lungscreen.evaluation.plots import draw_confusion, draw_froc, draw_reliability, draw_roc
 from lungscreen.report.files import replace_file
 
-__all__ = ["make_folder", "write_csv", "write_detection", "write_json", "write_picture"]
+__all__ = ["make_folder", "write_classification", "write_csv", "write_detection", "write_json", "write_picture"]
 
 SCHEMA = 1
 """Version of evaluation.json: fields are only ever added."""
@@ -58,6 +63,28 @@ def write_detection(
     write_picture(folder / "froc.png", drawn)
     figures = dict(result.figures) | {"notices": [dataclasses.asdict(notice) for notice in said]}
     write_json(folder / "evaluation.json", "detection", figures, provenance)
+    return said
+
+
+def write_classification(
+    result: ClassificationResult, folder: Path, provenance: Mapping[str, Any]
+) -> tuple[Notice, ...]:
+    """Write an evaluation into `folder`, as `write_detection` does.
+
+    Returns all notices. Errors: `output-failed`.
+    """
+    make_folder(folder)
+    drawings = {"roc.png": draw_roc(result), "reliability.png": draw_reliability(result)}
+    drawings["confusion.png"] = draw_confusion(result)
+    said = tuple(dict.fromkeys([*result.notices, *(n for _, notices in drawings.values() for n in notices)]))
+    roc = [values.tolist() for values in result.roc]
+    write_csv(folder / "roc.csv", ("false_positive_rate", "sensitivity", "threshold"), zip(*roc, strict=True))
+    bins = result.figures["calibration"]["bins"]
+    write_csv(folder / "calibration.csv", tuple(bins[0]), [tuple(b.values()) for b in bins])
+    for name, (drawn, _) in drawings.items():
+        write_picture(folder / name, drawn)
+    figures = dict(result.figures) | {"notices": [dataclasses.asdict(notice) for notice in said]}
+    write_json(folder / "evaluation.json", "classification", figures, provenance)
     return said
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lungscreen.errors import Notice
+from lungscreen.evaluation.classification import ClassificationResult
 from lungscreen.evaluation.detection import DetectionResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Drawn", "draw_froc", "new_figure", "png"]
+__all__ = ["Drawn", "draw_confusion", "draw_froc", "draw_reliability", "draw_roc", "new_figure", "png"]
 
 Drawn = tuple[bytes | None, tuple[Notice, ...]]
 """PNG bytes, or None and the reason."""
@@ -76,3 +77,59 @@ def png(figure: Figure, *all_axes: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def draw_roc(result: ClassificationResult) -> Drawn:
+    """The ROC curve with its area and DeLong's interval."""
+    false_rate, sensitivity, _ = result.roc
+    if not len(false_rate):
+        return None, (Notice("picture-missing", "no ROC plot: all cases are of one class"),)
+    made = new_figure(4.8, 4.8)
+    if isinstance(made, Notice):
+        return None, (made,)
+    axes, area = made.add_subplot(), result.figures["auc"]
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
+    axes.plot(false_rate, sensitivity, color=ACCENT, linewidth=1.8)
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="1 – specificity", ylabel="sensitivity", aspect="equal")
+    low, high = area["delong"]["lower"], area["delong"]["upper"]
+    interval = "" if low is None else f" ({low:.3f} – {high:.3f}, DeLong)"
+    axes.set_title(f"AUC {area['value']:.3f}{interval}", loc="left", fontsize=10)
+    return png(made, axes), ()
+
+
+def draw_reliability(result: ClassificationResult) -> Drawn:
+    """What share was positive where the classifier said so much; bars are Wilson's intervals."""
+    made = new_figure(4.8, 4.8)
+    if isinstance(made, Notice):
+        return None, (made,)
+    axes, calibration = made.add_subplot(), result.figures["calibration"]
+    bins = calibration["bins"]
+    said, share = [b["mean_probability"] for b in bins], [b["share_positive"] for b in bins]
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
+    axes.vlines(said, [b["lower"] for b in bins], [b["upper"] for b in bins], color=INK, linewidth=1.0)
+    axes.plot(said, share, "o-", color=ACCENT, markersize=4.5, linewidth=1.0)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlabel="mean probability of a bin", ylabel="share that is positive")
+    error = calibration["expected_calibration_error"]
+    axes.set_title(f"expected calibration error {error:.3f}, {len(bins)} bins of equal count", loc="left", fontsize=10)
+    return png(made, axes), ()
+
+
+def draw_confusion(result: ClassificationResult) -> Drawn:
+    """The four counts at the first threshold."""
+    made = new_figure(4.2, 3.6)
+    if isinstance(made, Notice):
+        return None, (made,)
+    axes, counts = made.add_subplot(), result.figures["confusion"]
+    matrix = np.array(
+        [[counts["true_negative"], counts["false_positive"]], [counts["false_negative"], counts["true_positive"]]]
+    )
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = "white" if shares[row, column] > 0.5 else INK
+        axes.text(column, row, f"{count}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour)
+    axes.set_xticks([0, 1], ["called 0", "called 1"])
+    axes.set_yticks([0, 1], ["is 0", "is 1"])
+    axes.set_title(f"at probability ≥ {result.figures['threshold']:g}", loc="left", fontsize=10)
+    return png(made), ()
