@@ -1,0 +1,144 @@
+"""What the rules answer: a category, a risk, an advice; each with its clause, and what it lacked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lungscreen.errors import Notice
+
+__all__ = ["MANAGEMENT", "NOT_ASSESSED", "RANK", "Advice", "Category", "LungRads", "Risk", "highest", "read_category"]
+
+
+class LungRads(StrEnum):
+    """Categories of Lung-RADS v2022, and the value where the rule could not be applied."""
+
+    INCOMPLETE = "0"
+    NEGATIVE = "1"
+    BENIGN = "2"
+    PROBABLY_BENIGN = "3"
+    SUSPICIOUS_4A = "4A"
+    SUSPICIOUS_4B = "4B"
+    SUSPICIOUS_4X = "4X"
+    NOT_CLASSIFIED = "not classified"
+    """Lung-RADS leaves it out by its own words (thin-walled cysts)."""
+    NOT_ASSESSED = "not assessed"
+    """The rule could not be applied."""
+
+
+NOT_ASSESSED = LungRads.NOT_ASSESSED.value
+"""A value, not a gap: the rule was not applied, and `needs` says what it lacked."""
+
+RANK: dict[LungRads, int] = {
+    LungRads.NEGATIVE: 1,
+    LungRads.BENIGN: 2,
+    LungRads.PROBABLY_BENIGN: 3,
+    LungRads.SUSPICIOUS_4A: 4,
+    LungRads.SUSPICIOUS_4B: 5,
+    LungRads.SUSPICIOUS_4X: 6,
+}
+"""Categories in the order of suspicion; 0, "not classified" and "not assessed" have no place in it."""
+
+MANAGEMENT: dict[LungRads, str] = {
+    LungRads.INCOMPLETE: "compare with the earlier exam, or repeat what could not be evaluated, or low-dose CT in 1 to 3"
+    " months where infection or inflammation is suspected",
+    LungRads.NEGATIVE: "low-dose CT in 12 months",
+    LungRads.BENIGN: "low-dose CT in 12 months",
+    LungRads.PROBABLY_BENIGN: "low-dose CT in 6 months",
+    LungRads.SUSPICIOUS_4A: "low-dose CT in 3 months; PET/CT may be considered where the solid nodule or part is ≥ 8 mm",
+    LungRads.SUSPICIOUS_4B: "referral; diagnostic CT, PET/CT where the solid nodule or part is ≥ 8 mm, or tissue sampling",
+    LungRads.SUSPICIOUS_4X: "referral; diagnostic CT, PET/CT where the solid nodule or part is ≥ 8 mm, or tissue sampling",
+    LungRads.NOT_CLASSIFIED: "",
+    LungRads.NOT_ASSESSED: "",
+}
+"""Management as the Lung-RADS v2022 table has it; intervals count from the exam that is read (note 2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A Lung-RADS category with its reason.
+
+    clause: the row, note or declared choice that decided. other: the category by the other measure (volume or
+    diameter), empty where not known. beside: a category that is shown beside this one (exam level). needs: what was
+    missing, where it could not be assessed.
+    """
+
+    name: LungRads
+    clause: str
+    reason: str
+    other: str = ""
+    beside: str = ""
+    significant_other: bool | None = None
+    """Modifier S; None is not assessed."""
+    notices: tuple[Notice, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def management(self) -> str:
+        """What the table advises."""
+        return MANAGEMENT[self.name]
+
+    @property
+    def label(self) -> str:
+        """The category with its modifier: "2", "2S"."""
+        return (
+            f"{self.name}S" if self.significant_other and self.name in (LungRads.INCOMPLETE, *RANK) else str(self.name)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """A probability from a published model, 0 to 1, or None with what the model needs.
+
+    assumed: inputs that were estimated or assumed, each in words. sources: where the numbers were read; one that says
+    "unverified" was not checked in the primary source.
+    """
+
+    model: str
+    probability: float | None
+    meaning: str
+    needs: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """In words: "5.8 %" or "not assessed: needs sex"."""
+        if self.probability is None:
+            return (
+                f"{NOT_ASSESSED}: needs {', '.join(self.needs)}" if self.needs else f"{NOT_ASSESSED}: {self.limits[0]}"
+            )
+        return f"{100 * self.probability:.1f} %"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a guideline advises for a nodule, or that it was not assessed and what is needed."""
+
+    guideline: str
+    group: str
+    """The guideline's own class ("solid, single, 6–8 mm"; "indeterminate"), or "not assessed", "not applicable"."""
+    advice: str
+    clause: str
+    needs: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+def read_category(text: str) -> LungRads | None:
+    """The Lung-RADS category that a report or a table names ("4a", "2S"), None where it names none."""
+    plain = "".join(text.upper().split())
+    plain = plain.removeprefix("LUNG-RADS").removeprefix("CATEGORY").removesuffix("S")
+    return next(
+        (category for category in LungRads if category is not LungRads.NOT_ASSESSED and category == plain), None
+    )
+
+
+def highest(categories: Iterable[LungRads]) -> LungRads:
+    """The most suspicious of some categories 1 to 4X.
+
+    Errors: ValueError where there is none.
+    """
+    return max(categories, key=RANK.__getitem__)
