@@ -332,6 +332,41 @@ CODES: dict[str, Code] = {
         "No lung was found: another body part, a test object, or hardly any air in the chest.",
         "Check that the series shows the chest.",
     ),
+    "lung-apex-cut": Code(
+        "notice",
+        "The scan ends within the lungs at the top.",
+        "Nodules beyond the scan are not seen; look at the scout or repeat if the programme asks for whole lungs.",
+    ),
+    "lung-base-cut": Code(
+        "notice",
+        "The scan ends within the lungs at the bottom.",
+        "Nodules beyond the scan are not seen; look at the scout or repeat if the programme asks for whole lungs.",
+    ),
+    "lung-missing": Code(
+        "notice",
+        "Only one air-filled lung was found.",
+        "Read the other side: pneumonectomy, collapse, effusion, or an error of the software.",
+    ),
+    "lung-unequal": Code(
+        "notice",
+        "One lung is much smaller than the other.",
+        "Read the smaller side: a region may be airless, or the software missed it.",
+    ),
+    "lung-small": Code(
+        "notice",
+        "Both lungs together hold less than an adult's usually do.",
+        "Check breath-hold and range of the scan; findings outside the mask are not searched.",
+    ),
+    "lung-incomplete": Code(
+        "notice",
+        "A large opacity may hide part of a lung from the software.",
+        "Read the opacity and what lies around it: it may not have been searched.",
+    ),
+    "airways-not-found": Code(
+        "notice",
+        "No trachea was found, so large airways may be part of the lungs' mask.",
+        "Expect marks on airway walls near the mediastinum.",
+    ),
     # -- detect and measure --------------------------------------------------------------------------------------
     "outside-volume": Code(
         "notice", "A point lies outside the volume.", "Check the point's coordinates (LPS mm) and the series it is for."
@@ -402,6 +437,11 @@ CODES: dict[str, Code] = {
         "Something that may raise suspicion was estimated (spiculation, doubling of ground-glass).",
         "A reader decides whether the category is 4X; the software never does.",
     ),
+    "estimated-shape": Code(
+        "notice",
+        "A category rests on a shape that the software estimated (juxtapleural, smooth, oval or lentiform).",
+        "Check the shape; without it the category named in the text holds.",
+    ),
     "inflammation-possible": Code(
         "notice",
         "New nodules may come from infection or inflammation (Lung-RADS v2022 note 10).",
@@ -448,6 +488,20 @@ CODES: dict[str, Code] = {
         "refusal",
         "Prepared training data or a checkpoint cannot be read, or nothing is left to learn from.",
         "Prepare the data again, or correct the split; for a damaged checkpoint start a new run.",
+    ),
+    "outlines-unreadable": Code(
+        "refusal", "A readers' XML file is damaged, hostile or of another kind.", "Download the file again."
+    ),
+    "outlines-elsewhere": Code(
+        "refusal",
+        "A reader's mark lies on no slice of the series, or beyond its images.",
+        "Check that XML and images belong together and whether the images are cropped.",
+    ),
+    "outlines-by-position": Code(
+        "notice", "Readers' outlines were matched to slices by position, not by UID.", "Compare one outline by eye."
+    ),
+    "outlines-merged": Code(
+        "notice", "Several outlines of one reader were taken as one nodule.", "Look at the nodule where it matters."
     ),
     "table-unreadable": Code(
         "refusal", "A table is no CSV text, damaged, or too large.", "Write it anew as UTF-8 CSV."

@@ -21,6 +21,7 @@ from lungscreen.geometry import Geometry, Vector
 __all__ = [
     "Acquisition",
     "Candidate",
+    "ClinicalData",
     "Exam",
     "Finding",
     "Instance",
@@ -34,6 +35,7 @@ __all__ = [
     "Patient",
     "Provenance",
     "Report",
+    "Risk",
     "Series",
     "Source",
     "Study",
@@ -88,6 +90,36 @@ class Acquisition:
     lossy: bool = False
     burned_in: str = ""
     """BurnedInAnnotation as it stands: YES, NO or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicalData:
+    """What is known of the person beside the image. None or empty is not known; nothing is made up.
+
+    Age in years at the exam; dates YYYYMMDD. family_history: lung cancer in a first-degree relative. prior_cancer: any
+    cancer before. education: 1 less than high school to 6 postgraduate (PLCOm2012). from_header: names of the fields
+    that came from the DICOM header.
+    """
+
+    age: float | None = None
+    sex: Literal["F", "M", ""] = ""
+    smoking_status: Literal["never", "former", "current", ""] = ""
+    pack_years: float | None = None
+    cigarettes_per_day: float | None = None
+    duration_years: float | None = None
+    years_quit: float | None = None
+    family_history: bool | None = None
+    emphysema: bool | None = None
+    prior_cancer: bool | None = None
+    copd: bool | None = None
+    education: int | None = None
+    bmi: float | None = None
+    race: str = ""
+    immunosuppressed: bool | None = None
+    prior_exam_date: str = ""
+    prior_category: str = ""
+    priority: str = ""
+    from_header: tuple[str, ...] = ()
 
 
 # -- series ----------------------------------------------------------------------------------------------------------
@@ -275,6 +307,31 @@ class Malignancy:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """A probability from a published model, 0 to 1, or None with what the model needs.
+
+    assumed: inputs that were estimated or assumed, each in words. sources: where the numbers were read; one that says
+    "unverified" was not checked in the primary source.
+    """
+
+    model: str
+    probability: float | None
+    meaning: str
+    needs: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    """Why it does not hold here, or holds less."""
+    sources: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """In words: "5.8 %" or "not assessed: needs sex"."""
+        if self.probability is not None:
+            return f"{100 * self.probability:.1f} %"
+        return f"not assessed: needs {', '.join(self.needs)}" if self.needs else f"not assessed: {self.limits[0]}"
+
+
 @dataclass(frozen=True, eq=False)
 class Finding:
     """A candidate that reached the operating point, measured and graded."""
@@ -291,6 +348,14 @@ class Finding:
     category: str = ""
     category_reason: str = ""
     notices: tuple[Notice, ...] = ()
+    category_clause: str = ""
+    """Row, note or declared choice that the category rests on."""
+    management: str = ""
+    """What the table advises for the category."""
+    risks: tuple[Risk, ...] = ()
+    """Published models (Brock), beside the network's probability and never multiplied into it."""
+    growth: str = ""
+    """What became of it since the last exam, or "not assessed: no prior"."""
 
 
 # -- report ----------------------------------------------------------------------------------------------------------

@@ -27,8 +27,9 @@ from lungscreen.assess.lung_rads_special import (
     grade_airway_nodule,
     grade_cyst,
 )
-from lungscreen.assess.results import NOT_ASSESSED, RANK, Advice, Category, LungRads, Risk, read_category
+from lungscreen.assess.results import NOT_ASSESSED, RANK, Advice, Category, LungRads, read_category
 from lungscreen.assess.rounding import mean_diameter
+from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, assess_baseline
 
 __all__ = [
     "BROCK_MODELS",
@@ -36,6 +37,8 @@ __all__ = [
     "RANK",
     "Advice",
     "AirwayNodule",
+    "AssessConfig",
+    "Assessment",
     "BrockInput",
     "BrockModel",
     "Category",
@@ -44,12 +47,13 @@ __all__ = [
     "CystHistory",
     "DoublingTime",
     "ExamFacts",
+    "FindingFacts",
     "Growth",
     "LungRads",
     "Measure",
     "NoduleAtExam",
     "NoduleHistory",
-    "Risk",
+    "assess_baseline",
     "doubling_time",
     "estimate_brock",
     "grade_airway_nodule",

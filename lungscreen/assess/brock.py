@@ -10,9 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lungscreen.assess.results import Risk
 from lungscreen.assess.rounding import Number, exact
-from lungscreen.records import NoduleType
+from lungscreen.records import NoduleType, Risk
 
 __all__ = ["BROCK_MODELS", "BrockInput", "BrockModel", "estimate_brock"]
 

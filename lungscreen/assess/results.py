@@ -1,4 +1,4 @@
-"""What the rules answer: a category, a risk, an advice; each with its clause, and what it lacked."""
+"""What the rules answer: a category or an advice, with its clause and what it lacked. A risk is `records.Risk`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from lungscreen.errors import Notice
 
-__all__ = ["MANAGEMENT", "NOT_ASSESSED", "RANK", "Advice", "Category", "LungRads", "Risk", "highest", "read_category"]
+__all__ = ["MANAGEMENT", "NOT_ASSESSED", "RANK", "Advice", "Category", "LungRads", "highest", "read_category"]
 
 
 class LungRads(StrEnum):
@@ -85,32 +85,6 @@ class Category:
         return (
             f"{self.name}S" if self.significant_other and self.name in (LungRads.INCOMPLETE, *RANK) else str(self.name)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Risk:
-    """A probability from a published model, 0 to 1, or None with what the model needs.
-
-    assumed: inputs that were estimated or assumed, each in words. sources: where the numbers were read; one that says
-    "unverified" was not checked in the primary source.
-    """
-
-    model: str
-    probability: float | None
-    meaning: str
-    needs: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
-    limits: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """In words: "5.8 %" or "not assessed: needs sex"."""
-        if self.probability is None:
-            return (
-                f"{NOT_ASSESSED}: needs {', '.join(self.needs)}" if self.needs else f"{NOT_ASSESSED}: {self.limits[0]}"
-            )
-        return f"{100 * self.probability:.1f} %"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,212 @@
+"""A study read alone: categories, exam category, Brock as far as data allow, and what is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lungscreen.assess import AssessConfig, FindingFacts, assess_baseline
+from lungscreen.records import (
+    Candidate,
+    ClinicalData,
+    Finding,
+    Location,
+    Lungs,
+    Measurement,
+    NoduleType,
+)
+
+WOMAN = ClinicalData(age=65, sex="F", family_history=False, emphysema=False)
+
+
+def lungs(**flags):
+    return Lungs(np.zeros((2, 3, 4), np.uint8), 2500.0, 2300.0, **flags)
+
+
+def finding(number=1, mm=6.0, kind=NoduleType.SOLID, *, solid=0.0, transverse=8.0, volume=113.0, zone="upper", lobe=""):
+    measured = Measurement(mm, mm, mm, transverse, mm, volume, None, -20, -300, 80, 100, solid, 0.0)
+    place = Location("left", zone, 30, lobe=lobe)
+    return Finding(number, Candidate((1.0, 2.0, 3.0), mm, 0.8), place, measurement=measured, nodule_type=kind)
+
+
+def codes(notices):
+    return [notice.code for notice in notices]
+
+
+def test_each_finding_gets_category_reason_clause_management_and_growth():
+    result = assess_baseline([finding(1, 6.0), finding(2, 9.0, volume=400.0)], lungs(), None)
+    assert [f.category for f in result.findings] == ["3", "4A"]
+    assert result.findings[0].category_clause.endswith("at baseline")
+    assert "as baseline" in result.findings[0].category_reason
+    assert result.findings[1].management.startswith("low-dose CT in 3 months")
+    assert {f.growth for f in result.findings} == {"not assessed: no prior"}
+    assert (result.category, result.exam.clause) == ("4A", "Lung-RADS v2022 note 1, category 4A")
+    assert "9.0 mm" in result.category_reason
+
+
+def test_no_finding_is_category_1():
+    result = assess_baseline([], lungs(), None)
+    assert (result.category, result.category_reason) == ("1", "no nodule was found")
+    assert codes(result.notices) == ["as-baseline"]
+
+
+def test_an_earlier_exam_without_images_is_said_and_changes_nothing():
+    clinical = ClinicalData(prior_exam_date="20250102", prior_category="3")
+    result = assess_baseline([finding(1, 4.5, volume=50.0)], lungs(), clinical)
+    assert result.category == "2"  # "new" would be 3
+    assert "20250102" in result.notices[0].text
+    assert "category 3" in result.notices[0].text
+
+
+def test_category_0_for_a_pending_prior_only_when_asked_for():
+    findings = [finding(1, 9.0, volume=400.0)]
+    assert assess_baseline(findings, lungs(), None).category == "4A"
+    pending = assess_baseline(findings, lungs(), None, AssessConfig(prior_pending=True))
+    assert (pending.category, pending.exam.beside) == ("0", "4A")
+
+
+@pytest.mark.parametrize("flag", ["apex_cut", "base_cut", "incomplete"])
+@pytest.mark.parametrize(("mm", "category", "beside"), [(4.0, "0", "2"), (9.0, "0", "4A"), (16.0, "4B", "0")])
+def test_lungs_that_are_not_evaluable(flag, mm, category, beside):
+    result = assess_baseline([finding(1, mm)], lungs(**{flag: True}), None)
+    assert (result.category, result.exam.beside) == (category, beside)
+    assert "not-evaluable" in codes(result.notices)
+
+
+def test_a_finding_without_measurement_or_type_is_not_assessed_and_no_negative_exam_is_claimed():
+    bare = Finding(2, Candidate((0.0, 0.0, 0.0), 5.0, 0.4), Location("left", "lower", 3))
+    result = assess_baseline([finding(1, 4.0), bare], lungs(), WOMAN)
+    assert [f.category for f in result.findings] == ["2", "not assessed"]
+    assert result.findings[1].category_reason == "not assessed: needs a measurement"
+    assert result.findings[1].risks[0].needs == ("largest transverse diameter",)
+    assert result.category == "not assessed"
+    positive = assess_baseline([finding(1, 9.0), bare], lungs(), None)
+    assert positive.category == "4A"
+    assert "at least 4A" in positive.category_reason
+    unknown = assess_baseline([finding(1, 9.0, NoduleType.UNKNOWN)], lungs(), None)
+    assert unknown.findings[0].category == "not assessed"
+
+
+def test_calcified_is_category_1_without_brock():
+    result = assess_baseline([finding(1, 9.0, NoduleType.CALCIFIED)], lungs(), WOMAN)
+    assert result.category == "1"
+    assert result.findings[0].risks[0].probability is None
+
+
+def test_brock_without_person_names_what_it_needs():
+    risks = assess_baseline([finding()], lungs(), None).findings[0].risks
+    assert [r.probability for r in risks] == [None] * 4
+    assert risks[0].needs == ("sex",)
+    assert risks[1].needs == ("sex", "spiculation")
+
+
+def test_brock_takes_the_transverse_size_and_marks_what_was_assumed():
+    """Golden: 8 mm, female, upper lobe, 65 years, one nodule; its Lung-RADS mean diameter is another."""
+    result = assess_baseline(
+        [finding(1, 6.0, transverse=8.0)], lungs(), WOMAN, facts={1: FindingFacts(spiculated=False)}
+    )
+    one_a, one_b, two_a, two_b = result.findings[0].risks
+    assert [round(100 * r.probability, 3) for r in (one_a, one_b, two_a, two_b)] == [6.575, 5.760, 7.114, 6.281]
+    assert one_a.assumed == ("upper lobe assumed from the zone (upper)",)
+    assert "spiculation estimated from the image" in one_b.assumed
+    assert "number of nodules: 1 findings of this reading" in two_b.assumed
+
+
+def test_brock_counts_the_nodules_that_the_limit_left_out():
+    few = assess_baseline([finding()], lungs(), WOMAN).findings[0].risks[2]
+    many = assess_baseline([finding()], lungs(), WOMAN, cut_off=4).findings[0].risks[2]
+    assert many.probability < few.probability
+
+
+def test_what_came_from_the_header_is_marked():
+    clinical = ClinicalData(sex="F", age=65, from_header=("sex", "age"))
+    assert "sex from the DICOM header" in assess_baseline([finding()], lungs(), clinical).findings[0].risks[0].assumed
+
+
+@pytest.mark.parametrize(
+    ("zone", "lobe", "upper"),
+    [
+        ("upper", "", True),
+        ("lower", "", False),
+        ("unknown", "", None),
+        ("lower", "left upper lobe", True),
+        ("middle", "lingula", True),
+        ("upper", "right middle lobe", False),
+        ("upper", "left lower lobe", False),
+        ("unknown", "RUL", True),
+    ],
+)
+def test_lobe_for_brock(zone, lobe, upper):
+    risk = assess_baseline([finding(zone=zone, lobe=lobe)], lungs(), WOMAN).findings[0].risks[0]
+    if upper is None:
+        assert risk.needs == ("lobe",)
+    else:
+        assert round(100 * risk.probability, 3) == (6.575 if upper else 3.565)
+
+
+def test_an_estimated_juxtapleural_shape_is_said_with_the_category_without_it():
+    graded = assess_baseline([finding(1, 9.0, volume=400.0)], lungs(), None, facts={1: FindingFacts(juxtapleural=True)})
+    assert graded.category == "2"
+    assert codes(graded.findings[0].notices) == ["estimated-shape"]
+    assert "without it 4A" in graded.findings[0].notices[0].text
+    by_reader = FindingFacts(juxtapleural=True, estimated=False)
+    assert (
+        codes(assess_baseline([finding(1, 9.0, volume=400.0)], lungs(), None, facts={1: by_reader}).findings[0].notices)
+        == []
+    )
+
+
+def test_an_estimated_shape_that_changes_nothing_needs_no_notice():
+    graded = assess_baseline([finding(1, 4.0, volume=33.0)], lungs(), None, facts={1: FindingFacts(juxtapleural=True)})
+    assert codes(graded.findings[0].notices) == []
+
+
+@pytest.mark.parametrize(("mm", "flagged"), [(5.0, False), (6.0, True)])
+def test_estimated_spiculation_is_never_4x_but_is_said(mm, flagged):
+    graded = assess_baseline(
+        [finding(1, mm, volume=112.0 + (mm > 5))], lungs(), None, facts={1: FindingFacts(spiculated=True)}
+    )
+    assert graded.category in ("2", "3")
+    assert ("consider-4x" in codes(graded.findings[0].notices)) is flagged
+
+
+def test_a_readers_suspicion_makes_4x():
+    facts = {1: FindingFacts(spiculated=True, estimated=False, suspicious=True)}
+    graded = assess_baseline([finding(1, 9.0, volume=400.0)], lungs(), None, facts=facts)
+    assert graded.category == "4X"
+    assert "consider-4x" not in codes(graded.findings[0].notices)
+
+
+def test_part_solid_without_a_measured_solid_part_is_said():
+    graded = assess_baseline([finding(1, 9.0, NoduleType.PART_SOLID)], lungs(), None)
+    assert graded.category == "3"
+    assert "type-size-disagree" in codes(graded.findings[0].notices)
+
+
+def test_volume_setting_switches_the_measure():
+    findings = [finding(1, 5.9, volume=120.0)]
+    assert assess_baseline(findings, lungs(), None).category == "2"
+    assert assess_baseline(findings, lungs(), None, AssessConfig(measure="volume")).category == "3"
+
+
+def test_an_unknown_measure_is_refused():
+    with pytest.raises(ValueError, match="measure"):
+        AssessConfig(measure="area")
+
+
+def test_what_nobody_looked_at_is_listed():
+    items = assess_baseline([finding()], lungs(), None).not_assessed
+    assert any(item.startswith("modifier S") for item in items)
+    assert "airway nodules" in items
+    assert "juxtapleural shape" in items
+    facts = {1: FindingFacts(juxtapleural=False, spiculated=False)}
+    assert "juxtapleural shape" not in assess_baseline([finding()], lungs(), None, facts=facts).not_assessed
+
+
+def test_notices_that_a_finding_had_stay():
+    from dataclasses import replace
+
+    from lungscreen.errors import Notice
+
+    before = replace(finding(), notices=(Notice("not-assessed", "kept"),))
+    assert assess_baseline([before], lungs(), None).findings[0].notices[0].text == "kept"
