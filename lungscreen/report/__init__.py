@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lungscreen.records import Report
-from lungscreen.report.assemble import CATEGORY_ORDER, NOT_ASSESSED, build_report, study_key
+from lungscreen.report.assemble import CATEGORY_ORDER, NOT_ASSESSED, build_report, rank_findings, study_key
 from lungscreen.report.document import (
     MALIGNANCY_MEANING,
     SCHEMA_VERSION,
@@ -47,6 +47,7 @@ __all__ = [
     "check_acquisition",
     "clean_leftovers",
     "finding_position",
+    "rank_findings",
     "report_document",
     "report_schema",
     "study_key",

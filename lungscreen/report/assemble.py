@@ -14,7 +14,7 @@ from lungscreen.errors import Notice
 from lungscreen.records import Candidate, Finding, Lungs, Provenance, Report, Study, Volume
 from lungscreen.report.validated import check_acquisition
 
-__all__ = ["CATEGORY_ORDER", "NOT_ASSESSED", "build_report", "category_rank", "study_key"]
+__all__ = ["CATEGORY_ORDER", "NOT_ASSESSED", "build_report", "category_rank", "rank_findings", "study_key"]
 
 CATEGORY_ORDER = ("4X", "4B", "0", "4A", "3", "2", "1")
 """Exam categories in the order in which a worklist is read; "not assessed" comes after them."""
@@ -46,8 +46,7 @@ def build_report(
     category, category_reason: the exam's, where a rule gave one; else the worst of the findings' categories.
     notices: what else the reader has to know, beyond what the records carry.
     """
-    ranked = sorted(findings, key=_suspicion)
-    numbered = tuple(dataclasses.replace(finding, number=n) for n, finding in enumerate(ranked, start=1))
+    numbered = tuple(rank_findings(findings))
     if not category:
         category, category_reason = _worst_category(numbered)
     return Report(
@@ -63,6 +62,12 @@ def build_report(
         notices=_gather(study, volume, lungs, cut_off, notices),
         provenance=provenance,
     )
+
+
+def rank_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Masses, then by malignancy probability, then by detection score; numbered from 1 in that order."""
+    ranked = sorted(findings, key=_suspicion)
+    return [dataclasses.replace(finding, number=n) for n, finding in enumerate(ranked, start=1)]
 
 
 def study_key(study_uid: str) -> str:
@@ -95,7 +100,7 @@ def _worst_category(findings: Sequence[Finding]) -> tuple[str, str]:
 
 def _gather(study: Study, volume: Volume, lungs: Lungs, cut_off: int, notices: Iterable[Notice]) -> tuple[Notice, ...]:
     """Every notice once, in the order of the stages."""
-    more = ()
+    more: tuple[Notice, ...] = ()
     if cut_off:
         some = "1 more finding" if cut_off == 1 else f"{cut_off} more findings"
         more = (Notice("findings-cut-off", f"{some} above the operating point, less suspicious, are not listed."),)

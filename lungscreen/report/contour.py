@@ -22,7 +22,9 @@ def contour_lines(field: NDArray[np.float32], level: float = 0.5) -> list[NDArra
     """
     padded = np.pad(np.asarray(field, dtype=np.float64), 1)
     corners = padded[:-1, :-1], padded[:-1, 1:], padded[1:, 1:], padded[1:, :-1]
-    case = sum((corner >= level).astype(np.uint8) << n for n, corner in enumerate(corners))
+    case = np.zeros(corners[0].shape, np.uint8)
+    for n, corner in enumerate(corners):
+        case |= (corner >= level).astype(np.uint8) << n
     follow: dict[tuple[int, int, int], tuple[int, int, int]] = {}
     for row, column in np.argwhere((case > 0) & (case < 15)).tolist():
         for start, end in _CASES[int(case[row, column])]:

@@ -58,7 +58,7 @@ def source_grid(array: NDArray[Any], volume: Volume) -> tuple[NDArray[Any], Geom
             affine[:3, 3] += affine[:3, n] * (shape[n] - 1)
             affine[:3, n] *= -1
     back = np.argsort(volume.source_order)
-    flipped = np.flip(array, [n for n in range(3) if volume.source_flips[n]])
+    flipped = np.flip(array, tuple(n for n in range(3) if volume.source_flips[n]))
     source = Geometry(
         affine[:, [*back, 3]], (shape[back[0]], shape[back[1]], shape[back[2]]), volume.geometry.frame_of_reference
     )
@@ -67,10 +67,11 @@ def source_grid(array: NDArray[Any], volume: Volume) -> tuple[NDArray[Any], Geom
 
 def nifti_bytes(array: NDArray[Any], volume: Volume) -> bytes:
     """A canonical label array as gzipped NIfTI on the source's grid; the same labels give the same bytes."""
-    import nibabel
+    from nibabel.nifti1 import Nifti1Image
 
     labels, geometry = source_grid(array, volume)
-    image = nibabel.Nifti1Image(np.ascontiguousarray(labels.T), geometry.to_nifti())
+    # Its stubs leave the constructor untyped.
+    image: Any = Nifti1Image(labels.T, geometry.to_nifti())  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")
     # Readers disagree on which of the two they trust: both say scanner coordinates.
     image.set_qform(geometry.to_nifti(), code=1)

@@ -12,9 +12,11 @@ from importlib.resources import files
 
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, Refusal
+from lungscreen.geometry import Vector
 from lungscreen.records import Acquisition, Finding, Report
 from lungscreen.report.assemble import NOT_ASSESSED
 from lungscreen.report.document import MALIGNANCY_MEANING
+from lungscreen.report.masks import finding_position
 from lungscreen.report.pictures import PLANES, PictureConfig, crop_svg, overview_svg, shown_voxel
 from lungscreen.report.text import (
     ABSENT,
@@ -41,7 +43,7 @@ def report_page(report: Report, config: PictureConfig) -> str:
         _notices(report.notices),
         _overview(report, config),
         _table(report),
-        *(_finding(report, finding, config) for finding in report.findings),
+        _findings(report, config),
         _lungs(report),
         _not_read((*report.study.not_read, *report.volume.refused)),
         _provenance(report),
@@ -87,26 +89,26 @@ def _style() -> str:
 
 # -- the page, from top to bottom ------------------------------------------------------------------------------------
 def _head(report: Report) -> str:
-    patient, exam, acquisition = report.study.patient, report.study.exam, report.volume.series.acquisition
+    patient, exam = report.study.patient, report.study.exam
     when = " ".join(part for part in (readable_date(exam.date), readable_time(exam.time)) if part)
     facts = (
         ("Patient ID", patient.patient_id),
         ("Birth date", readable_date(patient.birth_date)),
-        ("Age at exam", readable_age(exam.age)),
         ("Sex", readable_sex(patient.sex)),
-        ("Accession number", exam.accession_number),
+        ("Age at exam", readable_age(exam.age)),
         ("Exam", when),
         ("Prior exam", "none compared"),
+        ("Accession number", exam.accession_number),
         ("Description", exam.description),
-        *_technique(acquisition),
-        ("Slices", _slices(report)),
     )
     name = readable_name(patient.name)
     title = escape(name) if name else f'<span class="absent">Name {ABSENT}</span>'
-    return f"<header><h1>{title}</h1>{_facts(facts)}</header>"
+    return f"<header><h1>{title}</h1>{_facts(facts)}{_facts(_technique(report))}</header>"
 
 
-def _technique(acquisition: Acquisition) -> tuple[tuple[str, str], ...]:
+def _technique(report: Report) -> tuple[tuple[str, str], ...]:
+    acquisition, shape = report.volume.series.acquisition, report.volume.geometry.shape
+    z, y, x = report.volume.geometry.spacing_mm
     scanner = " ".join(part for part in (acquisition.manufacturer, acquisition.model) if part)
     return (
         ("Tube voltage", _unit(acquisition.kvp or None, "kVp")),
@@ -114,6 +116,8 @@ def _technique(acquisition: Acquisition) -> tuple[tuple[str, str], ...]:
         ("Kernel", ", ".join(acquisition.kernel)),
         ("Slice thickness", _unit(acquisition.slice_thickness_mm or None, "mm")),
         ("Contrast", acquisition.contrast),
+        ("Slices read", f"{shape[0]}, every {z:.4g} mm"),
+        ("Pixels", f"{x:.3g} × {y:.3g} mm"),
         ("Scanner", scanner),
     )
 
@@ -125,11 +129,6 @@ def _dose(acquisition: Acquisition) -> str:
         _unit(acquisition.tube_current_ma or None, "mA"),
     )
     return ", ".join(value for value in values if value)
-
-
-def _slices(report: Report) -> str:
-    z, y, x = report.volume.geometry.spacing_mm
-    return f"{report.volume.geometry.shape[0]}, every {z:.4g} mm; pixels {y:.3g} × {x:.3g} mm"
 
 
 def _verdict(report: Report) -> str:
@@ -161,16 +160,15 @@ def _notices(notices: Sequence[Notice]) -> str:
 
 
 def _overview(report: Report, config: PictureConfig) -> str:
-    where = "where each finding lies" if report.findings else "no finding to show"
     figures = "".join(
         f"<figure>{overview_svg(report.volume, report.lungs, report.findings, PLANES[name], config)}"
         f"<figcaption>{name.capitalize()}</figcaption></figure>"
         for name in ("coronal", "sagittal")
     )
+    circles = "Circles have the findings' numbers. " if report.findings else ""
     return (
         f'<h2>Overview</h2><div class="overview">{figures}</div>'
-        f'<p class="note">Projections of the whole scan, the brightest of the lungs brought out: {where}. '
-        "Not for reading.</p>"
+        f'<p class="note">A look through the whole scan. {circles}Shows where, not what.</p>'
     )
 
 
@@ -182,7 +180,7 @@ def _table(report: Report) -> str:
         ("", "Type"), ("n", "Detection score"), ("n", "Malignancy probability*"), ("", "Category"),
     )  # fmt: skip
     head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
-    rows = "".join(_row(report, finding) for finding in report.findings)
+    rows = "".join(_row(finding) for finding in report.findings)
     return (
         f'<h2>Findings</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         f'<p class="note">* {MALIGNANCY_MEANING}. Slices are counted from the top of the series. The detection score '
@@ -190,7 +188,7 @@ def _table(report: Report) -> str:
     )
 
 
-def _row(report: Report, finding: Finding) -> str:
+def _row(finding: Finding) -> str:
     measured = finding.measurement
     cells = (
         ("", f'<a href="#finding-{finding.number}">{finding.number}</a>'),
@@ -207,6 +205,17 @@ def _row(report: Report, finding: Finding) -> str:
     return "<tr>" + "".join(f'<td class="{kind}">{text}</td>' for kind, text in cells) + "</tr>"
 
 
+def _findings(report: Report, config: PictureConfig) -> str:
+    if not report.findings:
+        return ""
+    cards = "\n".join(_finding(report, finding, config) for finding in report.findings)
+    return (
+        f'<h2>Finding by finding</h2><p class="note">Lung window: width {config.window_width_hu:.0f}, level '
+        f"{_minus(f'{config.window_level_hu:.0f}')} HU. The line is the outline that was measured; a dashed circle marks "
+        f"a place that was not. Grey without a picture lies outside the scan.</p>{cards}"
+    )
+
+
 def _finding(report: Report, finding: Finding, config: PictureConfig) -> str:
     voxel = shown_voxel(finding, report.volume)
     crops = "".join(
@@ -219,7 +228,7 @@ def _finding(report: Report, finding: Finding, config: PictureConfig) -> str:
     return (
         f'<section class="finding" id="finding-{finding.number}"><div class="title">'
         f"<h3>{finding.number}. {escape(_where(finding)[:1].upper() + _where(finding)[1:])}</h3>{chip}</div>{why}"
-        f'<div class="crops">{crops}</div>{_finding_facts(report, finding)}{_notices(finding.notices)}</section>'
+        f'<div class="crops">{crops}</div>{_finding_facts(finding, finding_position(finding, report.volume.geometry))}{_notices(finding.notices)}</section>'
     )
 
 
@@ -231,7 +240,7 @@ def _crop_caption(report: Report, finding: Finding, plane: str, voxel: tuple[int
     return f"Axial, slice {total - voxel[0]} of {total} from the top{image}"
 
 
-def _finding_facts(report: Report, finding: Finding) -> str:
+def _finding_facts(finding: Finding, place: Vector) -> str:
     measured, malignancy = finding.measurement, finding.malignancy
     size: tuple[tuple[str, str], ...] = (
         ("Size", f"not measured; the detector takes it for about {finding.candidate.diameter_mm:.0f} mm"),
@@ -246,17 +255,17 @@ def _finding_facts(report: Report, finding: Finding) -> str:
             ("Solid part", _solid_part(finding)),
             (
                 "Attenuation",
-                f"{shown(measured.mean_hu, 0)} HU ({shown(measured.min_hu, 0)} to {shown(measured.max_hu, 0)})",
+                _minus(f"{shown(measured.mean_hu, 0)} HU ({shown(measured.min_hu, 0)} to {shown(measured.max_hu, 0)})"),
             ),
             ("Mass", f"{shown(measured.mass_mg, 0)} mg"),
         )
     likely = f"{_percent(finding)} – {MALIGNANCY_MEANING}" if malignancy else "not classified"
-    x, y, z = (float(c) for c in finding.candidate.centre_mm)
+    x, y, z = place
     facts = (
         *((label, text) for label, text in size if text),
         ("Type", finding.nodule_type.value),
         ("Detection score", shown(finding.candidate.score, 3)),
-        ("Place (LPS)", f"{x:.1f}, {y:.1f}, {z:.1f} mm"),
+        ("Place (LPS, mm)", _minus(f"{x:.1f}, {y:.1f}, {z:.1f}")),
     )
     return _facts(facts, f'<div class="span"><dt>Malignancy probability</dt><dd>{escape(likely)}</dd></div>')
 
@@ -336,6 +345,11 @@ def _none(text: str) -> str:
 
 def _unit(value: float | None, unit: str) -> str:
     return "" if value is None else f"{value:.4g} {unit}"
+
+
+def _minus(text: str) -> str:
+    """Numbers for people: a minus as long as a plus."""
+    return text.replace("-", "\u2212")
 
 
 def _where(finding: Finding) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from lungscreen.records import Finding, Lungs, Volume
@@ -24,6 +24,8 @@ __all__ = ["PLANES", "PictureConfig", "Plane", "crop_svg", "overview_svg", "show
 _JPEG_QUALITY = 88
 _CONTOUR_STEP_MM = 0.4
 """Grid on which an outline is drawn."""
+_PROJECTION_MM = 1.6
+"""The overview needs no finer pixels in the slice."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def crop_svg(volume: Volume, finding: Finding, plane: Plane, config: PictureConf
     return (
         f'<svg class="ct" role="img" aria-label="{label}" viewBox="0 0 {frame.width:.2f} {frame.height:.2f}">'
         f'<rect class="beyond" width="100%" height="100%"/>{image}<g class="outline">{drawn}</g>'
-        f"{_letters(plane, frame, 3.2 * scale)}{_scale_bar(frame, 10.0, 3.2 * scale)}</svg>"
+        f"{_letters(plane, frame, 2.8 * scale)}{_scale_bar(frame, 10.0, 2.8 * scale)}</svg>"
     )
 
 
@@ -116,7 +118,7 @@ def overview_svg(volume: Volume, lungs: Lungs, findings: Sequence[Finding], plan
 
 
 # -- places ----------------------------------------------------------------------------------------------------------
-def _on_plane(volume: Volume, plane: Plane, point_mm: Sequence[float]) -> tuple[float, float]:
+def _on_plane(volume: Volume, plane: Plane, point_mm: ArrayLike) -> tuple[float, float]:
     """LPS mm → (down, across) of the plane."""
     index = volume.geometry.to_index(point_mm)
     spacing = volume.geometry.spacing_mm
@@ -144,7 +146,7 @@ def _crop_frame(
 # -- grey images -----------------------------------------------------------------------------------------------------
 def _slice(array: NDArray[Any], plane: Plane, at: int) -> NDArray[Any]:
     """One slice of a canonical array as it lies on the screen."""
-    cut = np.moveaxis(array, (plane.through, plane.down, plane.across), (0, 1, 2))[at]
+    cut: NDArray[Any] = np.moveaxis(array, (plane.through, plane.down, plane.across), (0, 1, 2))[at]
     return cut[::-1] if plane.head_up else cut
 
 
@@ -197,15 +199,24 @@ def _image_tag(image: Image.Image, part: _Frame, frame: _Frame) -> str:
 
 
 def _projection(volume: Volume, lungs: Lungs, plane: Plane) -> NDArray[np.uint8]:
-    """Grey levels of the mean along the plane's normal, like a radiograph, with the lungs' vessels brought out."""
-    clipped = np.clip(volume.hu, -1000, 400)
-    mean = clipped.mean(axis=plane.through, dtype=np.float32)
-    grey = np.interp(mean, (-1000.0, 100.0), (0.0, 200.0))
-    inside = lungs.mask > 0
-    if inside.any():
-        brightest = np.where(inside, clipped, -1000).max(axis=plane.through)
-        covered = inside.any(axis=plane.through)
-        grey = np.where(covered, 0.45 * grey + np.interp(brightest, (-900.0, 100.0), (0.0, 150.0)), grey)
+    """Grey levels of a look through the chest.
+
+    The lungs by the root sum of squares of what is denser than air in them, which shows vessels and nodules with depth;
+    the rest of the body faint, by its mean.
+    """
+    from scipy import ndimage
+
+    step = max(int(_PROJECTION_MM / min(volume.geometry.spacing_mm[1:])), 1)
+    hu = np.clip(volume.hu[:, ::step, ::step], -1000, 100)
+    # The mask's outermost voxels hold half of the chest wall and would outshine the vessels.
+    inside = ndimage.binary_erosion(lungs.mask[:, ::step, ::step] > 0, np.ones((1, 5, 5), bool))
+    grey = 20 + 75 * (hu.mean(axis=plane.through, dtype=np.float32) + 1000) / 1100
+    covered = inside.any(axis=plane.through)
+    if covered.any():
+        excess = np.maximum(hu + 950, 0).astype(np.float32) * inside
+        axes = "".join("zyx"[axis] for axis in range(3) if axis != plane.through)
+        seen = np.sqrt(np.einsum(f"zyx,zyx->{axes}", excess, excess))
+        grey = np.where(covered, 30 + 205 * seen / max(float(np.percentile(seen[covered], 99.7)), 1.0), grey)
     flat = grey[::-1] if plane.head_up else grey
     return np.ascontiguousarray(np.clip(flat, 0, 255).astype(np.uint8))
 
@@ -219,23 +230,19 @@ def _outline(volume: Volume, finding: Finding, plane: Plane, at: int, frame: _Fr
     layer = at - start[plane.through]
     if not 0 <= layer < mask.shape[plane.through]:
         return ""
-    cut = np.moveaxis(mask, (plane.through, plane.down, plane.across), (0, 1, 2))[layer]
-    spacing = volume.geometry.spacing_mm
-    top, left = start[plane.down] * spacing[plane.down], start[plane.across] * spacing[plane.across]
-    height, width = cut.shape[0] * spacing[plane.down], cut.shape[1] * spacing[plane.across]
+    cut = _slice(mask, plane, layer)
+    step = np.array([volume.geometry.spacing_mm[plane.down], volume.geometry.spacing_mm[plane.across]])
+    corner = np.array([start[plane.down], start[plane.across]]) * step
     if plane.head_up:
-        cut, top = cut[::-1], volume.geometry.extent_mm[plane.down] - top - height
+        corner[0] = volume.geometry.extent_mm[plane.down] - corner[0] - cut.shape[0] * step[0]
+    # One empty voxel around it, then a finer grid: the line runs half-way between the voxels' centres, rounded.
     field = np.pad(cut.astype(np.float32), 1)
-    size = (
-        round(field.shape[1] * width / cut.shape[1] / _CONTOUR_STEP_MM),
-        round(field.shape[0] * height / cut.shape[0] / _CONTOUR_STEP_MM),
-    )
-    fine = np.asarray(Image.fromarray(field).resize((max(size[0], 1), max(size[1], 1)), Image.Resampling.BICUBIC))
-    step = np.array(
-        [field.shape[0] * height / cut.shape[0] / fine.shape[0], field.shape[1] * width / cut.shape[1] / fine.shape[1]]
-    )
-    corner = np.array([top - height / cut.shape[0] - frame.top, left - width / cut.shape[1] - frame.left])
-    paths = [_path((line + 0.5) * step + corner) for line in contour_lines(fine)]
+    extent = np.array(field.shape) * step
+    rows, columns = np.maximum(np.rint(extent / _CONTOUR_STEP_MM), 1).astype(int).tolist()
+    fine = np.asarray(Image.fromarray(field).resize((columns, rows), Image.Resampling.BICUBIC))
+    fine_step = extent / np.array(fine.shape)
+    shift = corner - step - np.array([frame.top, frame.left])
+    paths = [_path((line + 0.5) * fine_step + shift) for line in contour_lines(fine)]
     return f'<path d="{"".join(paths)}"/>' if paths else ""
 
 

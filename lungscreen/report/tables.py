@@ -90,10 +90,15 @@ def write_tables(
     from lungscreen.report.worklist import worklist_page
 
     documents, broken = _read_documents(out)
+    of_studies = [refusal for document in documents.values() for refusal in _document_refusals(document)]
     kept = [r for r in _read_refused(out) if not _looked_at_again(r, screened, inputs)]
-    current = list(dict.fromkeys((*refusals, *broken, *kept)))
+    # What a report tells is told there: kept twice, it would outlive the report.
+    told = {(refusal.where, refusal.code) for refusal in of_studies}
+    current = [
+        r for r in dict.fromkeys((*refusals, *broken, *kept)) if r.scope == "study" or (r.where, r.code) not in told
+    ]
     rows = _worklist(documents, current)
-    everything = list(dict.fromkeys((*current, *(r for d in documents.values() for r in _document_refusals(d)))))
+    everything = [*current, *dict.fromkeys(of_studies)]
     replace_file(out / "findings.csv", _csv(FINDING_COLUMNS, (c for r in rows for c in _finding_cells(r.document))))
     replace_file(out / "candidates.csv", _join_candidates(out, rows))
     replace_file(out / "refused.csv", _csv(REFUSED_COLUMNS, (_refused_cells(r) for r in everything)))
@@ -186,7 +191,9 @@ def _worklist_cells(rank: int, row: WorklistRow) -> tuple[Any, ...]:
 
 
 def _finding_cells(document: dict[str, Any] | None) -> Iterable[tuple[Any, ...]]:
-    for finding in document["findings"] if document else ():
+    if document is None:
+        return
+    for finding in document["findings"]:
         measured, malignancy = finding["measurement"] or {}, finding["malignancy"] or {}
         yield (
             csv_cell(document["patient"]["patient_id"] or ""), csv_cell(document["exam"]["study_uid"]),

@@ -1,0 +1,266 @@
+"""report.json: what it says, that it fits its schema, and that numbers and strings are fit for JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import jsonschema
+import pytest
+from report_examples import ACQUISITION, EXAM, make_finding, make_lungs, make_provenance, make_report, make_volume
+
+from lungscreen.errors import Notice, OutputError, Refusal
+from lungscreen.records import Acquisition, Exam, Location, Patient, Study
+from lungscreen.report import (
+    MALIGNANCY_MEANING,
+    NOT_ASSESSED,
+    build_report,
+    check_acquisition,
+    report_document,
+    report_schema,
+    study_key,
+)
+from lungscreen.report.document import report_json
+from lungscreen.report.text import (
+    csv_cell,
+    plain,
+    readable_age,
+    readable_date,
+    readable_name,
+    readable_sex,
+    readable_time,
+    rounded,
+    shown,
+)
+
+
+def test_schema_is_a_schema_and_the_document_fits_it():
+    jsonschema.Draft202012Validator.check_schema(report_schema())
+    volume = make_volume()
+    unmeasured = make_finding(volume, (3, 9, 9), probability=None, outline=None, measurement=None)
+    report = make_report(make_finding(volume), unmeasured, cut_off=2)
+    document = json.loads(report_json(report))
+    jsonschema.validate(document, report_schema())
+    assert document == report_document(report)
+
+
+def test_schema_knows_every_field():
+    """An unknown key anywhere is refused, so the schema cannot lag behind the document."""
+    document = report_document(make_report(make_finding(make_volume())))
+    for place in (document, document["patient"], document["findings"][0], document["findings"][0]["location"]):
+        place["new"] = 1
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(document, report_schema())
+        del place["new"]
+
+
+def test_normal_report_is_whole():
+    document = report_document(make_report())
+    assert document["findings"] == []
+    assert document["candidates"] == 1
+    assert document["category"] == NOT_ASSESSED
+    assert document["lungs"] == {
+        "right_ml": 2412.3, "left_ml": 2107.8, "apex_cut": False, "base_cut": False, "incomplete": False,
+    }  # fmt: skip
+    assert "research" in document["research_use"]
+
+
+def test_finding_says_where_what_and_how_sure():
+    (finding,) = report_document(make_report(make_finding(make_volume())))["findings"]
+    assert finding["position_mm"] == [-9.0, 27.0, -275.0]
+    assert finding["location"] == {
+        "side": "left", "lobe": "left upper lobe", "lobe_is_estimated": True, "zone": "middle",
+        "slice_from_top": 14, "instance_number": 14,
+    }  # fmt: skip
+    assert finding["measurement"]["long_axis_mm"] == 12.1
+    assert finding["malignancy"] == {"probability": 0.4, "meaning": MALIGNANCY_MEANING, "model": "classifier 1"}
+    assert "not a cancer risk" in MALIGNANCY_MEANING
+    assert finding["category"] is None
+
+
+def test_what_is_missing_is_null():
+    volume = make_volume(acquisition=Acquisition())
+    bare = Study(Patient(), Exam("1.2"), (volume.series,))
+    document = report_document(make_report(volume=volume, study=bare))
+    assert document["patient"] == dict.fromkeys(("patient_id", "name", "birth_date", "sex"))
+    assert document["exam"]["date"] is None
+    assert document["acquisition"]["kvp"] is None
+    assert document["prior"] is None
+
+
+def test_a_number_that_is_none_is_refused_not_written():
+    """NaN in a size is a mistake of this software: said, never written."""
+    finding = make_finding(make_volume())
+    broken = replace(finding, measurement=replace(finding.measurement, long_axis_mm=float("nan")))
+    with pytest.raises(OutputError) as error:
+        report_json(make_report(broken))
+    assert error.value.code == "output-failed"
+    assert "long_axis_mm" in error.value.reason
+
+
+def test_hostile_strings_are_bounded_and_plain_in_json():
+    hostile = Patient("=cmd()|' /C calc'!A0", "<script>alert(1)</script>\x1b[2J\u202e" + "x" * 65536, "2026\x00", "F")
+    volume = make_volume()
+    document = json.loads(report_json(make_report(study=Study(hostile, EXAM, (volume.series,)))))
+    name = document["patient"]["name"]
+    assert len(name) <= 201
+    assert name.isprintable()
+    assert document["patient"]["patient_id"] == "=cmd()|' /C calc'!A0", "JSON is data: nothing to escape"
+
+
+def test_not_read_and_notices_reach_the_document():
+    volume = make_volume(
+        notices=(Notice("findings-cut-off", "volume"),), refused=(Refusal("1.9", "no-ct", "a part", "series"),)
+    )
+    study = Study(volume.series.patient, EXAM, (volume.series,), (Refusal("1.8", "not-ct", "scout", "series"),))
+    document = report_document(make_report(volume=volume, study=study, cut_off=3))
+    assert [row["where"] for row in document["not_read"]] == ["1.8", "1.9"]
+    assert [n["text"] for n in document["notices"]] == [
+        "volume", "3 more findings above the operating point, less suspicious, are not listed.",
+    ]  # fmt: skip
+    assert document["cut_off"] == 3
+
+
+# -- build_report ----------------------------------------------------------------------------------------------------
+def test_findings_are_ranked_masses_then_probability_then_score():
+    volume = make_volume()
+    findings = [
+        make_finding(volume, score=0.2, probability=None),
+        make_finding(volume, score=0.9, probability=None),
+        make_finding(volume, score=0.1, probability=0.3),
+        make_finding(volume, score=0.5, probability=0.3),
+        make_finding(volume, score=0.1, probability=0.1, is_mass=True),
+    ]
+    report = make_report(*findings)
+    assert [(f.is_mass, f.candidate.score) for f in report.findings] == [
+        (True, 0.1), (False, 0.5), (False, 0.1), (False, 0.9), (False, 0.2),
+    ]  # fmt: skip
+    assert [f.number for f in report.findings] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("categories", "expected"),
+    [
+        (("2", "4A", "3"), "4A"),
+        (("4B", "4X"), "4X"),
+        (("1", "2"), "2"),
+        (("", ""), NOT_ASSESSED),
+        (("2", ""), NOT_ASSESSED),
+        (("4B", ""), "4B"),
+        ((), NOT_ASSESSED),
+    ],
+)
+def test_exam_category_is_the_worst_of_the_findings(categories, expected):
+    volume = make_volume()
+    report = make_report(*(make_finding(volume, category=c, category_reason="a rule") for c in categories))
+    assert report.category == expected
+    assert report.category_reason
+
+
+def test_exam_category_of_a_rule_stands():
+    volume = make_volume()
+    study = Study(volume.series.patient, EXAM, (volume.series,))
+    report = build_report(
+        study, volume, make_lungs(volume), (), (), 0, make_provenance(), category="0", category_reason="apex cut"
+    )
+    assert (report.category, report.category_reason) == ("0", "apex cut")
+
+
+def test_key_is_short_stable_and_says_nothing():
+    assert study_key("1.2.3.4") == "6694f83c9f47", "first 12 digits of `printf 1.2.3.4 | sha256sum`"
+    assert study_key("1.2.3.5") != study_key("1.2.3.4")
+    assert len(study_key("scan\udcff")) == 12
+
+
+def test_every_notice_stands_once():
+    notice = Notice("findings-cut-off", "same")
+    volume = make_volume(notices=(notice,))
+    study = Study(volume.series.patient, EXAM, (volume.series,), (), (notice,))
+    assert make_report(volume=volume, study=study).notices == (notice,)
+
+
+# -- what was validated ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("change", "codes"),
+    [
+        ({}, []),
+        ({"kvp": 100.0}, ["kvp-not-validated"]),
+        ({"kvp": 140.0}, []),
+        ({"kernel": ("LUNG",)}, ["kernel-not-validated"]),
+        ({"kernel": ("B70f", "2")}, ["kernel-not-validated"]),
+        ({"kernel": ("Br40d", "3")}, []),
+        ({"kernel": ("FC51",)}, ["kernel-not-validated"]),
+        ({"kernel": ("new kernel",)}, ["kernel-not-validated"]),
+        ({"slice_thickness_mm": 2.5}, []),
+        ({"slice_thickness_mm": 3.0}, ["thickness-not-validated"]),
+        ({"ctdi_vol_mgy": 3.0}, ["dose-not-validated"]),
+        ({"ctdi_vol_mgy": 3.1, "tube_current_ma": 20.0}, []),
+        ({"tube_current_ma": 40.0}, ["dose-not-validated"]),
+        ({"exposure_mas": 3.0}, []),
+        ({"tube_current_ma": None, "exposure_mas": 30.0}, ["dose-not-validated"]),
+        ({"tube_current_ma": None, "exposure_mas": None}, ["acquisition-unknown"]),
+        ({"kvp": 0.0, "kernel": (), "slice_thickness_mm": None}, ["acquisition-unknown"]),
+    ],
+)
+def test_acquisition_outside_what_was_validated_is_said(change, codes):
+    assert [notice.code for notice in check_acquisition(replace(ACQUISITION, **change))] == codes
+
+
+def test_low_dose_notice_names_the_reason():
+    (notice,) = check_acquisition(replace(ACQUISITION, ctdi_vol_mgy=1.21))
+    assert "training data are standard-dose" in notice.text
+    assert "1.21 mGy" in notice.text
+
+
+# -- text ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("raw", "shown_as"),
+    [
+        ("Doe^Jane^Q", "Doe, Jane Q"),
+        ("Doe^Jane^^Dr^Jr", "Doe, Jane, Jr (Dr)"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田 太郎, やまだ たろう)"),
+        ("=山田^太郎", "山田 太郎"),
+        ("Anonymous", "Anonymous"),
+        ("^^^^", ""),
+        ("", ""),
+    ],
+)
+def test_names_are_readable(raw, shown_as):
+    assert readable_name(raw) == shown_as
+
+
+def test_dates_times_ages_and_sexes_are_readable():
+    assert readable_date("19550322") == "1955-03-22"
+    assert readable_date("1955.03.22") == "1955-03-22"
+    assert readable_date("19551399") == "19551399", "what is no date stays as it stands"
+    assert readable_date("") == ""
+    assert readable_date("abcdefgh") == "abcdefgh"
+    assert readable_time("081512.5") == "08:15"
+    assert readable_time("99") == "99"
+    assert [readable_age(a) for a in ("070Y", "001M", "63", "")] == ["70 years", "1 month", "63", ""]
+    assert [readable_sex(s) for s in ("F", "m", "O", "X", "")] == ["female", "male", "other", "X", ""]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n@", " =", "\x00=", "＝"])
+def test_no_cell_starts_a_formula(start):
+    assert csv_cell(f"{start}cmd()").startswith("'")
+
+
+def test_plain_text_is_one_bounded_line():
+    assert plain("a\r\nb\tc\x07d\u2028e") == "a  b cd e"
+    assert plain("x" * 300) == "x" * 200 + "…"
+    assert plain("\x00" * 90000 + "x") == "…", "what was dropped is said"
+
+
+def test_numbers_round_half_up_and_never_to_nan():
+    assert shown(7.25, 1) == "7.3"
+    assert shown(None, 1) == shown(float("nan"), 1) == ""
+    assert rounded(float("inf"), 2) is None
+    assert rounded(1.005, 1) == 1.0
+
+
+def test_location_unknown_is_allowed():
+    finding = make_finding(make_volume(), location=Location("unknown", "unknown", 3))
+    (written,) = json.loads(report_json(make_report(finding)))["findings"]
+    assert written["location"]["lobe"] is None
+    assert written["location"]["instance_number"] is None

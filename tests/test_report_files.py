@@ -1,0 +1,122 @@
+"""Results are whole or not there: a crash at any moment leaves the old ones, and a rerun cleans up."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_examples import make_finding, make_report, make_volume
+
+import lungscreen.report
+from lungscreen.errors import OutputError
+from lungscreen.report import clean_leftovers, write_report
+from lungscreen.report.files import replace_file, replace_folder
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_report_folder_holds_what_was_asked_for(tmp_path):
+    report = make_report(make_finding(make_volume()))
+    write_report(report, tmp_path)
+    folder = tmp_path / "studies" / report.key
+    assert sorted(_contents(folder)) == ["candidates.csv", "report.html", "report.json"]
+    write_report(report, tmp_path, save_masks=True)
+    assert sorted(_contents(folder)) == [
+        "candidates.csv", "findings.nii.gz", "lungs.nii.gz", "report.html", "report.json",
+    ]  # fmt: skip
+    write_report(report, tmp_path)
+    assert "lungs.nii.gz" not in _contents(folder), "nothing of an earlier run stays"
+
+
+def test_crash_while_writing_leaves_the_old_results_whole(tmp_path, monkeypatch):
+    report = make_report()
+    write_report(report, tmp_path)
+    before = _contents(tmp_path)
+    monkeypatch.setattr(lungscreen.report, "report_page", _fail)
+    with pytest.raises(RuntimeError):
+        write_report(replace(report, cut_off=5), tmp_path)
+    assert _contents(tmp_path) == before
+
+
+def _fail(*args: object) -> str:
+    raise RuntimeError("in the middle")
+
+
+def test_full_disk_is_said_and_leaves_the_old_results_whole(tmp_path, monkeypatch):
+    report = make_report()
+    write_report(report, tmp_path)
+    before = _contents(tmp_path)
+
+    def full(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_report(replace(report, cut_off=5), tmp_path)
+    assert _contents(tmp_path) == before
+
+
+def test_failing_second_rename_brings_the_old_folder_back(tmp_path, monkeypatch):
+    target = tmp_path / "studies" / "abc"
+    with replace_folder(target) as folder:
+        (folder / "a").write_text("old")
+    rename = Path.rename
+
+    def refuse(self, to):
+        if self.name.endswith(".new"):
+            raise OSError(5, "Input/output error")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutputError), replace_folder(target) as folder:
+        (folder / "a").write_text("new")
+    assert (target / "a").read_text() == "old"
+    assert [p.name for p in target.parent.iterdir()] == ["abc"]
+
+
+@pytest.mark.parametrize("moment", ["while writing", "between the renames", "before the old one went"])
+def test_leftovers_of_a_killed_run_are_put_right(tmp_path, moment):
+    """The folders as a kill at each moment leaves them."""
+    studies = tmp_path / "studies"
+    target, new, old = studies / "abc", studies / ".abc.new", studies / ".abc.old"
+    for folder in {
+        "while writing": (target, new),
+        "between the renames": (old, new),
+        "before the old one went": (target, old),
+    }[moment]:
+        folder.mkdir(parents=True)
+        (folder / "a").write_text("half" if folder == new else "whole")
+    (tmp_path / ".worklist.csv.new").write_text("half")
+    clean_leftovers(tmp_path)
+    assert _contents(tmp_path) == {"studies/abc/a": b"whole"}
+
+
+def test_a_rerun_recovers_by_itself(tmp_path):
+    old = tmp_path / ".abc.old"
+    old.mkdir()
+    (old / "a").write_text("old")
+    with pytest.raises(RuntimeError), replace_folder(tmp_path / "abc"):
+        raise RuntimeError
+    assert (tmp_path / "abc" / "a").read_text() == "old"
+
+
+def test_file_is_replaced_whole(tmp_path):
+    replace_file(tmp_path / "a.csv", "é\n")
+    assert (tmp_path / "a.csv").read_bytes() == b"\xc3\xa9\n"
+    (tmp_path / "folder.csv" / "x").mkdir(parents=True)
+    with pytest.raises(OutputError):
+        replace_file(tmp_path / "folder.csv", "x")
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_rights_is_said(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="denied"):
+        write_report(make_report(), tmp_path)
+    tmp_path.chmod(0o700)

@@ -1,0 +1,402 @@
+"""report.html and its pictures: well-formed, self-contained, escaped; every line lies where the anatomy lies."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_examples import EXAM, GRID, make_finding, make_lungs, make_report, make_volume
+
+from lungscreen import RESEARCH_USE
+from lungscreen.errors import Notice, Refusal
+from lungscreen.geometry import Geometry
+from lungscreen.records import Acquisition, Exam, Location, Outline, Patient, Study
+from lungscreen.report import MALIGNANCY_MEANING, PictureConfig, write_report, write_tables
+from lungscreen.report.contour import contour_lines
+from lungscreen.report.page import report_page
+from lungscreen.report.pictures import PLANES, crop_svg, overview_svg
+
+CONFIG = PictureConfig()
+VOID = {"meta", "input", "br", "link", "img", "hr"}
+HOSTILE = "<script>alert(1)</script>\"'><img src=http://x/y onerror=z>\x1b[31m\u202e&amp;"
+
+
+class _Page(HTMLParser):
+    """Checks that tags are closed in order and gathers text, ids, links and everything that could be loaded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.sources: list[str] = []
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == [], f"left open: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        for name, value in attrs:
+            self.attributes.add(name)
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src", "srcset", "action", "data", "poster", "background"):
+                self.sources.append(value)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "body" in self.open:
+            self.text += data
+
+
+def _check_safe(html: str) -> _Page:
+    """Well-formed, unique ids, loads nothing, runs nothing."""
+    page = _Page(html)
+    assert len(page.ids) == len(set(page.ids))
+    allowed = ("data:image/jpeg;base64,", "#finding-", "studies/")
+    assert [s for s in page.sources if not s.startswith(allowed)] == []
+    assert {s.removeprefix("#") for s in page.sources if s.startswith("#")} <= set(page.ids)
+    assert not page.tags & {"script", "iframe", "object", "embed", "link", "img", "form", "base"}
+    assert not [a for a in page.attributes if a.startswith("on")]
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "default-src 'none'" in html
+    return page
+
+
+def _page(*findings, **changes):
+    return _check_safe(report_page(make_report(*findings, **changes), CONFIG))
+
+
+# -- what it says ----------------------------------------------------------------------------------------------------
+def test_normal_report_is_a_whole_page():
+    page = _page()
+    assert RESEARCH_USE in page.text
+    assert "No finding reached the operating point" in page.text
+    assert "2412 ml" in page.text
+    assert "Outlines" not in page.text, "nothing to switch"
+
+
+def test_order_is_the_radiologists():
+    volume = make_volume(notices=(Notice("kvp-not-validated", "Said first."),))
+    text = _page(make_finding(volume), volume=volume).text
+    marks = [
+        RESEARCH_USE, "Doe, Jane Q", "Tube voltage", "Exam category", "Said first.", "Overview", "Findings",
+        "Finding by finding", "Left upper lobe", "Lungs", "How this came about",
+    ]  # fmt: skip
+    places = [text.index(mark) for mark in marks]
+    assert places == sorted(places)
+
+
+def test_head_shows_the_header_readably():
+    text = _page().text
+    for shown in (
+        "Doe, Jane Q", "P-17", "1955-03-22", "female", "70 years", "2026-02-12 08:15", "ACC-9", "none compared",
+        "120 kVp", "150 mAs, 200 mA", "STANDARD", "1.25 mm",
+    ):  # fmt: skip
+        assert shown in text
+
+
+def test_what_the_header_lacks_is_said():
+    volume = make_volume(acquisition=Acquisition(kvp=0.0))
+    text = _page(volume=volume, study=Study(Patient(), Exam("1.2"), (volume.series,))).text
+    assert text.count("not in the header") >= 12
+    assert "None" not in text
+    assert "0 kVp" not in text
+
+
+def test_finding_shows_everything_and_what_the_probability_means():
+    volume = make_volume()
+    findings = [make_finding(volume, category="4A", category_reason="A rule."), make_finding(volume, probability=0.002)]
+    page = _page(*findings)
+    for shown in (
+        "12.1 × 11.4 mm", "11.8 mm", "841 ± 40 mm³", "solid", "0.900", "slice 14 of 24 from the top, image 14",
+        "left upper lobe (estimated)", "4A", "A rule.", "40 %", "< 1 %", "−9.0, 27.0, −275.0", "width 1500, level −600 HU",
+    ):  # fmt: skip
+        assert shown in page.text, shown
+    assert page.text.count(MALIGNANCY_MEANING) == 3, "under the table and at each finding"
+    assert {"finding-1", "finding-2", "outlines", "light"} <= set(page.ids)
+
+
+def test_unmeasured_finding_says_so():
+    volume = make_volume()
+    location = Location("right", "lower", 14)
+    bare = make_finding(volume, probability=None, outline=None, measurement=None, location=location)
+    page = _page(bare)
+    for shown in (
+        "not measured; the detector takes it for about 11 mm",
+        "not classified",
+        "right lung, lower zone",
+        "≈ 11",
+    ):
+        assert shown in page.text
+    assert "estimated" not in page.text
+    unknown = make_finding(volume, location=Location("unknown", "unknown", 3), is_mass=True)
+    text = _page(unknown).text
+    assert "side unknown" in text
+    assert "solid mass" in text
+
+
+def test_cut_off_series_not_read_and_lung_flags_are_said():
+    volume = make_volume(refused=(Refusal("1.9", "no-ct", "Half of it.", "series"),))
+    study = Study(volume.series.patient, EXAM, (volume.series,), (Refusal("1.8", "not-ct", "A scout.", "series"),))
+    report = make_report(make_finding(volume), volume=volume, study=study, cut_off=4)
+    report = replace(report, lungs=replace(report.lungs, apex_cut=True, base_cut=True, incomplete=True))
+    text = _check_safe(report_page(report, CONFIG)).text
+    for shown in (
+        "4 more above the operating point are not listed", "A scout.", "Half of it.", "cuts the apex", "cuts the base",
+        "large opacity",
+    ):  # fmt: skip
+        assert shown in text
+
+
+def test_provenance_is_whole():
+    text = _page().text
+    for shown in ("0.1.0", "screening", "a" * 64, "b" * 64, "c" * 64, "d" * 64, "1.2.3.4.5", "detect 6.1"):
+        assert shown in text
+    volume = make_volume()
+    image = replace(volume, series=replace(volume.series, kind="image"))
+    assert "over the file" in _page(volume=image).text
+
+
+def test_solid_part_and_ungraded_category_are_shown():
+    volume = make_volume()
+    finding = make_finding(volume)
+    measured = replace(finding.measurement, solid_mean_diameter_mm=5.25, solid_volume_mm3=70.0, volume_sd_mm3=None)
+    text = _page(replace(finding, measurement=measured)).text
+    assert "5.3 mm, 70 mm³" in text
+    assert "841 mm³" in text
+    assert "not assessed" in text
+
+
+# -- hostile ---------------------------------------------------------------------------------------------------------
+def test_hostile_strings_are_text_on_every_page(tmp_path):
+    patient = Patient(HOSTILE, f"{HOSTILE}^B", HOSTILE, HOSTILE)
+    exam = Exam(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    acquisition = Acquisition(*[HOSTILE] * 4, (HOSTILE,), (HOSTILE,), contrast=HOSTILE, burned_in=HOSTILE)
+    volume = make_volume(acquisition=acquisition, notices=(Notice("no-ct", HOSTILE),))
+    volume = replace(volume, series=replace(volume.series, series_uid=HOSTILE))
+    finding = make_finding(volume, category=HOSTILE, category_reason=HOSTILE, notices=(Notice("no-ct", HOSTILE),))
+    finding = replace(finding, location=replace(finding.location, lobe=HOSTILE))
+    study = Study(patient, exam, (volume.series,), (Refusal(HOSTILE, "no-ct", HOSTILE, "series"),))
+    report = make_report(finding, volume=volume, study=study)
+    provenance = replace(report.provenance, series_uid=HOSTILE, operating_point=HOSTILE, options={HOSTILE: HOSTILE})
+    write_report(replace(report, provenance=provenance), tmp_path)
+    write_tables(
+        tmp_path, [Refusal(HOSTILE, "no-ct", HOSTILE, "study", "1.7", HOSTILE), Refusal(HOSTILE, "no-ct", HOSTILE)]
+    )
+    for path in (tmp_path / "studies" / report.key / "report.html", tmp_path / "worklist.html"):
+        page = _check_safe(path.read_text(encoding="utf-8"))
+        assert "<script>alert(1)</script>" in page.text, "shown as text"
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", page.text)
+
+
+# -- pictures --------------------------------------------------------------------------------------------------------
+def _images(svg: str) -> list[tuple[np.ndarray, tuple[float, float, float, float]]]:
+    """Decoded pictures and their (x, y, width, height) in mm."""
+    found = re.findall(
+        r'<image x="([-\d.]+)" y="([-\d.]+)" width="([-\d.]+)" height="([-\d.]+)"[^>]*base64,([^"]+)"', svg
+    )
+    return [
+        (np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), (float(x), float(y), float(w), float(h)))
+        for x, y, w, h, data in found
+    ]
+
+
+def _path_points(svg: str) -> np.ndarray:
+    """(n, 2) points (x, y) of the outline."""
+    group = svg[svg.index('class="outline"') : svg.index('class="letters"')]
+    path = re.search(r' d="([^"]+)"', group)[1]
+    return np.array([float(v) for v in re.findall(r"-?\d+\.\d+", path)]).reshape(-1, 2)
+
+
+def _bright_centre(grey: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """Centre of the brightest blob in mm of the crop."""
+    rows, columns = np.nonzero(grey > 170)
+    x, y, width, height = box
+    return np.array(
+        [x + (columns.mean() + 0.5) * width / grey.shape[1], y + (rows.mean() + 0.5) * height / grey.shape[0]]
+    )
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_nodule_and_outline_lie_in_the_middle_and_are_round(plane):
+    """A ball in anisotropic voxels is round on the page, and its outline lies on it."""
+    grid = Geometry.axial((40, 90, 100), (2.5, 0.8, 0.7), (-30.0, 11.0, -300.0))
+    volume = make_volume(grid)
+    volume.hu[:, :4] = -850
+    finding = make_finding(volume)
+    svg = crop_svg(volume, finding, PLANES[plane], CONFIG)
+    ((grey, box),) = _images(svg)
+    assert abs(box[2] / grey.shape[1] - box[3] / grey.shape[0]) < 0.01, "square pixels"
+    points = _path_points(svg)
+    np.testing.assert_allclose((points.min(0) + points.max(0)) / 2, [25, 25], atol=0.3)
+    np.testing.assert_allclose(np.ptp(points, axis=0), [12, 12], atol=1.6)
+    np.testing.assert_allclose(_bright_centre(grey, box), [25, 25], atol=0.4)
+
+
+def test_planes_hang_as_radiologists_expect():
+    """Bright voxels to the patient's left, the back and the head lie right, below and above."""
+    volume = make_volume(Geometry.axial((40, 60, 70), (1.0, 1.0, 1.0)))
+    volume.hu[:] = -850
+    for voxel in ((20, 30, 45), (20, 40, 35), (30, 30, 35)):
+        volume.hu[tuple(slice(v - 1, v + 2) for v in voxel)] = 200
+    finding = make_finding(volume, (20, 30, 35), location=Location("left", "middle", 20))
+    seen = {}
+    for name, plane in PLANES.items():
+        ((grey, (x, y, width, height)),) = _images(crop_svg(volume, finding, plane, CONFIG))
+        rows, columns = np.nonzero(grey > 200)
+        across = x + (columns + 0.5) * width / grey.shape[1] - 25
+        down = y + (rows + 0.5) * height / grey.shape[0] - 25
+        seen[name] = {(round(a / 5) * 5, round(d / 5) * 5) for a, d in zip(across, down, strict=True)}
+    assert seen == {
+        "axial": {(10, 0), (0, 10)},
+        "coronal": {(10, 0), (0, -10)},
+        "sagittal": {(10, 0), (0, -10)},
+    }
+    assert PLANES["axial"].letters == ("R", "L", "A", "P")
+    assert PLANES["coronal"].letters == ("R", "L", "H", "F")
+    assert PLANES["sagittal"].letters == ("A", "P", "H", "F")
+
+
+def test_axial_crop_is_the_slice_that_is_named():
+    """The location's slice, counted from the top, not the one nearest to the candidate's centre."""
+    volume = make_volume()
+    volume.hu[:] = np.arange(24)[:, None, None] * 50 - 1300
+    finding = make_finding(volume, location=Location("left", "middle", 5))
+    ((grey, _),) = _images(crop_svg(volume, finding, PLANES["axial"], CONFIG))
+    expected = (19 * 50 - 1300 + 1350) / 1500 * 255
+    assert abs(float(np.median(grey)) - expected) < 2
+
+
+@pytest.mark.parametrize("voxel", [(0, 0, 0), (23, 49, 59), (0, 25, 59)])
+@pytest.mark.parametrize("plane", PLANES)
+def test_nodule_at_the_edge_shows_what_there_is(voxel, plane):
+    """The picture covers only the volume; the rest of the square stays empty, and the outline stays in place."""
+    volume = make_volume()
+    finding = make_finding(volume, voxel, location=Location("left", "upper", 24 - voxel[0]))
+    svg = crop_svg(volume, finding, PLANES[plane], CONFIG)
+    ((grey, (x, y, width, height)),) = _images(svg)
+    assert min(grey.shape) > 10
+    assert x >= -0.01
+    assert y >= -0.01
+    assert x + width <= 50.01
+    assert y + height <= 50.01
+    points = _path_points(svg)
+    assert (points >= [x - 0.5, y - 0.5]).all()
+    assert (points <= [x + width + 0.5, y + height + 0.5]).all()
+
+
+def test_mark_outside_the_volume_still_makes_a_page():
+    volume = make_volume()
+    finding = make_finding(volume)
+    outside = replace(
+        finding,
+        candidate=replace(finding.candidate, centre_mm=(-500.0, 0.0, 900.0)),
+        outline=None,
+        location=Location("unknown", "unknown", 900),
+    )
+    _page(outside, volume=volume)
+
+
+def test_large_finding_gets_a_larger_crop():
+    volume = make_volume(Geometry.axial((40, 90, 100), (2.5, 0.8, 0.7)))
+    outline = Outline((2, 5, 5), np.ones((30, 70, 80), bool))
+    svg = crop_svg(volume, make_finding(volume, outline=outline), PLANES["axial"], CONFIG)
+    assert float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1]) == pytest.approx(1.6 * 75)
+    ((grey, _),) = _images(svg)
+    assert max(grey.shape) <= 201, "more millimetres, not more pixels"
+
+
+def test_outline_that_misses_the_slice_draws_nothing():
+    volume = make_volume()
+    finding = make_finding(volume, location=Location("left", "lower", 24))
+    assert '<g class="outline"></g>' in crop_svg(volume, finding, PLANES["axial"], CONFIG)
+
+
+def test_overview_puts_each_number_where_the_finding_lies():
+    volume = make_volume()
+    findings = [make_finding(volume), make_finding(volume, (20, 30, 50), probability=0.1)]
+    report = make_report(*findings)
+    svg = overview_svg(volume, make_lungs(volume), report.findings, PLANES["coronal"], CONFIG)
+    circles = re.findall(r'href="#finding-(\d)"><circle cx="([\d.]+)" cy="([\d.]+)"', svg)
+    height = 24 * 2.5
+    assert [(int(n), float(x), float(y)) for n, x, y in circles] == [
+        (1, pytest.approx(30.5 * 0.7, abs=0.06), pytest.approx(height - 10.5 * 2.5, abs=0.06)),
+        (2, pytest.approx(50.5 * 0.7, abs=0.06), pytest.approx(height - 20.5 * 2.5, abs=0.06)),
+    ]
+
+
+def test_overview_without_lungs_is_a_picture():
+    volume = make_volume()
+    lungs = replace(make_lungs(volume), mask=np.zeros(volume.hu.shape, np.uint8))
+    ((grey, _),) = _images(overview_svg(volume, lungs, (), PLANES["sagittal"], CONFIG))
+    assert np.ptp(grey) > 0
+
+
+def test_twenty_findings_stay_small():
+    volume = make_volume()
+    findings = [make_finding(volume, (3 + n % 18, 5 + 2 * n, 8 + 2 * n), probability=n / 21) for n in range(20)]
+    html = report_page(make_report(*findings, volume=volume), CONFIG)
+    assert len(html) < 2_000_000
+    assert len(_check_safe(html).ids) >= 20
+
+
+def test_config_refuses_nonsense():
+    with pytest.raises(ValueError, match="positive"):
+        PictureConfig(crop_mm=0)
+
+
+# -- contours --------------------------------------------------------------------------------------------------------
+def test_contour_runs_half_way_between_inside_and_outside():
+    field = np.zeros((5, 6), np.float32)
+    field[2, 3] = 1
+    (line,) = contour_lines(field)
+    assert sorted(map(tuple, line.tolist())) == [(1.5, 3.0), (2.0, 2.5), (2.0, 3.5), (2.5, 3.0)]
+
+
+def test_contours_are_closed_and_enclose_the_area():
+    """Random blobs: the area by the shoelace formula is that of marching squares' polygons."""
+    rng = np.random.default_rng(3)
+    field = (rng.random((17, 23)) > 0.55).astype(np.float32)
+    lines = contour_lines(field)
+    areas = [0.5 * float(np.sum(a[:, 1] * np.roll(a[:, 0], -1) - np.roll(a[:, 1], -1) * a[:, 0])) for a in lines]
+    # Each cell of four samples holds, by how many of them are inside: 0, 1/8, 1/2, 7/8, 1; opposite corners 1/4.
+    padded = np.pad(field, 1)
+    corners = padded[:-1, :-1] + padded[:-1, 1:] + padded[1:, :-1] + padded[1:, 1:]
+    opposite = (corners == 2) & (padded[:-1, :-1] == padded[1:, 1:])
+    expected = np.select(
+        [opposite, corners == 1, corners == 2, corners == 3, corners == 4], [0.25, 0.125, 0.5, 0.875, 1.0]
+    ).sum()
+    assert abs(sum(areas)) == pytest.approx(expected)
+
+
+def test_border_closes_the_line_and_nothing_gives_none():
+    assert contour_lines(np.zeros((3, 3), np.float32)) == []
+    (line,) = contour_lines(np.ones((2, 2), np.float32))
+    assert line.min() == -0.5
+    assert line.max() == 1.5
+
+
+def test_grid_of_these_tests_can_fail():
+    assert len(set(GRID.shape)) == 3
+    assert len(set(GRID.spacing_mm)) == 3

@@ -1,0 +1,211 @@
+"""worklist.csv and .html, findings.csv, candidates.csv, refused.csv: columns, order, reruns, hostile cells."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_examples import EXAM, PATIENT, make_finding, make_report, make_volume, study_of
+
+from lungscreen.errors import Refusal
+from lungscreen.records import Candidate, Patient, Study
+from lungscreen.report import study_key, write_report, write_tables
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _header(path: Path) -> str:
+    return path.read_text(encoding="utf-8").partition("\n")[0]
+
+
+def _report(uid, category="", probability=None, score=0.5, findings=1, patient=PATIENT):
+    volume = make_volume()
+    found = [make_finding(volume, score=score, probability=probability) for _ in range(findings)]
+    report = make_report(*found, volume=volume, study=study_of(uid, patient))
+    return replace(report, category=category or "not assessed")
+
+
+def test_columns_are_the_contract(tmp_path):
+    """Issue: columns are only ever added at the end."""
+    write_report(make_report(make_finding(make_volume())), tmp_path)
+    write_tables(tmp_path)
+    assert _header(tmp_path / "worklist.csv") == (
+        "rank,patient_id,study_uid,status,code,category,top_probability,findings,report"
+    )
+    assert _header(tmp_path / "findings.csv") == (
+        "patient_id,study_uid,series_uid,finding,x_mm,y_mm,z_mm,long_axis_mm,short_axis_mm,mean_diameter_mm,volume_mm3,"
+        "type,detection_score,malignancy_probability,category"
+    )
+    assert _header(tmp_path / "candidates.csv") == "seriesuid,coordX,coordY,coordZ,probability"
+    assert _header(tmp_path / "refused.csv").startswith("path_or_uid,code,reason")
+
+
+def test_an_empty_output_has_every_table(tmp_path):
+    write_tables(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "worklist.csv", "worklist.html", "findings.csv", "candidates.csv", "refused.csv", "refused.json",
+    }  # fmt: skip
+    assert _rows(tmp_path / "worklist.csv") == []
+    assert "No study was read" in (tmp_path / "worklist.html").read_text()
+
+
+def test_finding_row_carries_values_and_leaves_the_unmeasured_empty(tmp_path):
+    volume = make_volume()
+    bare = make_finding(volume, (3, 9, 9), score=0.123456789, probability=None, outline=None, measurement=None)
+    write_report(make_report(make_finding(volume, category="4A"), bare, volume=volume), tmp_path)
+    write_tables(tmp_path)
+    first, second = _rows(tmp_path / "findings.csv")
+    assert first == {
+        "patient_id": "P-17", "study_uid": "1.2.3.4", "series_uid": "1.2.3.4.5", "finding": "1", "x_mm": "-9.0",
+        "y_mm": "27.0", "z_mm": "-275.0", "long_axis_mm": "12.1", "short_axis_mm": "11.4", "mean_diameter_mm": "11.8",
+        "volume_mm3": "841.3", "type": "solid", "detection_score": "0.9", "malignancy_probability": "0.4",
+        "category": "4A",
+    }  # fmt: skip
+    assert second["detection_score"] == "0.123457"
+    empty = ("long_axis_mm", "short_axis_mm", "mean_diameter_mm", "volume_mm3", "malignancy_probability", "category")
+    assert [second[column] for column in empty] == [""] * 6
+
+
+def test_candidates_keep_place_and_rank(tmp_path):
+    """Scores a billionth apart stay apart; places keep a ten-thousandth of a millimetre."""
+    candidates = tuple(Candidate((-1.23456, 2.0, -300.5), 4.0, 0.5 + n * 1e-8) for n in range(120))
+    write_report(make_report(candidates=candidates), tmp_path)
+    write_tables(tmp_path)
+    rows = _rows(tmp_path / "candidates.csv")
+    assert len(rows) == 120
+    assert rows[0] == {
+        "seriesuid": "1.2.3.4.5", "coordX": "-1.2346", "coordY": "2.0000", "coordZ": "-300.5000",
+        "probability": "0.50000119",
+    }  # fmt: skip
+    scores = [float(row["probability"]) for row in rows]
+    assert scores == sorted(set(scores), reverse=True)
+
+
+def test_worklist_order(tmp_path):
+    """Refused on top; then category, malignancy probability, detection score."""
+    order = [
+        ("1.1", "4X", 0.1, 0.1), ("1.2", "4B", 0.9, 0.1), ("1.3", "0", 0.99, 0.9), ("1.4", "4A", 0.8, 0.1),
+        ("1.5", "4A", 0.2, 0.9), ("1.6", "4A", 0.2, 0.3), ("1.7", "4A", None, 0.99), ("1.8", "3", 0.9, 0.9),
+        ("1.9", "2", 0.9, 0.9), ("1.10", "1", 0.9, 0.9), ("1.11", "not assessed", 0.99, 0.9),
+    ]  # fmt: skip
+    for uid, category, probability, score in reversed(order):
+        write_report(_report(uid, category, probability, score), tmp_path)
+    write_report(_report("1.12", "not assessed", findings=0), tmp_path)
+    refusals = [
+        Refusal("1.99", "no-ct", "no CT in it", "study", "1.99", "P-9"),
+        Refusal("1.98", "internal-error", "it failed", "study", "1.98", "P-8"),
+        Refusal("/inbox/a.dcm", "not-ct", "a file only", "file"),
+    ]
+    write_tables(tmp_path, refusals, screened=["1.98", "1.99"])
+    rows = _rows(tmp_path / "worklist.csv")
+    assert [row["study_uid"] for row in rows] == ["1.98", "1.99", *(uid for uid, *_ in order), "1.12"]
+    assert [row["rank"] for row in rows] == [str(n) for n in range(1, 15)]
+    assert [row["status"] for row in rows] == ["failed", "refused"] + ["done"] * 12
+    assert rows[1] == {
+        "rank": "2", "patient_id": "P-9", "study_uid": "1.99", "status": "refused", "code": "no-ct", "category": "",
+        "top_probability": "", "findings": "", "report": "",
+    }  # fmt: skip
+    assert rows[2]["report"] == f"studies/{study_key('1.1')}/report.html"
+    assert (tmp_path / rows[2]["report"]).is_file()
+    assert rows[2]["top_probability"] == "0.1"
+    assert (rows[-1]["findings"], rows[-1]["top_probability"]) == ("0", "")
+    page = (tmp_path / "worklist.html").read_text()
+    assert page.index("1.98") < page.index("1.99") < page.index(study_key("1.1")) < page.index(study_key("1.12"))
+
+
+def test_second_run_keeps_other_studies_and_replaces_its_own(tmp_path):
+    write_report(_report("1.1", "2"), tmp_path)
+    write_report(_report("1.2", "3"), tmp_path)
+    write_tables(
+        tmp_path,
+        [
+            Refusal("1.3", "no-ct", "refused", "study", "1.3"),
+            Refusal("/one/bad.dcm", "not-ct", "refused"),
+            Refusal("/one.zip!x", "not-ct", "refused"),
+            Refusal("/two/bad.dcm", "not-ct", "refused"),
+        ],
+        screened=["1.1", "1.2", "1.3"],
+        inputs=["/one", "/one.zip", "/two"],
+    )
+    write_report(_report("1.2", "4B"), tmp_path)
+    write_report(_report("1.3", "1"), tmp_path)
+    write_tables(tmp_path, (), screened=["1.2", "1.3"], inputs=["/one", "/one.zip"])
+    worklist = {row["study_uid"]: row for row in _rows(tmp_path / "worklist.csv")}
+    assert {uid: row["category"] for uid, row in worklist.items()} == {"1.1": "2", "1.2": "4B", "1.3": "1"}
+    assert worklist["1.3"]["status"] == "done"
+    assert [row["path_or_uid"] for row in _rows(tmp_path / "refused.csv")] == ["/two/bad.dcm"]
+    assert {row["study_uid"] for row in _rows(tmp_path / "findings.csv")} == {"1.1", "1.2", "1.3"}
+
+
+def test_study_refused_now_keeps_its_earlier_report(tmp_path):
+    write_report(_report("1.1", "4A", 0.7), tmp_path)
+    write_tables(tmp_path, [Refusal("1.1", "no-ct", "half of it is gone", "study", "1.1", "P-17")], screened=["1.1"])
+    (row,) = _rows(tmp_path / "worklist.csv")
+    assert (row["status"], row["code"], row["category"]) == ("refused", "no-ct", "")
+    assert (tmp_path / row["report"]).is_file()
+    assert "earlier report" in (tmp_path / "worklist.html").read_text()
+    assert len(_rows(tmp_path / "findings.csv")) == 1
+
+
+def test_what_of_a_study_was_not_read_is_in_refused_once(tmp_path):
+    volume = make_volume()
+    refusal = Refusal("1.8", "not-ct", "a scout", "series")
+    report = make_report(volume=volume, study=Study(PATIENT, EXAM, (volume.series,), (refusal,)))
+    write_report(report, tmp_path)
+    write_tables(tmp_path, [refusal], screened=[EXAM.study_uid])
+    write_tables(tmp_path)
+    (row,) = _rows(tmp_path / "refused.csv")
+    assert row == {
+        "path_or_uid": "1.8", "code": "not-ct", "reason": "a scout", "scope": "series", "patient_id": "P-17",
+        "study_uid": "1.2.3.4",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "refused.json").read_text()) == []
+
+
+def test_damaged_results_are_said_and_stop_nothing(tmp_path):
+    write_report(_report("1.1"), tmp_path)
+    write_report(_report("1.2"), tmp_path)
+    (tmp_path / "studies" / study_key("1.1") / "report.json").write_text("{")
+    (tmp_path / "refused.json").write_text("[{}]")
+    write_tables(tmp_path)
+    assert [row["study_uid"] for row in _rows(tmp_path / "worklist.csv")] == ["1.2"]
+    (row,) = _rows(tmp_path / "refused.csv")
+    assert row["code"] == "output-failed"
+
+
+@pytest.mark.parametrize("start", ["=cmd()", "+1", "-1", "@SUM", "\t=1", "\r=1", '"=1'])
+def test_foreign_cells_start_no_formula(tmp_path, start):
+    """Patient ID, UIDs, paths and reasons; a number that is negative stays a number."""
+    patient = Patient(start, "A^B")
+    volume = make_volume()
+    volume = replace(volume, series=replace(volume.series, series_uid=start))
+    write_report(make_report(make_finding(volume), volume=volume, study=study_of(f"{start}1", patient)), tmp_path)
+    write_tables(tmp_path, [Refusal(start, "no-ct", start, "study", f"{start}2", start)])
+    for name in ("worklist.csv", "findings.csv", "candidates.csv", "refused.csv"):
+        with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert not [c for c in cells if c[:1] in tuple("=+@\t\r") or (c.startswith("-") and not _is_number(c))]
+        assert all(c.isprintable() for c in cells)
+    assert _rows(tmp_path / "findings.csv")[0]["x_mm"] == "-9.0"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "." in text
+
+
+def test_huge_strings_are_bounded(tmp_path):
+    patient = Patient("I" * 65536, "N" * 65536)
+    write_report(make_report(study=study_of("1.1", patient)), tmp_path)
+    write_tables(tmp_path, [Refusal("/" + "p" * 65536, "no-ct", "r" * 65536)])
+    assert max(len(line) for line in (tmp_path / "refused.csv").read_text().splitlines()) < 5000
+    assert (tmp_path / "worklist.html").stat().st_size < 60_000
