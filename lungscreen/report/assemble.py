@@ -89,7 +89,7 @@ def _suspicion(finding: Finding) -> tuple[bool, float, float]:
 def _worst_category(findings: Sequence[Finding]) -> tuple[str, str]:
     graded = [finding for finding in findings if finding.category not in ("", NOT_ASSESSED)]
     if not graded:
-        return NOT_ASSESSED, "No category rules were applied." if findings else "No finding, and no rules were applied."
+        return NOT_ASSESSED, "No category rules were applied." if findings else "No finding. No category rules were applied."
     worst = min(graded, key=lambda finding: category_rank(finding.category))
     ungraded = len(findings) - len(graded)
     if ungraded and worst.category not in _NEVER_HIDDEN:
