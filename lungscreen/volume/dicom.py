@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.dicomfile import parse_dicom, quiet_pydicom
-from lungscreen.errors import LungscreenError, Notice, Refusal, VolumeError
+from lungscreen.dicomfile import quiet_pydicom
+from lungscreen.errors import Notice, Refusal, VolumeError
 from lungscreen.geometry import Geometry
 from lungscreen.records import Series, Volume
 from lungscreen.sources import SourceReader
 from lungscreen.volume.config import MOST_VOXELS, VolumeConfig
-from lungscreen.volume.decode import decode_frame, read_rescale, read_shape, to_hu
 from lungscreen.volume.frames import Frame, list_frames
+from lungscreen.volume.passes import choose_pass
+from lungscreen.volume.pixels import PixelReader
+from lungscreen.volume.quality import check_size, stack_notices, thickness_notices
 from lungscreen.volume.stack import Stack, plan_stack
+from lungscreen.volume.straighten import fill_grid, shear_slices
 
 __all__ = ["build_from_dicom"]
 
@@ -25,57 +30,93 @@ def build_from_dicom(series: Series, config: VolumeConfig) -> Volume:
 
     Errors: as `lungscreen.volume.build_volume`.
     """
-    frames = list_frames(series)
-    notices: list[Notice] = []
-    refused: list[Refusal] = []
-    stack = _plan(frames)
-    frames = [frames[i] for i in stack.order]
-    if len(frames) < config.min_slices:
-        raise VolumeError("too-few-slices", f"{len(frames)} slices; at least {config.min_slices} are needed")
-    pixels = _allocate(frames)
-    good = np.ones(len(frames), dtype=bool)
-    with SourceReader() as reader, quiet_pydicom():
-        for number, frame in enumerate(frames):
-            try:
-                dataset = parse_dicom(reader.read(frame.instance.source), pixels=True)
-                shape = read_shape(dataset)
-                rescale = read_rescale(dataset)
-                pixels[number], _clipped = to_hu(decode_frame(dataset, shape, frame.index), shape.values, rescale)
-            except LungscreenError as error:
-                good[number] = False
-                refused.append(Refusal(str(frame.instance.source), error.code, error.reason))
-    if not good.all():
-        frames = [frame for frame, kept in zip(frames, good, strict=True) if kept]
-        pixels = pixels[good]
-        stack = _plan(frames)
-        notices.append(Notice("slices-damaged", f"{int((~good).sum())} slices could not be read."))
-    return _finish(series, pixels, frames, stack, notices, refused)
+    with SourceReader() as sources, quiet_pydicom():
+        frames, refused, notices = list_frames(series, sources)
+        reader = PixelReader(sources)
+        chosen = choose_pass(frames, reader, series.series_uid)
+        stack = _plan(chosen.frames, series, config)
+        stray = [chosen.frames[number] for number in stack.stray]
+        frames, pixels = _decode([chosen.frames[number] for number in stack.order], reader)
+    if len(frames) < len(stack.order):
+        # the places of what failed are holes now
+        text = f"{len(stack.order) - len(frames)} slice(s) could not be read and count as missing."
+        notices.append(Notice("slices-damaged", text))
+        stack = _plan(frames, series, config)
+        stray += [frames[number] for number in stack.stray]
+        frames, pixels = [frames[number] for number in stack.order], pixels[stack.order]
+    refused += chosen.refused + reader.refused
+    refused += [Refusal(frame.where, "series-part", "a stray slice far off the rest") for frame in stray]
+    notices += chosen.notices + stack_notices(stack) + reader.notices()
+    notices += thickness_notices(stack.spacing_mm, series.acquisition.slice_thickness_mm)
+    return _canonical(series, pixels, frames, stack, notices, refused)
 
 
-def _plan(frames: list[Frame]) -> Stack:
+def _plan(frames: Sequence[Frame], series: Series, config: VolumeConfig) -> Stack:
+    """The stack, checked for size.
+
+    Errors: those of `plan_stack`, `check_size`; `volume-too-large`.
+    """
+    least = max(config.min_slices, 2)
+    if len(frames) < 2:
+        raise VolumeError("too-few-slices", f"{len(frames)} slice(s); at least {least} are needed")
     positions = np.array([frame.position_mm for frame in frames], dtype=np.float64)
-    return plan_stack(positions, np.array(frames[0].orientation, dtype=np.float64))
-
-
-def _allocate(frames: list[Frame]) -> Pixels:
+    stack = plan_stack(positions, np.array(frames[0].orientation, dtype=np.float64))
+    check_size(len(stack.grid_mm), stack.spacing_mm, series.acquisition.slice_thickness_mm, config)
     rows, columns = frames[0].instance.rows, frames[0].instance.columns
-    if len(frames) * rows * columns > MOST_VOXELS:
-        raise VolumeError("volume-too-large", f"{len(frames)} slices of {rows} x {columns} pixels")
-    return np.empty((len(frames), rows, columns), dtype=np.int16)
+    if len(stack.grid_mm) * rows * columns > MOST_VOXELS:
+        raise VolumeError("volume-too-large", f"{len(stack.grid_mm)} slices of {rows} x {columns} pixels")
+    return stack
 
 
-def _finish(
-    series: Series, pixels: Pixels, frames: list[Frame], stack: Stack, notices: list[Notice], refused: list[Refusal]
+def _decode(frames: Sequence[Frame], reader: PixelReader) -> tuple[list[Frame], Pixels]:
+    """The frames that can be read, and their pixels, in the order given.
+
+    Errors: the most frequent code of its frames where none can be read.
+    """
+    first = frames[0].instance
+    pixels: Pixels = np.empty((len(frames), first.rows, first.columns), dtype=np.int16)
+    good = np.array([reader.read(frame, pixels[number]) is not None for number, frame in enumerate(frames)])
+    if not good.any():
+        codes = [row.code for row in reader.refused]
+        code = max(set(codes), key=codes.count)
+        reason = next(row.reason for row in reader.refused if row.code == code)
+        raise VolumeError(code, f"none of {len(frames)} slices can be read: {reason}")
+    if good.all():
+        return list(frames), pixels
+    return [frame for frame, kept in zip(frames, good, strict=True) if kept], pixels[good]
+
+
+def _canonical(
+    series: Series,
+    pixels: Pixels,
+    frames: Sequence[Frame],
+    stack: Stack,
+    notices: Sequence[Notice],
+    refused: Sequence[Refusal],
 ) -> Volume:
-    orientation = np.array(frames[0].orientation)
-    first = np.array(frames[0].position_mm)
+    """Straighten, fill, place in space, turn to canonical orientation."""
+    first = frames[0]
+    pixels, moved = shear_slices(pixels, stack, first.pixel_spacing_mm)
+    pixels = fill_grid(pixels, stack)
+    row = np.array(first.orientation[:3]) / np.linalg.norm(first.orientation[:3])
+    column = np.cross(stack.normal, row)
+    column = column if column @ np.array(first.orientation[3:]) > 0 else -column
     affine = np.eye(4)
-    affine[:3, 0] = stack.normal * (stack.spacing_mm or 1.0)
-    affine[:3, 1] = orientation[3:] * frames[0].pixel_spacing_mm[0]
-    affine[:3, 2] = orientation[:3] * frames[0].pixel_spacing_mm[1]
-    affine[:3, 3] = first
-    geometry, order, flips = Geometry(affine, pixels.shape, series.frame_of_reference).canonical()
-    axes = tuple(n for n in range(3) if flips[n])
-    hu = np.ascontiguousarray(np.flip(np.transpose(pixels, order), axes))
-    numbers = tuple(frame.instance.instance_number for frame in frames)
-    return Volume(hu, geometry, series, numbers, order, flips, (*series.notices, *notices), tuple(refused))
+    affine[:3, 0] = stack.normal * stack.spacing_mm
+    affine[:3, 1] = column * first.pixel_spacing_mm[0]
+    affine[:3, 2] = row * first.pixel_spacing_mm[1]
+    affine[:3, 3] = np.array(first.position_mm) + row * moved[0] + column * moved[1]
+    shape = (pixels.shape[0], pixels.shape[1], pixels.shape[2])
+    geometry, order, flips = Geometry(affine, shape, series.frame_of_reference).canonical()
+    turned = np.flip(np.transpose(pixels, order), tuple(n for n in range(3) if flips[n]))
+    numbers = [frames[number].number if number >= 0 else None for number in stack.nearest]
+    return Volume(
+        hu=np.ascontiguousarray(turned),
+        geometry=geometry,
+        series=series,
+        instance_numbers=tuple(numbers[::-1] if flips[0] else numbers),
+        source_order=order,
+        source_flips=flips,
+        notices=(*series.notices, *notices),
+        refused=tuple(refused),
+    )

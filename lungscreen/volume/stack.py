@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.errors import VolumeError
+from lungscreen.geometry import ORTHONORMAL_TOLERANCE
 from lungscreen.volume.config import (
     AXIAL_DEGREES,
     DRIFT_SHARE,
@@ -67,8 +68,8 @@ def slice_normal(orientation: Floats) -> Floats:
     Errors: `position-invalid` where the cosines are not orthonormal to 1e-3.
     """
     row, column = orientation[:3], orientation[3:]
-    products = np.array([row @ row - 1, column @ column - 1, row @ column])
-    if np.abs(products).max() > 2e-3:
+    products = np.array([np.linalg.norm(row) - 1, np.linalg.norm(column) - 1, row @ column])
+    if np.abs(products).max() > ORTHONORMAL_TOLERANCE:
         raise VolumeError("position-invalid", "the slices' direction cosines are not orthonormal")
     normal = np.cross(row, column)
     normal = normal / np.linalg.norm(normal)
