@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from lungscreen.geometry import Vector
 from lungscreen.records import NoduleType
 
-__all__ = ["SIZES", "Dose", "Kernel", "NoduleSpec", "Size", "PhantomConfig", "Place", "Pose", "Shape", "sized"]
+__all__ = ["SIZES", "Dose", "Kernel", "NoduleSpec", "PhantomConfig", "Place", "Pose", "Shape", "Size", "sized"]
 
 Shape = Literal["sphere", "ellipsoid", "lobulated", "spiculated"]
 Place = Literal["parenchymal", "juxtapleural"]

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from lungscreen.geometry import Geometry, Vector
-from lungscreen.phantom.anatomy import APEX_TOP_MM, RECESS_MM, Body, make_body, organ_fields
+from lungscreen.phantom.anatomy import APEX_TOP_MM, MIDLINE_MM, RECESS_MM, Body, make_body, organ_fields
 from lungscreen.phantom.config import NoduleSpec, PhantomConfig, Pose
-from lungscreen.phantom.nodules import make_blob, place_nodules
+from lungscreen.phantom.nodules import Blob, make_blob, place_nodules
 from lungscreen.phantom.pose import to_anatomy, to_scan
-from lungscreen.phantom.render import Scene, clipped_volume_mm3, render
+from lungscreen.phantom.render import Scene, render, true_volume_mm3
 from lungscreen.phantom.structures import Structures, make_structures
-from lungscreen.phantom.trees import Tubes
+from lungscreen.phantom.trees import Inside, Tubes
+from lungscreen.records import NoduleType
 
 __all__ = ["Phantom", "TrueNodule", "make_phantom"]
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
-PLAN_MM = 5.0
+PLAN_MM = 6.0
 """Step of the grid on which places for vessels and nodules are looked for."""
 ABOVE_MM, BELOW_MM = 14.0, 8.0
 """How far the scan reaches beyond the lungs."""
@@ -41,7 +43,7 @@ class TrueNodule:
     diameter_mm: float
     volume_mm3: float
     solid_volume_mm3: float
-    side: str
+    side: Literal["right", "left"]
     visible: bool
     """Its centre lies inside the scan."""
     spec: NoduleSpec
@@ -69,11 +71,9 @@ def make_phantom(config: PhantomConfig, progress: Callable[[int, int], None] | N
     Errors: ValueError where a nodule that was asked for finds no place.
     """
     body = make_body(config)
-    inside = _inside(body)
-    detail = _detail(config)
-    structures = make_structures(body, inside, detail, config.emphysema, config.arms_down)
-    wide = structures.vessels.radii.max(axis=1) > 2.0
-    specs = place_nodules(config, inside, structures.vessels.start[wide])
+    inside, pleura = _plan(body)
+    structures = make_structures(body, inside, _detail(config), emphysema=config.emphysema, arms_down=config.arms_down)
+    specs = place_nodules(config, inside, pleura)
     geometry = scan_geometry(config, body)
     axes, points = _coarse(geometry, config)
     spacing = (axes[0][1] - axes[0][0], axes[1][1] - axes[1][0], axes[2][1] - axes[2][0])
@@ -84,7 +84,7 @@ def make_phantom(config: PhantomConfig, progress: Callable[[int, int], None] | N
     scene = Scene(
         config,
         geometry,
-        organ_fields(body, to_anatomy(points, config.pose), spacing),
+        organ_fields(body, to_anatomy(points, config.pose), spacing, arms_down=config.arms_down),
         axes,
         _posed(structures, config.pose),
         blobs,
@@ -113,18 +113,20 @@ def _detail(config: PhantomConfig) -> int:
     return int(np.clip(3600 * (0.7 / config.pixel_mm) ** 1.35, 260, 4200))
 
 
-def _inside(body: Body) -> Callable[[Floats], Floats]:
-    """Distance to the lungs' surface or a fissure at anatomy points (n, 3): negative inside."""
-    axes = [np.arange(-200, 146, PLAN_MM), np.arange(-110, 121, PLAN_MM), np.arange(-155, 156, PLAN_MM)]
+def _plan(body: Body) -> tuple[Inside, Inside]:
+    """Distance to the lungs' surface or a fissure, and to the surface alone, at anatomy points (n, 3)."""
+    axes = [np.arange(-200, 141, PLAN_MM), np.arange(-108, 121, PLAN_MM), np.arange(-156, 157, PLAN_MM)]
     z, y, x = np.meshgrid(*axes, indexing="ij")
-    fields = organ_fields(body, np.stack([x, y, z], axis=-1), (PLAN_MM, PLAN_MM, PLAN_MM))
-    free = np.maximum(fields.lung, 1.0 - np.abs(fields.fissure))
+    fields = organ_fields(body, np.stack([x, y, z], axis=-1), (PLAN_MM, PLAN_MM, PLAN_MM), plan=True)
 
-    def inside(points: Floats) -> Floats:
-        index = [(points[:, 2 - n] - axes[n][0]) / PLAN_MM for n in range(3)]
-        return np.asarray(map_coordinates(free, index, order=1, mode="nearest"), dtype=np.float64)
+    def reader(field: Floats) -> Inside:
+        def distance(points: Floats) -> Floats:
+            index = [(points[:, 2 - n] - axes[n][0]) / PLAN_MM for n in range(3)]
+            return np.asarray(map_coordinates(field, index, order=1, mode="nearest"))
 
-    return inside
+        return distance
+
+    return reader(np.maximum(fields.lung, 1.0 - fields.fissure)), reader(fields.lung)
 
 
 def _coarse(geometry: Geometry, config: PhantomConfig) -> tuple[tuple[Floats, Floats, Floats], Floats]:
@@ -154,23 +156,20 @@ def _posed(structures: Structures, pose: Pose) -> Structures:
 
 
 def _truth(scene: Scene) -> tuple[TrueNodule, ...]:
-    found = []
-    for number, (blob, centre) in enumerate(scene.blobs, 1):
-        volume = clipped_volume_mm3(scene, blob, centre)
-        whole = 4 / 3 * np.pi * blob.size**3
-        fraction = {"solid": 1.0, "calcified": 1.0, "ground-glass": 0.0}.get(
-            blob.spec.type.value, blob.spec.solid_fraction**3
-        )
-        found.append(
-            TrueNodule(
-                number=number,
-                centre_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
-                diameter_mm=2 * blob.size,
-                volume_mm3=volume,
-                solid_volume_mm3=min(volume, whole * fraction),
-                side="right" if float(to_anatomy(centre[None], scene.config.pose)[0, 0]) < -2 else "left",
-                visible=scene.geometry.contains(centre),
-                spec=blob.spec,
-            )
-        )
-    return tuple(found)
+    return tuple(_true_nodule(scene, number, *pair) for number, pair in enumerate(scene.blobs, 1))
+
+
+def _true_nodule(scene: Scene, number: int, blob: Blob, centre: Floats) -> TrueNodule:
+    spec = blob.spec
+    volume = true_volume_mm3(scene, blob, centre)
+    solid = {NoduleType.SOLID: volume, NoduleType.CALCIFIED: volume, NoduleType.GROUND_GLASS: 0.0}.get(spec.type)
+    return TrueNodule(
+        number=number,
+        centre_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
+        diameter_mm=2 * blob.size,
+        volume_mm3=volume,
+        solid_volume_mm3=true_volume_mm3(scene, blob, centre, spec.solid_fraction) if solid is None else solid,
+        side="right" if spec.centre_mm is not None and spec.centre_mm[0] < MIDLINE_MM else "left",
+        visible=scene.geometry.contains(centre),
+        spec=spec,
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,7 @@ from lungscreen.phantom.trees import Tubes
 
 __all__ = ["CoarseGrid", "Slab", "coverage", "draw_tubes"]
 
-F32 = NDArray[np.float32]
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 THINNEST = 0.5
 """Tubes thinner than this many voxels (radius) are drawn so thick, and fainter: the amount of matter is kept."""
@@ -39,57 +40,68 @@ class Slab:
         return len(self.z), len(self.y), len(self.x)
 
 
-def coverage(distance: F32, width_mm: float) -> F32:
+def coverage(distance: Floats, width_mm: float) -> Floats:
     """Share of a voxel of that width that lies inside a surface at this signed distance."""
-    return np.clip(np.float32(0.5) - distance * np.float32(1 / width_mm), 0, 1)
+    return np.asarray(np.clip(np.float32(0.5) - distance * np.float32(1 / width_mm), 0, 1))
 
 
-def draw_tubes(tubes: Tubes, slab: Slab, extra_mm: float | Floats = 0.0) -> F32:
-    """Coverage (z, y, x) of a slab by tapered tubes, each `extra_mm` (one value, or one each) thicker."""
-    out = np.zeros(slab.shape, dtype=np.float32)
+def draw_tubes(tubes: Tubes, slab: Slab, extras_mm: Sequence[float | Floats] = (0.0,)) -> list[Floats]:
+    """Coverage (z, y, x) of a slab by tapered tubes, once for each of `extras_mm`: all or each so much thicker."""
+    out = [np.zeros(slab.shape, dtype=np.float32) for _ in extras_mm]
     if not len(tubes.start):
         return out
-    radii = tubes.radii + np.reshape(extra_mm, (-1, 1))
+    grown = [tubes.radii + np.reshape(extra, (-1, 1)) for extra in extras_mm]
     width = slab.voxel_mm
-    reach = np.maximum(radii.max(axis=1), THINNEST * width) + 0.5 * width
-    low = np.minimum(tubes.start, tubes.end) - reach[:, None]
-    high = np.maximum(tubes.start, tubes.end) + reach[:, None]
-    first, last = [], []
-    for axis, centres in enumerate((slab.x, slab.y, slab.z)):
-        step = slab.step[2 - axis]
-        first.append(np.clip(np.ceil((low[:, axis] - centres[0]) / step), 0, None).astype(int))
-        last.append(np.clip(np.floor((high[:, axis] - centres[0]) / step) + 1, 0, len(centres)).astype(int))
-    seen = np.flatnonzero((last[0] > first[0]) & (last[1] > first[1]) & (last[2] > first[2]))
+    reach = np.maximum(np.max(grown, axis=(0, 2)), THINNEST * width) + 0.5 * width
+    first, last = _boxes(tubes, slab, reach)
     x, y, z = (c.astype(np.float32) for c in (slab.x, slab.y, slab.z))
-    for n in seen.tolist():
-        i = slice(first[0][n], last[0][n]), slice(first[1][n], last[1][n]), slice(first[2][n], last[2][n])
-        box = out[i[2], i[1], i[0]]
-        a = tubes.start[n]
-        u = tubes.end[n] - a
-        cover = _cone(x[i[0]], y[i[1]], z[i[2]], a.tolist(), u.tolist(), radii[n].tolist(), width)
-        np.maximum(box, cover, out=box)
+    radii = np.stack(grown, axis=1).tolist()
+    for n in np.flatnonzero((last > first).all(axis=1)).tolist():
+        i, j, k = (slice(a, b) for a, b in zip(first[n].tolist(), last[n].tolist(), strict=True))
+        start = tubes.start[n]
+        t, distance = _axis_distance(x[i], y[j], z[k], start.tolist(), (tubes.end[n] - start).tolist())
+        for layer, (r0, r1) in zip(out, radii[n], strict=True):
+            box = layer[k, j, i]
+            np.maximum(box, _tube_coverage(t, distance, r0, r1, width), out=box)
     return out
 
 
-def _cone(x: F32, y: F32, z: F32, start: list[float], along: list[float], radii: list[float], width: float) -> F32:
-    """Coverage of a box by one tapered tube."""
+def _boxes(tubes: Tubes, slab: Slab, reach: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last (exclusive) index (n, 3) along x, y, z of the voxels that each tube may touch."""
+    low = np.minimum(tubes.start, tubes.end) - reach[:, None]
+    high = np.maximum(tubes.start, tubes.end) + reach[:, None]
+    origin = np.array([slab.x[0], slab.y[0], slab.z[0]])
+    step = np.array(slab.step[::-1])
+    count = np.array(slab.shape[::-1])
+    first = np.clip(np.ceil((low - origin) / step), 0, count).astype(np.int64)
+    last = np.clip(np.floor((high - origin) / step) + 1, 0, count).astype(np.int64)
+    return first, last
+
+
+def _axis_distance(x: Floats, y: Floats, z: Floats, start: list[float], along: list[float]) -> tuple[Floats, Floats]:
+    """How far along a tube (0 to 1) each voxel of a box lies, and its distance from the tube's axis."""
     px, py, pz = (x - start[0])[None, None, :], (y - start[1])[None, :, None], (z - start[2])[:, None, None]
     ux, uy, uz = along
     length2 = max(ux * ux + uy * uy + uz * uz, 1e-9)
     t = (px * (ux / length2) + py * (uy / length2)) + pz * (uz / length2)
-    np.clip(t, 0, 1, out=t)
+    np.maximum(t, 0, out=t)
+    np.minimum(t, 1, out=t)
     d2 = (px - t * ux) ** 2
     d2 += (py - t * uy) ** 2
     d2 += (pz - t * uz) ** 2
-    distance = np.sqrt(d2, out=d2)
-    if min(radii) > 2 * width:
-        distance -= radii[0] + t * (radii[1] - radii[0])
-        return coverage(distance, width)
-    radius = radii[0] + t * (radii[1] - radii[0])
+    return t, np.sqrt(d2, out=d2)
+
+
+def _tube_coverage(t: Floats, distance: Floats, r0: float, r1: float, width: float) -> Floats:
+    if max(r0, r1) <= 0:
+        return np.zeros_like(t)
+    if min(r0, r1) > 2 * width:
+        return coverage(distance - (r0 + t * (r1 - r0)), width)
+    radius = np.maximum(r0 + t * (r1 - r0), 0)
     drawn = np.maximum(radius, THINNEST * width)
     cover = coverage(distance - drawn, width)
     cover *= radius * radius / (drawn * drawn + width * width / 12)
-    return np.asarray(cover, dtype=np.float32)
+    return cover
 
 
 class CoarseGrid:
@@ -100,7 +112,7 @@ class CoarseGrid:
         self._rows = _between(axes[1], slab.y)
         self._columns = _between(axes[2], slab.x)
 
-    def slice_at(self, field: F32, z: float) -> F32:
+    def slice_at(self, field: Floats, z: float) -> Floats:
         """The field on the slice at height z, mm: (rows, columns)."""
         below, _, part = (v[0] for v in _between(self._z, np.array([z])))
         plane = field[below] * np.float32(1 - part) + field[below + 1] * np.float32(part)
@@ -110,7 +122,7 @@ class CoarseGrid:
         return np.asarray(np.take(plane, j0, axis=1) * (1 - s) + np.take(plane, j1, axis=1) * s)
 
 
-def _between(grid: Floats, at: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp], F32]:
+def _between(grid: Floats, at: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
     """Neighbours on a regular grid and the share of the second."""
     place = np.clip((at - grid[0]) / (grid[1] - grid[0]), 0, len(grid) - 1.001)
     below = place.astype(np.intp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lungscreen.geometry import Geometry
-from lungscreen.phantom.anatomy import Fields, stream
+from lungscreen.phantom.anatomy import MIDLINE_MM, Fields, stream
 from lungscreen.phantom.config import PhantomConfig
 from lungscreen.phantom.nodules import CORE_HU, NODULE_HU, Blob, blob_distance
 from lungscreen.phantom.raster import CoarseGrid, Slab, coverage, draw_tubes
@@ -19,25 +20,37 @@ from lungscreen.phantom.structures import Structures
 from lungscreen.phantom.trees import Tubes
 from lungscreen.records import NoduleType
 
-__all__ = ["Drawn", "Scene", "render"]
+__all__ = ["Drawn", "Scene", "render", "true_volume_mm3"]
 
-F32 = NDArray[np.float32]
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
-AIR, FAT, SKIN, MUSCLE, BLOOD, LIVER = -1000.0, -105.0, 5.0, 52.0, 42.0, 58.0
+AIR, FAT, MEDIASTINAL_FAT, SKIN, MUSCLE, BLOOD, LIVER = -1000.0, -105.0, -92.0, 5.0, 52.0, 42.0, 58.0
+CORTICAL_BONE, SPONGY_BONE, CARTILAGE, DISC = 620.0, 175.0, 95.0, 78.0
+BRONCHUS, STOMACH_WALL, STOMACH_CONTENT, HOLE = 20.0, 45.0, 28.0, -972.0
+"""HU of what the body is made of."""
+CORTEX_MM, SKIN_MM, MAIN_WALL_MM, DIAPHRAGM_MM = 1.5, 1.8, 1.4, 3.5
+"""Thickness of the bones' cortex, the skin, the trachea's wall, the diaphragm."""
+GAS_LEVEL_Y_MM = -42.0
+"""Where gas lies on the stomach's content."""
+FISSURE_HU_MM, FISSURE_BLUR_MM = 150.0, 0.7
+"""What a fissure adds to the lung, times its thickness."""
+VOLUME_STEPS = 64
+"""Samples across a nodule that the pleura cuts when its volume is counted."""
 LUNG, GRADIENT_HU, TEXTURE_HU = -868.0, 34.0, 9.0
 """Lung in the middle of the chest; rise from the middle to the back (supine); spread of its texture."""
 EMPHYSEMA_HU = -24.0
 """What emphysema takes from the lung between its holes."""
-SLAB_SLICES = 8
-"""Sub-slices rendered at once: bounds the memory."""
-SUB_SLICE_MM = 1.3
-"""Sub-slices are no thicker than this, or than 0.7 pixels."""
+SLAB_VOXELS = 2_500_000
+"""Voxels of sub-slices that are rendered at once: bounds the memory."""
+SUB_SLICE_MM, SUB_SLICE_PIXELS = 1.3, 1.25
+"""Sub-slices are no thicker than the larger of these."""
 
 NOISE_HU = {"standard": 13.0, "low": 28.0, "ultra-low": 55.0}
 """Standard deviation in the middle of the chest at 1 mm slices and the standard kernel."""
 KERNELS = {"soft": (0.75, 0.26, 0.62), "standard": (0.55, 0.38, 1.0), "sharp": (0.40, 0.62, 1.9)}
 """Kernel → blur (sigma, mm), where its noise fades (cycles per mm), factor on the noise."""
+LEAST_BLUR = 0.15
+"""Blur of fewer pixels than this is left out."""
 EDGE_GAIN, EDGE_MM = 0.9, 0.9
 """How much the sharp kernel overshoots, and over what distance."""
 
@@ -68,14 +81,16 @@ def render(scene: Scene, progress: Callable[[int, int], None] | None = None) -> 
     """Draw the scene; `progress(done, all)` counts slices."""
     shape = scene.geometry.shape
     hu = np.empty(shape, dtype=np.int16)
-    lungs = np.zeros(shape, dtype=np.uint8)
-    nodules = _nodule_labels(scene)
-    finish = _Scanner(scene)
-    for k, image, right, left in _slices(scene):
-        hu[k] = finish(k, image)
+    lungs, nodules = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
+    slab, weights = _grid(scene)
+    inserts = [_Insert(blob, centre, slab) for blob, centre in scene.blobs]
+    scan = _Scanner(scene)
+    for k, image, right, left in _slices(scene, slab, weights, inserts):
+        hu[k] = scan.finish(k, image)
         lungs[k] = np.where(right + left >= 0.5, np.where(right > left, 1, 2), 0)
         if progress:
             progress(k + 1, shape[0])
+    _label(nodules, inserts, weights)
     return Drawn(hu, lungs, nodules)
 
 
@@ -86,7 +101,7 @@ def _grid(scene: Scene) -> tuple[Slab, Floats]:
     sz, sy, sx = geometry.spacing_mm
     nz, ny, nx = geometry.shape
     x0, y0, z0 = geometry.origin_mm
-    parts = int(np.ceil(sz / max(SUB_SLICE_MM, 0.7 * config.pixel_mm)))
+    parts = int(np.ceil(sz / max(SUB_SLICE_MM, SUB_SLICE_PIXELS * config.pixel_mm)))
     step = sz / parts
     beyond = int(np.ceil(max(config.slice_thickness_mm - sz, 0) / 2 / step - 1e-9))
     z = z0 - sz / 2 + (np.arange(-beyond, nz * parts + beyond) + 0.5) * step
@@ -98,13 +113,15 @@ def _grid(scene: Scene) -> tuple[Slab, Floats]:
     return slab, overlap / overlap.sum(axis=1, keepdims=True)
 
 
-def _slices(scene: Scene) -> Iterator[tuple[int, F32, F32, F32]]:
+def _slices(
+    scene: Scene, slab: Slab, weights: Floats, inserts: list[_Insert]
+) -> Iterator[tuple[int, Floats, Floats, Floats]]:
     """Slice number, HU before the kernel, share of right and of left lung."""
-    slab, weights = _grid(scene)
-    open_slices: dict[int, list[F32]] = {}
-    for start in range(0, len(slab.z), SLAB_SLICES):
-        part = Slab(slab.x, slab.y, slab.z[start : start + SLAB_SLICES], slab.step)
-        for j, images in enumerate(_sub_slices(scene, part), start):
+    open_slices: dict[int, list[Floats]] = {}
+    at_once = max(1, SLAB_VOXELS // (len(slab.x) * len(slab.y)))
+    for start in range(0, len(slab.z), at_once):
+        part = Slab(slab.x, slab.y, slab.z[start : start + at_once], slab.step)
+        for j, images in enumerate(_sub_slices(scene, part, inserts, start), start):
             for k in np.flatnonzero(weights[:, j]).tolist():
                 weight = np.float32(weights[k, j])
                 if k in open_slices:
@@ -118,113 +135,127 @@ def _slices(scene: Scene) -> Iterator[tuple[int, F32, F32, F32]]:
                     yield k, image, right, left
 
 
-def _sub_slices(scene: Scene, slab: Slab) -> Iterator[tuple[F32, F32, F32]]:
+def _sub_slices(
+    scene: Scene, slab: Slab, inserts: list[_Insert], start: int
+) -> Iterator[tuple[Floats, Floats, Floats]]:
+    """Render neighbouring sub-slices, the first of which has the number `start`."""
     s = scene.structures
-    layers = {
-        "bone": draw_tubes(s.bone, slab),
-        "marrow": draw_tubes(s.bone, slab, -1.6),
-        "cartilage": draw_tubes(s.cartilage, slab),
-        "vessels": draw_tubes(s.vessels, slab),
-        "lumen": np.maximum(draw_tubes(s.airways, slab, _walls(s.airways, -1.0)), draw_tubes(s.main_airways, slab)),
-        "main": draw_tubes(s.main_airways, slab, 1.4),
-        "wall": draw_tubes(s.airways, slab),
-        "holes": draw_tubes(s.holes, slab),
-    }
+    layers: dict[str, Floats] = {}
+    layers["bone"], layers["marrow"] = draw_tubes(s.bone, slab, (0.0, -CORTEX_MM))
+    (layers["cartilage"],) = draw_tubes(s.cartilage, slab)
+    (layers["vessels"],) = draw_tubes(s.vessels, slab)
+    layers["main"], layers["main lumen"] = draw_tubes(s.main_airways, slab, (MAIN_WALL_MM, 0.0))
+    layers["wall"], layers["lumen"] = draw_tubes(s.airways, slab, (0.0, -_walls(s.airways)))
+    (layers["holes"],) = draw_tubes(s.holes, slab)
     grid = CoarseGrid(scene.axes, slab)
     table = _table(scene, slab)
     for n, z in enumerate(slab.z):
         picked = {name: layer[n] for name, layer in layers.items()}
-        yield _compose(scene, grid, float(z), slab, picked, table)
+        yield _compose(scene, _Cut(grid, float(z), slab.voxel_mm), picked, table, inserts, start + n)
 
 
-def _walls(tubes: Tubes, sign: float) -> Floats:
-    """Thickness of a bronchus's wall: a fifth of its radius and a third of a millimetre, less in thin ones."""
-    return sign * np.minimum(0.2 * tubes.radii.mean(axis=1) + 0.35, 0.45 * tubes.radii.mean(axis=1))
+def _walls(tubes: Tubes) -> Floats:
+    """Thickness of each bronchus's wall: a sixth of its radius and a third of a millimetre, less in thin ones."""
+    radius = tubes.radii.mean(axis=1)
+    return np.minimum(radius / 6 + 0.33, 0.4 * radius)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Where one sub-slice lies in the coarse grid."""
+
+    grid: CoarseGrid
+    z: float
+    width: float
+
+    def at(self, field: Floats) -> Floats:
+        return self.grid.slice_at(field, self.z)
+
+    def share(self, field: Floats) -> Floats:
+        return coverage(self.at(field), self.width)
 
 
 def _compose(
-    scene: Scene, grid: CoarseGrid, z: float, slab: Slab, layers: dict[str, F32], table: F32
-) -> tuple[F32, F32, F32]:
+    scene: Scene, cut: _Cut, layers: dict[str, Floats], table: Floats, inserts: list[_Insert], number: int
+) -> tuple[Floats, Floats, Floats]:
     """One sub-slice: HU, share of right and left lung."""
-    f, width = scene.fields, slab.voxel_mm
-
-    def at(field: F32) -> F32:
-        return grid.slice_at(field, z)
-
-    skin, cage, middle, dome = at(f.skin), at(f.cage), at(f.middle), at(f.diaphragm)
+    f, width = scene.fields, cut.width
+    skin, dome = cut.at(f.skin), cut.at(f.diaphragm)
     hu = table.copy()
     _mix(hu, coverage(skin, width), SKIN)
-    _mix(hu, coverage(skin + 2.0, width), FAT)
-    _mix(hu, coverage(at(f.muscle), width), MUSCLE)
-    within = coverage(cage, width)
-    _mix(hu, within, FAT + 15)
-    blood = coverage(at(f.blood), width)
-    below = coverage(-dome, width)
-    _mix(hu, blood * (1 - below * (cage < 0)) * (cage < 6), BLOOD)
-    _abdomen(hu, scene, grid, z, slab, within * below, dome)
-    lung = coverage(np.maximum(np.maximum(cage + 1.5, 2.0 - middle), dome + 1.0), width)
-    _mix(hu, lung, _parenchyma(scene, grid, z, slab, layers["holes"]))
-    _spine(hu, at(f.vertebra), width)
-    _mix(hu, layers["cartilage"], 95.0)
-    _mix(hu, layers["bone"], 560.0)
-    _mix(hu, layers["marrow"], 210.0)
+    _mix(hu, coverage(skin + SKIN_MM, width), FAT)
+    _mix(hu, cut.share(f.muscle), MUSCLE)
+    within = cut.share(f.cage)
+    blood = cut.share(f.blood)
+    _mix(hu, within, MEDIASTINAL_FAT)
+    _mix(hu, blood, BLOOD)
+    _abdomen(hu, scene, cut, within * coverage(-dome, width), dome, blood)
+    lung = cut.share(f.lung)
+    _mix(hu, lung, _parenchyma(scene, cut, layers["holes"]))
+    _skeleton(hu, scene, cut, layers)
     _raise(hu, layers["vessels"], BLOOD)
-    _raise(hu, layers["wall"], 10.0)
-    _raise(hu, layers["main"], 30.0)
-    _mix(hu, layers["lumen"], AIR)
+    _raise(hu, layers["wall"] * lung, BRONCHUS)
+    _raise(hu, layers["main"], BRONCHUS)
+    _mix(hu, np.maximum(layers["lumen"] * lung, layers["main lumen"]), AIR)
     lung = lung * (1 - layers["main"])
-    _nodules(hu, scene, z, slab, lung)
-    right = at(f.x) < -2
+    for insert in inserts:
+        insert.set_into(hu, lung, number)
+    right = cut.at(f.x) < MIDLINE_MM
     return hu, lung * right, lung * ~right
 
 
-def _mix(hu: F32, share: F32, value: float | F32) -> None:
-    hu += share * (np.float32(value) - hu if isinstance(value, float) else value - hu)
+def _mix(hu: Floats, share: Floats, value: float | Floats) -> None:
+    hu += share * ((np.float32(value) if isinstance(value, float) else value) - hu)
 
 
-def _raise(hu: F32, share: F32, value: float) -> None:
+def _raise(hu: Floats, share: Floats, value: float) -> None:
     """Mix in where it makes the voxel denser: a vessel does not dim what it runs in."""
     hu += share * np.maximum(np.float32(value) - hu, 0)
 
 
-def _parenchyma(scene: Scene, grid: CoarseGrid, z: float, slab: Slab, holes: F32) -> F32:
+def _parenchyma(scene: Scene, cut: _Cut, holes: Floats) -> Floats:
     """Lung: denser behind, with texture, fissures, and holes where there is emphysema."""
     f = scene.fields
-    y = grid.slice_at(f.y, z)
-    hu = LUNG + GRADIENT_HU * (y / 80) + TEXTURE_HU * grid.slice_at(f.texture, z)
+    hu = np.float32(LUNG) + cut.at(f.y) * np.float32(GRADIENT_HU / 80) + np.float32(TEXTURE_HU) * cut.at(f.texture)
     if scene.config.emphysema:
-        hu += EMPHYSEMA_HU
-    fissure = np.abs(grid.slice_at(f.fissure, z))
-    width = max(slab.voxel_mm, 0.7)
-    hu += 330 * (0.45 / width) * np.clip(1.0 - fissure / width, 0, 1)
-    _mix(hu, holes, -972.0)
-    return np.asarray(hu, dtype=np.float32)
+        hu += np.float32(EMPHYSEMA_HU)
+    width = max(cut.width, FISSURE_BLUR_MM)
+    hu += np.float32(FISSURE_HU_MM / width) * np.clip(1 - cut.at(f.fissure) / np.float32(width), 0, 1)
+    _mix(hu, holes, HOLE)
+    return hu
 
 
-def _abdomen(hu: F32, scene: Scene, grid: CoarseGrid, z: float, slab: Slab, share: F32, dome: F32) -> None:
+def _abdomen(hu: Floats, scene: Scene, cut: _Cut, share: Floats, dome: Floats, blood: Floats) -> None:
+    """What lies below the diaphragm, where `share` is above 0."""
     if not share.any():
         return
-    f, width = scene.fields, slab.voxel_mm
-    blood = coverage(grid.slice_at(f.blood, z), width) * (grid.slice_at(f.y, z) > 0)
+    f, width = scene.fields, cut.width
     inner = np.full_like(hu, FAT)
-    stomach = grid.slice_at(f.stomach, z)
-    _mix(inner, coverage(np.maximum(stomach, 5.0 - dome), width), 45.0)
-    gas = coverage(np.maximum(np.maximum(stomach + 4, 9.0 - dome), grid.slice_at(f.y, z) + 42), width)
-    food = coverage(np.maximum(stomach + 4, 9.0 - dome), width)
-    _mix(inner, food, 28.0)
-    _mix(inner, gas, AIR + 10)
-    _mix(inner, coverage(grid.slice_at(f.liver, z), width), LIVER)
-    _mix(inner, blood, BLOOD)
-    _mix(inner, coverage(dome - 3.5, width), MUSCLE)
+    y, stomach = cut.at(f.y), cut.at(f.stomach)
+    _mix(inner, coverage(np.maximum(stomach, 5.0 - dome), width), STOMACH_WALL)
+    content = np.maximum(stomach + 4, 9.0 - dome)
+    _mix(inner, coverage(content, width), STOMACH_CONTENT)
+    _mix(inner, coverage(np.maximum(content, y - GAS_LEVEL_Y_MM), width), AIR)
+    _mix(inner, cut.share(f.liver), LIVER)
+    # the great vessels go on; the part of the heart that the dome cuts off does not
+    _mix(inner, blood * (y > 0), BLOOD)
+    _mix(inner, coverage(dome - DIAPHRAGM_MM, width), MUSCLE)
     _mix(hu, share, inner)
 
 
-def _spine(hu: F32, distance: F32, width: float) -> None:
-    _mix(hu, coverage(distance, width), 330.0)
-    _mix(hu, coverage(distance + 2.0, width), 165.0)
+def _skeleton(hu: Floats, scene: Scene, cut: _Cut, layers: dict[str, Floats]) -> None:
+    vertebra = cut.at(scene.fields.vertebra)
+    if float(vertebra.min()) < cut.width:
+        disc = coverage(-cut.at(scene.fields.disc), cut.width)
+        _mix(hu, coverage(vertebra, cut.width), CORTICAL_BONE * 0.6)
+        _mix(hu, coverage(vertebra + 1.3, cut.width), SPONGY_BONE)
+        _mix(hu, coverage(vertebra, cut.width) * (1 - disc), DISC)
+    _mix(hu, layers["cartilage"], CARTILAGE)
+    _mix(hu, layers["bone"], CORTICAL_BONE)
+    _mix(hu, layers["marrow"], SPONGY_BONE)
 
 
-def _table(scene: Scene, slab: Slab) -> F32:
+def _table(scene: Scene, slab: Slab) -> Floats:
     """Air, and the table under the patient: a shell of carbon fibre around foam."""
     back = scene.axes[1][np.flatnonzero((scene.fields.skin < 0).any(axis=(0, 2)))[-1]] + 2.0
     top = back - 16 * (slab.x / 200) ** 2
@@ -237,21 +268,33 @@ def _table(scene: Scene, slab: Slab) -> F32:
 
 
 # -- nodules ---------------------------------------------------------------------------------------------------------
-def _nodules(hu: F32, scene: Scene, z: float, slab: Slab, lung: F32) -> None:
-    """Set the nodules into one sub-slice, supersampled; what lies outside the lung is cut."""
-    for blob, centre in scene.blobs:
-        if abs(z - centre[2]) > blob.reach_mm + slab.step[0]:
-            continue
-        rows, columns = _window(slab.y, centre[1], blob.reach_mm), _window(slab.x, centre[0], blob.reach_mm)
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
-        box = hu[rows, columns]
-        clip = lung[rows, columns]
-        part = Slab(slab.x[columns], slab.y[rows], np.array([z]), slab.step)
-        kind = blob.spec.type
-        _raise(box, blob_coverage(blob, centre, part)[0] * clip, NODULE_HU[kind])
-        if kind == NoduleType.PART_SOLID:
-            _raise(box, blob_coverage(blob, centre, part, blob.spec.solid_fraction)[0] * clip, CORE_HU)
+class _Insert:
+    """One nodule on the sub-slices: how much of each voxel it fills, before the pleura cuts it."""
+
+    def __init__(self, blob: Blob, centre: Floats, slab: Slab) -> None:
+        self._blob = blob
+        self.window = tuple(
+            _window(c, m, blob.reach_mm) for c, m in zip((slab.z, slab.y, slab.x), centre[::-1], strict=True)
+        )
+        self._cover = self._core = self.seen = np.zeros((0, 0, 0), dtype=np.float32)
+        if all(w.stop > w.start for w in self.window):
+            z, y, x = self.window
+            part = Slab(slab.x[x], slab.y[y], slab.z[z], slab.step)
+            self._cover = blob_coverage(blob, centre, part)
+            if blob.spec.type == NoduleType.PART_SOLID:
+                self._core = blob_coverage(blob, centre, part, blob.spec.solid_fraction)
+            self.seen = np.zeros_like(self._cover)
+
+    def set_into(self, hu: Floats, lung: Floats, number: int) -> None:
+        """Into the sub-slice of that number; what lies outside the lung is cut. `seen` keeps what was drawn."""
+        n = number - self.window[0].start
+        if not 0 <= n < len(self._cover):
+            return
+        box = hu[self.window[1:]]
+        self.seen[n] = self._cover[n] * lung[self.window[1:]]
+        _raise(box, self.seen[n], NODULE_HU[self._blob.spec.type])
+        if len(self._core):
+            _raise(box, self._core[n] * lung[self.window[1:]], CORE_HU)
 
 
 def _window(centres: Floats, middle: float, reach: float) -> slice:
@@ -261,109 +304,109 @@ def _window(centres: Floats, middle: float, reach: float) -> slice:
     return slice(max(first, 0), min(max(last, 0), len(centres)))
 
 
-def blob_coverage(blob: Blob, centre: Floats, slab: Slab, share: float = 1.0) -> F32:
-    """Share of each voxel that the nodule fills, from samples about 0.3 mm apart (finer in small ones)."""
-    fine = float(np.clip(blob.size * share / 8, 0.12, 0.4))
+def blob_coverage(blob: Blob, centre: Floats, slab: Slab, share: float = 1.0) -> Floats:
+    """Share of each voxel that the nodule fills, from samples a sixth of its radius apart."""
+    fine = float(np.clip(blob.size * share / 6, 0.12, 0.5))
     axes, counts = [], []
     for centres, step in zip((slab.z, slab.y, slab.x), slab.step, strict=True):
         n = int(np.ceil(step / fine))
         axes.append((centres[:, None] + ((np.arange(n) + 0.5) / n - 0.5) * step).ravel())
         counts.append(n)
-    offset = np.empty((*(len(a) for a in axes), 3))
+    offset = np.empty((*(len(a) for a in axes), 3), dtype=np.float32)
     offset[..., 0] = axes[2] - centre[0]
     offset[..., 1] = (axes[1] - centre[1])[:, None]
     offset[..., 2] = (axes[0] - centre[2])[:, None, None]
     width = float(np.prod([s / n for s, n in zip(slab.step, counts, strict=True)]) ** (1 / 3))
-    cover = coverage(blob_distance(blob, offset, share).astype(np.float32), width)
+    cover = coverage(blob_distance(blob, offset, share), width)
     shaped = cover.reshape(len(slab.z), counts[0], len(slab.y), counts[1], len(slab.x), counts[2])
-    return np.asarray(shaped.mean(axis=(1, 3, 5)))
+    return np.asarray(shaped.mean(axis=(1, 3, 5)), dtype=np.float32)
 
 
-def _nodule_labels(scene: Scene) -> NDArray[np.uint8]:
-    """Number of the nodule that fills at least half of a voxel (of the fullest voxel, in a very small one)."""
-    labels = np.zeros(scene.geometry.shape, dtype=np.uint8)
-    slab, _ = _grid(scene)
-    nz = scene.geometry.shape[0]
-    z = scene.geometry.origin_mm[2] + np.arange(nz) * scene.geometry.spacing_mm[0]
-    for number, (blob, centre) in enumerate(scene.blobs, 1):
-        windows = [_window(c, m, blob.reach_mm) for c, m in zip((z, slab.y, slab.x), centre[::-1], strict=True)]
-        if any(w.start >= w.stop for w in windows):
+def _label(nodules: NDArray[np.uint8], inserts: list[_Insert], weights: Floats) -> None:
+    """Number of the nodule that fills at least half of a voxel (half of its fullest voxel, in a very small one)."""
+    for number, insert in enumerate(inserts, 1):
+        if not insert.seen.any():
             continue
-        part = Slab(slab.x[windows[2]], slab.y[windows[1]], z[windows[0]], scene.geometry.spacing_mm)
-        cover = blob_coverage(blob, centre, part) * coverage(_lung_at(scene, part), part.voxel_mm)
-        box = labels[windows[0], windows[1], windows[2]]
-        box[cover >= min(0.5, 0.5 * max(float(cover.max()), 1e-6))] = number
-    return labels
+        z, y, x = insert.window
+        for k in np.flatnonzero(weights[:, z].any(axis=1)).tolist():
+            insert_slices = weights[k, z].astype(np.float32)
+            cover = (insert_slices[:, None, None] * insert.seen).sum(axis=0)
+            least = min(0.5, 0.5 * float(insert.seen.max()))
+            nodules[k, y, x][cover >= least] = number
 
 
-def _lung_at(scene: Scene, slab: Slab) -> F32:
-    """Distance to the lung's surface at the voxels of a slab."""
+def lung_at(scene: Scene, slab: Slab) -> Floats:
+    """Distance to the lungs' surface at the voxels of a slab."""
     index = [(c - a[0]) / (a[1] - a[0]) for c, a in zip((slab.z, slab.y, slab.x), scene.axes, strict=True)]
     grid = np.meshgrid(*index, indexing="ij")
-    return np.asarray(map_coordinates(scene.fields.lung, grid, order=1, mode="nearest"), dtype=np.float32)
+    return np.asarray(map_coordinates(scene.fields.lung, grid, order=1, mode="nearest"))
 
 
-def clipped_volume_mm3(scene: Scene, blob: Blob, centre: Floats, steps: int = 60) -> float:
-    """Volume of the part of a nodule that lies in the lung."""
-    reach = blob.reach_mm
-    step = 2 * reach / steps
-    line = (np.arange(steps) + 0.5) * step - reach
+def true_volume_mm3(scene: Scene, blob: Blob, centre: Floats, share: float = 1.0) -> float:
+    """Volume of the part of a nodule (of its core: `share`) that lies in the lung."""
+    whole = 4 / 3 * np.pi * (blob.size * share) ** 3
+    reach = blob.reach_mm * share
+    step = 2 * reach / VOLUME_STEPS
+    line = (np.arange(VOLUME_STEPS) + 0.5) * step - reach
     slab = Slab(centre[0] + line, centre[1] + line, centre[2] + line, (step, step, step))
-    whole = blob_coverage(blob, centre, slab)
-    part = whole * coverage(_lung_at(scene, slab), step)
-    exact = 4 / 3 * np.pi * blob.size**3
-    return float(exact * part.sum() / whole.sum())
+    lung = coverage(lung_at(scene, slab), step)
+    if lung.min() >= 1:
+        return float(whole)
+    cover = coverage(blob_distance(blob, np.stack(np.meshgrid(line, line, line, indexing="ij")[::-1], -1), share), step)
+    return float(whole * (cover * lung).sum() / cover.sum())
 
 
 # -- the scanner -----------------------------------------------------------------------------------------------------
 class _Scanner:
-    """Kernel and noise of one scan."""
+    """Kernel and noise of one scan; slices come in order."""
 
     def __init__(self, scene: Scene) -> None:
         config = scene.config
         self._config = config
-        self._pixel = config.pixel_mm
         self._blur_mm, fade, factor = KERNELS[config.kernel]
         ny, nx = scene.geometry.shape[1:]
-        f = np.hypot(fft.fftfreq(ny, self._pixel)[:, None], fft.rfftfreq(nx, self._pixel)[None, :])
-        self._filter = (np.sqrt((f + 0.02) * np.exp(-((f / fade) ** 2)))).astype(np.float32)
+        f = np.hypot(fft.fftfreq(ny, config.pixel_mm)[:, None], fft.rfftfreq(nx, config.pixel_mm)[None, :])
+        self._filter = np.sqrt((f + 0.02) * np.exp(-((f / fade) ** 2))).astype(np.float32)
+        self._filter /= np.sqrt((self._filter[:, 1:-1] ** 2).mean())
         g = np.linspace(0, 3 * fade, 600)
         power = (g + 0.02) * np.exp(-((g / fade) ** 2)) * g
-        seen = float(power[g <= 0.5 / self._pixel].sum() / power.sum())
-        self._filter /= np.float32(np.sqrt((self._filter[:, 1:-1] ** 2).mean()))
+        # large pixels average out what they cannot show
+        seen = float(power[g <= 0.5 / config.pixel_mm].sum() / power.sum())
         self._sigma = NOISE_HU[config.dose] * factor * np.sqrt(seen / config.slice_thickness_mm)
         self._rho = 0.25 + 0.5 * max(0.0, 1 - config.slice_spacing_mm / config.slice_thickness_mm)
-        self._before: F32 | None = None
-        self._map = _noise_map(scene)
+        self._before: Floats | None = None
+        self._radial, self._height = _noise_shape(scene)
 
-    def __call__(self, k: int, image: F32) -> NDArray[np.int16]:
-        sigma = self._blur_mm / self._pixel
-        if sigma > 0.15:
-            image = gaussian_filter(image, sigma)
-        if self._config.kernel == "sharp" and EDGE_MM / self._pixel > 0.3:
-            image = image + np.float32(EDGE_GAIN) * (image - gaussian_filter(image, EDGE_MM / self._pixel))
-        if self._config.noise:
-            image = image + self._noise(k, image.shape) * self._map[k]
-        return np.rint(np.clip(image, -1024, 3071)).astype(np.int16)
+    def finish(self, k: int, image: Floats) -> NDArray[np.int16]:
+        """HU of slice k as the scanner would give it."""
+        config = self._config
+        sigma = self._blur_mm / config.pixel_mm
+        if sigma > LEAST_BLUR:
+            image = gaussian_filter(image, sigma, truncate=3.0)
+        if config.kernel == "sharp" and EDGE_MM / config.pixel_mm > LEAST_BLUR:
+            image = image + np.float32(EDGE_GAIN) * (image - gaussian_filter(image, EDGE_MM / config.pixel_mm))
+        if config.noise:
+            image = image + self._noise(k, image.shape) * (self._radial * self._height[k])
+        return np.asarray(np.rint(np.clip(image, -1024, 3071)), dtype=np.int16)
 
-    def _noise(self, k: int, shape: tuple[int, ...]) -> F32:
+    def _noise(self, k: int, shape: tuple[int, ...]) -> Floats:
+        """Noise of slice k, correlated in the slice by the kernel and with the slice before."""
         rng = stream(self._config.scan_seed, f"noise {self._config.seed} {k}")
-        white = rng.standard_normal(shape, dtype=np.float32)
+        white: Floats = rng.standard_normal(shape, dtype=np.float32)
         if self._before is not None:
-            white = self._rho * self._before + np.sqrt(1 - self._rho**2) * white
-        self._before = white.astype(np.float32)
-        coloured = fft.irfft2(fft.rfft2(self._before, workers=1) * self._filter, s=shape, workers=1)
+            white = np.float32(self._rho) * self._before + np.float32(np.sqrt(1 - self._rho**2)) * white
+        self._before = white
+        coloured = fft.irfft2(fft.rfft2(white, workers=1) * self._filter, s=shape, workers=1)
         return np.asarray(coloured * np.float32(self._sigma), dtype=np.float32)
 
 
-def _noise_map(scene: Scene) -> list[F32]:
-    """Relative noise of each slice: more where the body is thick, in the middle more than at its edge."""
+def _noise_shape(scene: Scene) -> tuple[Floats, Floats]:
+    """Relative noise over a slice (most in the middle) and of each slice (most where the body is thick)."""
     nz, ny, nx = scene.geometry.shape
-    z0, sz = scene.geometry.origin_mm[2], scene.geometry.spacing_mm[0]
     y = np.linspace(-1, 1, ny, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, nx, dtype=np.float32)[None, :]
     radial = 0.72 + 0.36 * np.exp(-1.8 * (x * x + y * y))
-    heights = z0 + np.arange(nz) * sz
-    shoulders = 0.55 if scene.config.arms_down else 0.3
-    factor = 1 + shoulders / (1 + np.exp(-(heights - 85) / 9)) + 0.2 / (1 + np.exp((heights + 125) / 14))
-    return [np.asarray(radial * np.float32(v), dtype=np.float32) for v in factor]
+    heights = scene.geometry.origin_mm[2] + np.arange(nz) * scene.geometry.spacing_mm[0]
+    shoulders = 0.6 if scene.config.arms_down else 0.3
+    height = 1 + shoulders / (1 + np.exp(-(heights - 85) / 9)) + 0.2 / (1 + np.exp((heights + 125) / 14))
+    return radial, height.astype(np.float32)

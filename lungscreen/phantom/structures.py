@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from lungscreen.phantom.anatomy import Body, cage_point, spine_y, stream, vertebra_heights
-from lungscreen.phantom.trees import Tubes, bundle, grow_tree, join
+from lungscreen.phantom.anatomy import Body, cage_point, lobe_of, spine_y, stream, vertebra_heights
+from lungscreen.phantom.trees import Inside, Tubes, bundle, grow_tree, join
 
 __all__ = ["Structures", "make_structures"]
 
-Floats = NDArray[np.float64]
-Inside = Callable[[Floats], Floats]
+Floats = NDArray[np.floating[Any]]
 
 VESSEL_MARGIN_MM = 3.5
 """Vessels end this far from the pleura, fissures included."""
+ARTERY_MM, VEIN_MM = 4.8, 4.4
+"""Radius of a lobe's artery and vein at the hilum."""
+THINNEST_BRONCHUS_MM = 1.0
+"""Thinner bronchi cannot be seen."""
+RIB_STRANDS_MM = (-2.5, 2.5)
+"""A rib is two strands, one above the other."""
 LOBES: dict[str, tuple[float, tuple[float, float, float], tuple[float, float, float], float]] = {
     "right upper": (-1, (-42, 12, -18), (-0.5, -0.1, 0.8), 0.20),
     "right middle": (-1, (-46, 2, -42), (-0.6, -0.6, -0.4), 0.10),
@@ -41,7 +47,7 @@ class Structures:
     holes: Tubes
 
 
-def make_structures(body: Body, inside: Inside, detail: int, emphysema: bool, arms_down: bool) -> Structures:
+def make_structures(body: Body, inside: Inside, detail: int, *, emphysema: bool, arms_down: bool) -> Structures:
     """Grow everything that the seed holds.
 
     inside: distance to the lung's surface or fissures at anatomy points (n, 3), negative inside, +60 elsewhere.
@@ -54,12 +60,17 @@ def make_structures(body: Body, inside: Inside, detail: int, emphysema: bool, ar
     main = _main_airways()
     vessels: list[Tubes] = []
     airways: list[Tubes] = []
+
+    def unscaled(points: Floats) -> Floats:
+        return inside(points * scale)
+
     for name, (side, hilum, heading, share) in LOBES.items():
         places = _places(name, side, inside, scale, round(detail * share), rng) / scale
-        artery, bronchus = _artery_and_bronchus(np.array(hilum, float), np.array(heading, float), places, rng)
+        artery = grow_tree(np.array(hilum, float), np.array(heading, float), places, ARTERY_MM, unscaled, rng)
+        bronchus = _bronchi(artery, np.array(hilum, float))
         vein_places = _places(name, side, inside, scale, round(detail * share * 0.9), rng) / scale
         vein_root = np.array(hilum, float) + np.array([0, -4, -16 if "upper" not in name else -10])
-        vein = grow_tree(vein_root, np.array(heading, float), vein_places, 4.4, rng)
+        vein = grow_tree(vein_root, np.array(heading, float), vein_places, VEIN_MM, unscaled, rng)
         vessels += [artery, vein]
         airways.append(bronchus)
     holes = _holes(inside, scale, stream(body.seed, "emphysema")) if emphysema else join([])
@@ -78,28 +89,15 @@ def _scaled(tubes: Tubes, scale: Floats) -> Tubes:
 
 
 # -- lungs -----------------------------------------------------------------------------------------------------------
-def _lobe(points: Floats, side: float) -> NDArray[np.str_]:
-    """Which lobe a place belongs to, by the fissures' mean planes (body scale taken out)."""
-    x, y, z = points[:, 0], points[:, 1], points[:, 2]
-    bend = 6 * np.sin(x / 38) + 4 * np.sin(y / 30)
-    above = z > 0.92 * y + 6 + bend + (8 if side > 0 else 0)
-    level = z + 30 + 0.12 * (y + 30) - 0.10 * (x + 80) + 0.5 * bend > 0
-    word = "left" if side > 0 else "right"
-    upper = np.where(level | (side > 0), f"{word} upper", f"{word} middle")
-    return np.where(above, upper, f"{word} lower")
-
-
 def _places(name: str, side: float, inside: Inside, scale: Floats, count: int, rng: np.random.Generator) -> Floats:
     """Places inside a lobe, spread more evenly than by chance."""
     found = np.zeros((0, 3))
     while len(found) < 3 * count:
         draw = rng.uniform([8, -95, -185], [138, 100, 118], (4000, 3)) * [side, 1, 1] * scale
         draw = draw[inside(draw) < -VESSEL_MARGIN_MM]
-        draw = draw[_lobe(draw / scale, side) == name]
+        draw = draw[lobe_of(draw / scale) == name]
         found = np.concatenate([found, draw])
     found = found[: 3 * count]
-    from scipy.spatial import cKDTree
-
     # of three times too many, the ones with the nearest neighbours go
     while len(found) > count:
         near = cKDTree(found).query(found, k=2)[0][:, 1]
@@ -109,19 +107,15 @@ def _places(name: str, side: float, inside: Inside, scale: Floats, count: int, r
     return found
 
 
-def _artery_and_bronchus(
-    hilum: Floats, heading: Floats, places: Floats, rng: np.random.Generator
-) -> tuple[Tubes, Tubes]:
-    """One tree for both: the bronchus runs beside the artery, a little smaller, until it is too thin to be seen."""
-    artery = grow_tree(hilum, heading, places, 4.8, rng)
-    keep = artery.radii[:, 1] > 0.9
-    keep &= artery.ends > 2
-    outer = artery.radii * 0.95
-    along = artery.end - artery.start
-    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
+def _bronchi(artery: Tubes, hilum: Floats) -> Tubes:
+    """The bronchus runs beside the artery, a little smaller, until it is too thin to be seen."""
+    keep = (artery.radii[:, 1] > THINNEST_BRONCHUS_MM) & (artery.ends > 2)
+    outer = artery.radii * 0.92
     beside = np.array([-0.3 * np.sign(hilum[0]), 0.85, -0.4])
-    offset = (artery.radii.sum(axis=1) / 2 + outer.sum(axis=1) / 2 + 0.4)[:, None] * beside / np.linalg.norm(beside)
-    return artery, Tubes((artery.start + offset)[keep], (artery.end + offset)[keep], outer[keep], artery.ends[keep])
+    beside /= np.linalg.norm(beside)
+    start = artery.start + (artery.radii[:, :1] + outer[:, :1]) * beside
+    end = artery.end + (artery.radii[:, 1:] + outer[:, 1:]) * beside
+    return Tubes(start[keep], end[keep], outer[keep], artery.ends[keep])
 
 
 def _main_airways() -> Tubes:
@@ -162,11 +156,11 @@ def _ribs() -> tuple[Tubes, Tubes]:
     for number, (height, drop, stop) in enumerate(zip(vertebra_heights(), drops, bone_ends, strict=False)):
         reach = (2.93, 2.93, 2.93, 2.93, 2.93, 2.9, 2.85, 2.6, 2.4)[number] if number < 9 else stop
         for side in (-1.0, 1.0):
-            angle = np.linspace(0.22, stop, 26)
-            ribs.append(_rib(angle, height, drop, side, 5.0 if number else 5.5))
+            angle = np.linspace(0.2, stop, 22)
+            ribs.append(_rib(angle, height, drop, side, 4.1))
             if reach > stop:
                 front = np.linspace(stop, reach, 7)
-                cartilage.append(_rib(front, height, drop, side, 5.2))
+                cartilage.append(_rib(front, height, drop, side, 4.3))
     return join(ribs), join(cartilage)
 
 
@@ -175,7 +169,8 @@ def _rib(angle: Floats, height: float, drop: float, side: float, radius: float) 
     t = angle / np.pi
     fall = np.where(t < 0.8, np.sin(np.clip(t / 0.8, 0, 1) * np.pi / 2) ** 1.6, 1 - 2.2 * (t - 0.8))
     z = height + 4 - drop * fall
-    return bundle(cage_point(angle, z, side, 6.0), np.full(len(angle), radius))
+    strands = [bundle(cage_point(angle, z + h, side, 5.6), np.full(len(angle), radius)) for h in RIB_STRANDS_MM]
+    return join(strands)
 
 
 def _spine_processes() -> Tubes:
@@ -197,7 +192,7 @@ def _spine_processes() -> Tubes:
 def _sternum() -> Tubes:
     z = np.linspace(66, -84, 12)
     parts = []
-    for x in (-11.0, -4.0, 4.0, 11.0):
+    for x in (-12.0, -7.2, -2.4, 2.4, 7.2, 12.0):
         width = np.interp(z, (-84, -70, 10, 40, 66), (0.4, 1.0, 0.9, 1.3, 1.8))
         front = cage_point(np.full(len(z), np.pi), z, 1.0, 8.0)
         parts.append(bundle(np.stack([x * width, front[:, 1], z], axis=1), np.full(len(z), 5.0)))
@@ -215,12 +210,14 @@ def _shoulders(arms_down: bool) -> Tubes:
         turn = 0.0 if arms_down else 0.16
         glenoid = cage_point(np.array([1.25 + turn]), np.array([62.0]), side, 48.0)[0] + [0, 0, 24 + lift]
         for t in np.linspace(0, 1, 15):
-            z = np.array([74 - 118 * t])
+            z = np.array([74.0 - 118 * t])
             medial = cage_point(np.array([0.62 + 0.10 * t + turn]), z, side, 17.0)[0]
             middle = cage_point(np.array([0.9 + turn]), z * 0.5 + 30, side, 23.0)[0]
             path = np.stack([medial, middle * 0.75 + 0.25 * glenoid, glenoid])
             parts.append(bundle(path, np.array([1.8, 2.2, 4.5])))
-        spine = np.stack([cage_point(np.array([0.62]), np.array([55.0]), side, 22.0)[0], glenoid + [0, 18, 10]])
+        spine = np.stack(
+            [cage_point(np.array([0.62]), np.array([55.0]), side, 22.0)[0], glenoid + np.array([0, 18, 10])]
+        )
         parts.append(bundle(spine, np.array([3.0, 6.0])))
         if arms_down:
             arm = np.array([[186, 22, 92], [192, 26, 60], [203, 30, -60], [206, 24, -230]])

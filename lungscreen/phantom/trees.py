@@ -7,18 +7,27 @@ ends a branch feeds, and each end tapers to almost nothing, as vessels do toward
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Tubes", "bundle", "grow_tree", "join"]
+__all__ = ["Inside", "Tubes", "bundle", "grow_tree", "join"]
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+Inside = Callable[[Floats], Floats]
 
 MURRAY = 2.7
 """Exponent of r³ = r₁³ + r₂³ as measured in lungs (2.3 to 3)."""
-TIP_RADIUS = 0.35
+FORK_AT = 0.36
+"""Where on the way to the middle of what it feeds a branch forks."""
+PERSISTENCE = 0.35
+"""How much a branch keeps its parent's direction."""
+SPLIT = (0.2, 0.5)
+"""Share of the places that the smaller branch of a fork feeds."""
+TIP_RADIUS = 0.4
 """Radius at an end, as a share of the end branch's."""
 
 
@@ -51,8 +60,13 @@ def bundle(path: Floats, radii: Floats) -> Tubes:
     return Tubes(path[:-1], path[1:], pairs, np.full(len(path) - 1, 10**6))
 
 
-def grow_tree(root: Floats, heading: Floats, places: Floats, radius_mm: float, rng: np.random.Generator) -> Tubes:
-    """Reach every place (n, 3) from the root, which sets out along `heading` with that radius."""
+def grow_tree(
+    root: Floats, heading: Floats, places: Floats, radius_mm: float, inside: Inside, rng: np.random.Generator
+) -> Tubes:
+    """Reach every place (n, 3) from the root, which sets out along `heading` with that radius.
+
+    inside: distance to the lobe's surface at points (n, 3), negative inside; forks are kept within.
+    """
     rows: list[tuple[Floats, Floats, int, int, bool]] = []
     stack = [(np.asarray(root, dtype=np.float64), np.asarray(heading, dtype=np.float64), places, len(places))]
     while stack:
@@ -62,12 +76,14 @@ def grow_tree(root: Floats, heading: Floats, places: Floats, radius_mm: float, r
             continue
         towards = reach.mean(axis=0) - node
         way = float(np.linalg.norm(towards))
-        direction = towards / max(way, 1e-6) + 0.35 * along
+        direction = towards / max(way, 1e-6) + PERSISTENCE * along
         direction /= max(float(np.linalg.norm(direction)), 1e-6)
-        fork = node + direction * way * (0.42 if len(reach) > 2 else 0.5)
+        fork = node + direction * way * (FORK_AT if len(reach) > 2 else 0.5)
+        if len(reach) > 2 and inside(fork[None])[0] > -1.0:
+            # a straight way would leave the lung (round the heart, say): go by the nearest place to be reached
+            fork = (fork + reach[np.argmin(((reach - fork) ** 2).sum(axis=1))]) / 2
         rows.append((node, fork, above, len(reach), False))
-        for half in _halves(reach, direction, rng):
-            stack.append((fork, direction, half, len(reach)))
+        stack.extend((fork, direction, half, len(reach)) for half in _halves(reach, direction, rng))
     total = len(places)
     flow = np.array([[r[2], r[3]] for r in rows], dtype=np.float64)
     radii = radius_mm * (flow / total) ** (1 / MURRAY)
@@ -79,11 +95,14 @@ def grow_tree(root: Floats, heading: Floats, places: Floats, radius_mm: float, r
 
 
 def _halves(reach: Floats, direction: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Split places across the branch, at 30 to 70 %."""
+    """Split places across the branch, unevenly as lungs do."""
     spread = reach - reach.mean(axis=0)
-    spread = spread - (spread @ direction)[:, None] * direction * 0.7
+    # sums, not matrix products: their last bit does not depend on how many threads there are
+    spread = spread - (spread * direction).sum(axis=1)[:, None] * direction * 0.7
     cov = (spread[:, :, None] * spread[:, None, :]).sum(axis=0)
     axis = np.linalg.eigh(cov)[1][:, 2]
-    order = np.argsort(spread @ axis, kind="stable")
-    cut = min(max(round(len(reach) * rng.uniform(0.3, 0.7)), 1), len(reach) - 1)
+    axis = axis * (1 if axis[np.argmax(np.abs(axis))] > 0 else -1)
+    order = np.argsort((spread * axis).sum(axis=1), kind="stable")
+    share = rng.uniform(*SPLIT)
+    cut = min(max(round(len(reach) * (share if rng.random() < 0.5 else 1 - share)), 1), len(reach) - 1)
     return reach[order[:cut]], reach[order[cut:]]
