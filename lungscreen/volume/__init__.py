@@ -9,6 +9,7 @@ from lungscreen.records import Series, Volume
 from lungscreen.sources import source_fingerprint
 from lungscreen.volume.config import VolumeConfig
 from lungscreen.volume.dicom import build_from_dicom
+from lungscreen.volume.images import build_from_image
 
 __all__ = ["VolumeConfig", "build_volume", "source_fingerprint"]
 
@@ -21,5 +22,5 @@ def build_volume(series: Series, config: VolumeConfig | None = None) -> Volume:
     Errors: VolumeError or InputError with the codes under "volume" in `lungscreen/codes.py`, `file-unreadable`,
     `dicom-damaged`, `rescale-missing`, `rescale-invalid`, `position-invalid`, `not-axial`, `same-uid-other-pixels`.
     """
-    config = config or VolumeConfig()
-    return build_from_dicom(series, config)
+    build = build_from_image if series.kind == "image" else build_from_dicom
+    return build(series, config or VolumeConfig())

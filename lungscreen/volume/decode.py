@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -112,21 +112,24 @@ def _by_pydicom(dataset: Dataset, shape: FrameShape, index: int, plugin: str) ->
 
 def _jpeg(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
     """JPEG lossless and 12-bit extended, by SimpleITK: pixels only, from a private copy that has no rescale to apply."""
-    import SimpleITK as sitk
+    import SimpleITK
+
+    sitk: Any = SimpleITK
 
     stream = _codestream(dataset, shape, index)
     _expect_size(_jpeg_size(stream), shape)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "frame.dcm")
         _write_copy(path, dataset, shape, stream)
-        shown = sitk.ProcessObject.GetGlobalWarningDisplay()  # type: ignore[no-untyped-call]
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)  # type: ignore[no-untyped-call]
+        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
         try:
             image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")
         finally:
-            sitk.ProcessObject.SetGlobalWarningDisplay(shown)  # type: ignore[no-untyped-call]
+            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
         array = sitk.GetArrayFromImage(image)
-    return (array.reshape(array.shape[-2:]).astype(np.int64) & 0xFFFF).astype(np.uint16)
+    stored: Stored = (array.reshape(array.shape[-2:]).astype(np.int64) & 0xFFFF).astype(np.uint16)
+    return stored
 
 
 def _write_copy(path: Path, dataset: Dataset, shape: FrameShape, stream: bytes) -> None:
