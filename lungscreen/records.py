@@ -405,3 +405,5 @@ class Report:
     category_reason: str
     notices: tuple[Notice, ...]
     provenance: Provenance
+    not_assessed: tuple[str, ...] = ()
+    """What the exam's category would need and nobody looked at, in words."""

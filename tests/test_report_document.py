@@ -10,7 +10,7 @@ import pytest
 from report_examples import ACQUISITION, EXAM, make_finding, make_lungs, make_provenance, make_report, make_volume
 
 from lungscreen.errors import Notice, OutputError, Refusal
-from lungscreen.records import Acquisition, Exam, Location, Patient, Study
+from lungscreen.records import Acquisition, Exam, Location, Patient, Risk, Study
 from lungscreen.report import (
     MALIGNANCY_MEANING,
     NOT_ASSESSED,
@@ -76,6 +76,28 @@ def test_finding_says_where_what_and_how_sure():
     assert finding["malignancy"] == {"probability": 0.4, "meaning": MALIGNANCY_MEANING, "model": "classifier 1"}
     assert "not a cancer risk" in MALIGNANCY_MEANING
     assert finding["category"] is None
+
+
+def test_what_the_rules_said_reaches_the_document():
+    risk = Risk("Brock 2a", 0.28915556, "probability of cancer", (), ("lobe estimated",), (), ("McWilliams 2013",))
+    lacking = Risk("Brock 2b", None, "probability of cancer", ("spiculation",))
+    finding = make_finding(
+        make_volume(),
+        category="4A",
+        category_clause="row",
+        management="CT in 3 months",
+        growth="new",
+        risks=(risk, lacking),
+    )
+    document = json.loads(report_json(make_report(finding, not_assessed=("airway nodules",))))
+    (written,) = document["findings"]
+    assert document["not_assessed"] == ["airway nodules"]
+    assert (written["category_clause"], written["management"], written["growth"]) == ("row", "CT in 3 months", "new")
+    assert written["risks"][0] == {
+        "model": "Brock 2a", "probability": 0.2892, "meaning": "probability of cancer", "needs": [],
+        "assumed": ["lobe estimated"], "limits": [], "sources": ["McWilliams 2013"],
+    }  # fmt: skip
+    assert (written["risks"][1]["probability"], written["risks"][1]["needs"]) == (None, ["spiculation"])
 
 
 def test_what_is_missing_is_null():
@@ -189,6 +211,9 @@ def test_every_notice_stands_once():
         ({"kernel": ("LUNG",)}, ["kernel-not-validated"]),
         ({"kernel": ("B70f", "2")}, ["kernel-not-validated"]),
         ({"kernel": ("Br40d", "3")}, []),
+        ({"kernel": ("FC08-H",)}, []),
+        ({"kernel": ("B",)}, []),
+        ({"kernel": ("YB",)}, ["kernel-not-validated"]),
         ({"kernel": ("FC51",)}, ["kernel-not-validated"]),
         ({"kernel": ("new kernel",)}, ["kernel-not-validated"]),
         ({"slice_thickness_mm": 2.5}, []),

@@ -16,7 +16,7 @@ from report_examples import EXAM, GRID, make_finding, make_lungs, make_report, m
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, Refusal
 from lungscreen.geometry import Geometry
-from lungscreen.records import Acquisition, Exam, Location, Outline, Patient, Study
+from lungscreen.records import Acquisition, Exam, Location, Outline, Patient, Risk, Study
 from lungscreen.report import MALIGNANCY_MEANING, PictureConfig, write_report, write_tables
 from lungscreen.report.contour import contour_lines
 from lungscreen.report.page import report_page
@@ -186,6 +186,32 @@ def test_solid_part_and_ungraded_category_are_shown():
     assert "5.3 mm, 70 mm³" in text
     assert "841 mm³" in text
     assert "not assessed" in text
+
+
+def test_rules_and_published_models_stand_beside_the_probability():
+    meaning = "probability that the nodule is lung cancer"
+    risks = (
+        Risk(
+            "Brock 2a", 0.289, meaning, (), ("age from the DICOM header",), ("not its people",), ("unverified: a book",)
+        ),
+        Risk("Brock 2b", None, meaning, ("spiculation", "sex")),
+        Risk("Other", None, "another thing", (), (), ("too large",)),
+    )
+    finding = make_finding(
+        make_volume(),
+        category="4A",
+        category_clause="row 4A",
+        management="CT in 3 months",
+        growth="doubled",
+        risks=risks,
+    )
+    text = _page(finding, not_assessed=("airway nodules", "atypical cysts")).text
+    for shown in (
+        "Probability that the nodule is lung cancer", "Brock 2a: 28.9 %", "assumed: age from the DICOM header",
+        "not its people", "unverified: a book", "Not assessed: Brock 2b needs spiculation, sex", "Another thing",
+        "Other too large", "CT in 3 months", "row 4A", "doubled", "Not looked at: airway nodules, atypical cysts.",
+    ):  # fmt: skip
+        assert shown in text, shown
 
 
 # -- hostile ---------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ def build_report(
     category: str = "",
     category_reason: str = "",
     notices: Sequence[Notice] = (),
+    not_assessed: Sequence[str] = (),
 ) -> Report:
     """All that is said about one study.
 
@@ -45,6 +46,7 @@ def build_report(
     cut_off: findings above the operating point that are not among `findings`.
     category, category_reason: the exam's, where a rule gave one; else the worst of the findings' categories.
     notices: what else the reader has to know, beyond what the records carry.
+    not_assessed: what the exam's category would need and nobody looked at, in words.
     """
     numbered = tuple(rank_findings(findings))
     if not category:
@@ -61,6 +63,7 @@ def build_report(
         category_reason=category_reason,
         notices=_gather(study, volume, lungs, cut_off, notices),
         provenance=provenance,
+        not_assessed=tuple(not_assessed),
     )
 
 
@@ -89,7 +92,10 @@ def _suspicion(finding: Finding) -> tuple[bool, float, float]:
 def _worst_category(findings: Sequence[Finding]) -> tuple[str, str]:
     graded = [finding for finding in findings if finding.category not in ("", NOT_ASSESSED)]
     if not graded:
-        return NOT_ASSESSED, "No category rules were applied." if findings else "No finding. No category rules were applied."
+        return (
+            NOT_ASSESSED,
+            "No category rules were applied." if findings else "No finding. No category rules were applied.",
+        )
     worst = min(graded, key=lambda finding: category_rank(finding.category))
     ungraded = len(findings) - len(graded)
     if ungraded and worst.category not in _NEVER_HIDDEN:

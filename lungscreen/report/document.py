@@ -13,7 +13,7 @@ from typing import Any
 
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, OutputError, Refusal
-from lungscreen.records import Acquisition, Finding, Malignancy, Measurement, Report, Volume
+from lungscreen.records import Acquisition, Finding, Malignancy, Measurement, Report, Risk, Volume
 from lungscreen.report.masks import finding_position
 from lungscreen.report.text import plain, readable_date, readable_time, rounded
 
@@ -43,6 +43,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "series": _series(report.volume),
         "category": report.category,
         "category_reason": _text(report.category_reason, _LONG_TEXT),
+        "not_assessed": [plain(item, _LONG_TEXT) for item in report.not_assessed],
         "lungs": _lungs(report),
         "candidates": len(report.candidates),
         "findings": [_finding(finding, report.volume) for finding in report.findings],
@@ -175,6 +176,10 @@ def _finding(finding: Finding, volume: Volume) -> dict[str, Any]:
         "malignancy": _malignancy(finding.malignancy),
         "category": _text(finding.category),
         "category_reason": _text(finding.category_reason, _LONG_TEXT),
+        "category_clause": _text(finding.category_clause, _LONG_TEXT),
+        "management": _text(finding.management, _LONG_TEXT),
+        "growth": _text(finding.growth, _LONG_TEXT),
+        "risks": [_risk(risk) for risk in finding.risks],
         "notices": [_notice(notice) for notice in finding.notices],
     }
 
@@ -192,6 +197,18 @@ def _malignancy(malignancy: Malignancy | None) -> dict[str, Any] | None:
         "probability": rounded(malignancy.probability, 4),
         "meaning": MALIGNANCY_MEANING,
         "model": _text(malignancy.model),
+    }
+
+
+def _risk(risk: Risk) -> dict[str, Any]:
+    return {
+        "model": plain(risk.model),
+        "probability": rounded(risk.probability, 4),
+        "meaning": plain(risk.meaning, _LONG_TEXT),
+        "needs": list(risk.needs),
+        "assumed": list(risk.assumed),
+        "limits": list(risk.limits),
+        "sources": list(risk.sources),
     }
 
 

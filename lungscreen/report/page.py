@@ -13,7 +13,7 @@ from importlib.resources import files
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, Refusal
 from lungscreen.geometry import Vector
-from lungscreen.records import Acquisition, Finding, Report
+from lungscreen.records import Acquisition, Finding, Report, Risk
 from lungscreen.report.assemble import NOT_ASSESSED
 from lungscreen.report.document import MALIGNANCY_MEANING
 from lungscreen.report.masks import finding_position
@@ -134,9 +134,11 @@ def _dose(acquisition: Acquisition) -> str:
 def _verdict(report: Report) -> str:
     assessed = report.category != NOT_ASSESSED
     title = f"Exam category {escape(report.category)}" if assessed else "Exam category not assessed"
+    items = escape(", ".join(report.not_assessed), _REASON)
+    open_items = f'<p class="soft">Not looked at: {items}.</p>' if items else ""
     return (
         f'<section class="verdict">{category_chip(report.category)}<div><h3>{title}</h3>'
-        f"<p>{escape(report.category_reason, _REASON)}</p><p class='soft'>{_counts(report)}</p></div></section>"
+        f'<p>{escape(report.category_reason, _REASON)}</p><p class="soft">{_counts(report)}</p>{open_items}</div></section>'
     )
 
 
@@ -265,9 +267,48 @@ def _finding_facts(finding: Finding, place: Vector) -> str:
         *((label, text) for label, text in size if text),
         ("Type", finding.nodule_type.value),
         ("Detection score", shown(finding.candidate.score, 3)),
+        ("Growth", finding.growth or "not assessed"),
         ("Place (LPS, mm)", _minus(f"{x:.1f}, {y:.1f}, {z:.1f}")),
     )
-    return _facts(facts, f'<div class="span"><dt>Malignancy probability</dt><dd>{escape(likely)}</dd></div>')
+    wide = (("Malignancy probability", [escape(likely)]), *_risks(finding.risks), *_advice(finding))
+    return _facts(facts, "".join(_wide_fact(label, lines) for label, lines in wide))
+
+
+def _wide_fact(label: str, lines: Iterable[str]) -> str:
+    """One fact over the whole width; its lines are HTML already."""
+    return (
+        f'<div class="span"><dt>{escape(label, _REASON)}</dt>'
+        + "".join(f"<dd>{line}</dd>" for line in lines)
+        + "</div>"
+    )
+
+
+def _advice(finding: Finding) -> tuple[tuple[str, list[str]], ...]:
+    if not finding.management:
+        return ()
+    clause = f"<small>{escape(finding.category_clause, _REASON)}</small>" if finding.category_clause else ""
+    return (("What the table advises", [f"{escape(finding.management, _REASON)} {clause}"]),)
+
+
+def _risks(risks: Sequence[Risk]) -> list[tuple[str, list[str]]]:
+    """Published models by what they mean: a line for each that gave a number, one for those that lack something."""
+    facts = []
+    for meaning in dict.fromkeys(risk.meaning for risk in risks):
+        same = [risk for risk in risks if risk.meaning == meaning]
+        lines = [_risk_line(risk) for risk in same if risk.probability is not None]
+        lacking = "; ".join(
+            f"{risk.model} {risk.text.removeprefix('not assessed: ')}" for risk in same if risk.probability is None
+        )
+        if lacking:
+            lines.append(f'<span class="soft">Not assessed: {escape(lacking, _REASON)}</span>')
+        facts.append((meaning[:1].upper() + meaning[1:], lines))
+    return facts
+
+
+def _risk_line(risk: Risk) -> str:
+    notes = [f"assumed: {', '.join(risk.assumed)}"] if risk.assumed else []
+    notes += [*risk.limits, *(source for source in risk.sources if "unverified" in source)]
+    return f"{escape(risk.model)}: {escape(risk.text)} <small>{escape('; '.join(notes), _REASON)}</small>"
 
 
 def _solid_part(finding: Finding) -> str:

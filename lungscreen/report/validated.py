@@ -34,10 +34,20 @@ hundreds of mA, so the header's mAs is trusted last. Our choice."""
 LARGEST_SLICE_THICKNESS_MM = 2.5
 """LUNA16 left out thicker scans."""
 
-VALIDATED_KERNELS = (r"SOFT", r"STANDARD", r"DETAIL", r"[BIHQ][A-Z]?[1-5]\d[A-Z]?", r"[ABC]", r"FC0\d|FC1\d")
-"""Soft to standard kernels: GE by name, Siemens below 60, Philips A to C, Canon FC01 to FC19."""
+VALIDATED_KERNELS = (
+    r".*(SOFT|SMOOTH|STANDARD|STND|DETAIL|CHEST|BODY).*",
+    r"[A-Z][A-Z]?[1-4]\d[A-Z]?(\\.*)?",
+    r"[ABC]|[CEU][ABC]",
+    r"FC[01]\d.*",
+)
+"""Soft to standard kernels: words (GE and others), Siemens below 50, Philips A to C, Canon FC01 to FC19."""
 
-SHARP_KERNELS = (r"LUNG", r"BONE\w*", r"EDGE", r"ULTRA", r"[BIHQ][A-Z]?[6-9]\d[A-Z]?", r"[DEL]|Y[A-D]", r"FC[3-9]\d")
+SHARP_KERNELS = (
+    r".*(LUNG|BONE|EDGE|SHARP|ULTRA).*",
+    r"[A-Z][A-Z]?[5-9]\d[A-Z]?(\\.*)?",
+    r"[DEL]|Y[A-E]?",
+    r"FC[358]\d.*",
+)
 """Sharp kernels, by the same makers: edges overshoot and noise is high."""
 
 _LOW_DOSE = "The scan is low-dose; training data are standard-dose. Sensitivity and false alarms may differ."
