@@ -7,6 +7,9 @@ needs. Declared choices a to n stand in docs/clinical-rules.md.
 from __future__ import annotations
 
 from lungscreen.assess.brock import BROCK_MODELS, BrockInput, BrockModel, estimate_brock
+from lungscreen.assess.bts import BtsContext, advise_bts, advise_bts_follow_up
+from lungscreen.assess.eligibility import PROGRAMMES, Eligibility, judge_eligibility
+from lungscreen.assess.fleischner import FleischnerContext, advise_fleischner
 from lungscreen.assess.growth import (
     DoublingTime,
     Growth,
@@ -27,6 +30,15 @@ from lungscreen.assess.lung_rads_special import (
     grade_airway_nodule,
     grade_cyst,
 )
+from lungscreen.assess.mayo import FdgUptake, PersonAndNodule, estimate_herder, estimate_mayo, estimate_va
+from lungscreen.assess.nelson import (
+    advise_eu_position,
+    advise_nelson,
+    advise_nelson_growth,
+    advise_nelson_new_solid,
+    is_suspicious_after_new,
+)
+from lungscreen.assess.plco import PLCO_RACES, estimate_plco
 from lungscreen.assess.results import NOT_ASSESSED, RANK, Advice, Category, LungRads, read_category
 from lungscreen.assess.rounding import mean_diameter
 from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, assess_baseline
@@ -34,6 +46,8 @@ from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, asse
 __all__ = [
     "BROCK_MODELS",
     "NOT_ASSESSED",
+    "PLCO_RACES",
+    "PROGRAMMES",
     "RANK",
     "Advice",
     "AirwayNodule",
@@ -41,26 +55,44 @@ __all__ = [
     "Assessment",
     "BrockInput",
     "BrockModel",
+    "BtsContext",
     "Category",
     "Change",
     "CystAtExam",
     "CystHistory",
     "DoublingTime",
+    "Eligibility",
     "ExamFacts",
+    "FdgUptake",
     "FindingFacts",
+    "FleischnerContext",
     "Growth",
     "LungRads",
     "Measure",
     "NoduleAtExam",
     "NoduleHistory",
+    "PersonAndNodule",
+    "advise_bts",
+    "advise_bts_follow_up",
+    "advise_eu_position",
+    "advise_fleischner",
+    "advise_nelson",
+    "advise_nelson_growth",
+    "advise_nelson_new_solid",
     "assess_baseline",
     "doubling_time",
     "estimate_brock",
+    "estimate_herder",
+    "estimate_mayo",
+    "estimate_plco",
+    "estimate_va",
     "grade_airway_nodule",
     "grade_cyst",
     "grade_exam",
     "grade_nodule",
     "has_grown_by_volume",
+    "is_suspicious_after_new",
+    "judge_eligibility",
     "judge_growth",
     "mean_diameter",
     "measured_nodule",

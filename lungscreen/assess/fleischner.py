@@ -1,0 +1,149 @@
+"""A nodule that was found by chance → follow-up by the Fleischner Society 2017; not for screening.
+
+Source: MacMahon et al., Radiology 2017;284:228 (recommendations of 2017). For people of 35 years and more, without a
+known cancer and not immunosuppressed, on contiguous sections of at most 1.5 mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lungscreen.assess.inputs import NoduleAtExam
+from lungscreen.assess.results import NOT_ASSESSED, Advice
+from lungscreen.assess.rounding import exact, whole
+from lungscreen.records import ClinicalData, NoduleType
+
+__all__ = ["FleischnerContext", "advise_fleischner", "fleischner_size_mm"]
+
+_GUIDELINE = "Fleischner 2017"
+_SOURCE = "MacMahon 2017, Radiology 284:228"
+_LEAST_AGE = 35
+_THICKEST_MM = 1.5
+
+Band = Literal["<6 mm", "6–8 mm", ">8 mm"]
+
+
+@dataclass(frozen=True, slots=True)
+class FleischnerContext:
+    """What Fleischner asks beside the nodule. None is not known.
+
+    high_risk: by the clinician's judgement (smoking, age, family, emphysema, shape). multiple: several nodules of the
+    kind; the advice then goes by the most suspicious. slice_mm: section thickness. known_cancer: of the person.
+    by_volume: compare volumes instead of diameters.
+    """
+
+    high_risk: bool | None = None
+    multiple: bool = False
+    slice_mm: float | None = None
+    known_cancer: bool | None = None
+    by_volume: bool = False
+
+
+_SOLID_SINGLE: dict[tuple[Band, bool], str] = {
+    ("<6 mm", False): "no routine follow-up",
+    ("<6 mm", True): "CT at 12 months is optional",
+    ("6–8 mm", False): "CT at 6 to 12 months, then consider CT at 18 to 24 months",
+    ("6–8 mm", True): "CT at 6 to 12 months, then CT at 18 to 24 months",
+    (">8 mm", False): "consider CT at 3 months, PET/CT or tissue sampling",
+    (">8 mm", True): "consider CT at 3 months, PET/CT or tissue sampling",
+}
+
+_SOLID_MULTIPLE: dict[tuple[Band, bool], str] = {
+    ("<6 mm", False): "no routine follow-up",
+    ("<6 mm", True): "CT at 12 months is optional",
+    ("6–8 mm", False): "CT at 3 to 6 months, then consider CT at 18 to 24 months",
+    ("6–8 mm", True): "CT at 3 to 6 months, then CT at 18 to 24 months",
+    (">8 mm", False): "CT at 3 to 6 months, then consider CT at 18 to 24 months",
+    (">8 mm", True): "CT at 3 to 6 months, then CT at 18 to 24 months",
+}
+
+_SUBSOLID_MULTIPLE = {
+    False: "CT at 3 to 6 months; if stable, consider CT at 2 and 4 years",
+    True: "CT at 3 to 6 months, then by the most suspicious nodule",
+}
+
+
+def fleischner_size_mm(nodule: NoduleAtExam) -> int:
+    """Average of long and short axis to the nearest whole millimetre, half-up; not the mean of Lung-RADS."""
+    return whole((exact(nodule.long_axis_mm) + exact(nodule.short_axis_mm)) / 2)
+
+
+def advise_fleischner(nodule: NoduleAtExam, person: ClinicalData, context: FleischnerContext) -> Advice:
+    """What Fleischner 2017 advises for a nodule that was found by chance.
+
+    Without the person's age, cancer, immune state or the section thickness the result says what it needs; outside
+    those limits it is "not applicable".
+    """
+    outside = _outside(person, context)
+    if outside:
+        return _advice("not applicable", f"the guideline does not hold: {', '.join(outside)}")
+    needs = _needs(nodule, person, context)
+    if needs:
+        return _advice(NOT_ASSESSED, "", needs)
+    if nodule.nodule_type is NoduleType.CALCIFIED:
+        return _advice("benign calcification", "no routine follow-up")
+    band = _band(nodule, context.by_volume)
+    if nodule.nodule_type is NoduleType.SOLID:
+        table = _SOLID_MULTIPLE if context.multiple else _SOLID_SINGLE
+        risk = "high" if context.high_risk else "low"
+        group = f"solid, {'multiple' if context.multiple else 'single'}, {band}, {risk} risk"
+        return _advice(group, table[band, bool(context.high_risk)])
+    return _subsolid(nodule, context.multiple, large=band != "<6 mm")
+
+
+def _subsolid(nodule: NoduleAtExam, multiple: bool, *, large: bool) -> Advice:
+    size = "≥6 mm" if large else "<6 mm"
+    if multiple:
+        return _advice(f"subsolid, multiple, {size}", _SUBSOLID_MULTIPLE[large])
+    group = f"{nodule.nodule_type}, single, {size}"
+    if not large:
+        return _advice(group, "no routine follow-up")
+    if nodule.nodule_type is NoduleType.GROUND_GLASS:
+        return _advice(group, "CT at 6 to 12 months, then every 2 years until 5 years")
+    if nodule.solid_mean_diameter_mm is None:
+        return _advice(NOT_ASSESSED, "", ("size of the solid part",))
+    if whole(nodule.solid_mean_diameter_mm) >= 6:
+        return _advice(
+            f"{group}, solid part ≥6 mm", "CT at 3 to 6 months; highly suspicious: PET/CT or tissue sampling"
+        )
+    text = "CT at 3 to 6 months; if unchanged and the solid part stays <6 mm, CT every year for 5 years"
+    return _advice(f"{group}, solid part <6 mm", text)
+
+
+def _band(nodule: NoduleAtExam, by_volume: bool) -> Band:
+    """The size class: by whole millimetres, or by <100, 100 to 250, >250 mm³."""
+    if by_volume and nodule.volume_mm3 is not None:
+        size, low, high = whole(nodule.volume_mm3), 100, 250
+    else:
+        size, low, high = fleischner_size_mm(nodule), 6, 8
+    if size < low:
+        return "<6 mm"
+    return "6–8 mm" if size <= high else ">8 mm"
+
+
+def _outside(person: ClinicalData, context: FleischnerContext) -> tuple[str, ...]:
+    age, slice_mm = person.age, context.slice_mm
+    return (
+        *((f"age {age:g} is below {_LEAST_AGE}",) if age is not None and age < _LEAST_AGE else ()),
+        *(("known cancer",) if context.known_cancer else ()),
+        *(("immunosuppressed",) if person.immunosuppressed else ()),
+        *((f"sections of {slice_mm:g} mm",) if slice_mm is not None and slice_mm > _THICKEST_MM else ()),
+    )
+
+
+def _needs(nodule: NoduleAtExam, person: ClinicalData, context: FleischnerContext) -> tuple[str, ...]:
+    solid = nodule.nodule_type is NoduleType.SOLID
+    return (
+        *(("age",) if person.age is None else ()),
+        *(("known cancer",) if context.known_cancer is None else ()),
+        *(("immunosuppression",) if person.immunosuppressed is None else ()),
+        *(("section thickness",) if context.slice_mm is None else ()),
+        *(("nodule type",) if nodule.nodule_type is NoduleType.UNKNOWN else ()),
+        *(("low or high risk",) if solid and context.high_risk is None else ()),
+        *(("volume",) if context.by_volume and nodule.volume_mm3 is None else ()),
+    )
+
+
+def _advice(group: str, text: str, needs: tuple[str, ...] = ()) -> Advice:
+    return Advice(_GUIDELINE, group, text, f"{_GUIDELINE}, {group}", needs=needs, sources=(_SOURCE,))
