@@ -219,6 +219,11 @@ CODES: dict[str, Code] = {
         "Some files of the series could not be used; they count as missing slices.",
         "See refused.csv; send the series again.",
     ),
+    "stand-in-series": Code(
+        "notice",
+        "The series that comes first could not be read; another one of the study was.",
+        "Send the series again.",
+    ),
     # -- volume: geometry and pixels -----------------------------------------------------------------------------
     "too-few-slices": Code("refusal", "The series has fewer slices than a chest needs (20).", "Send the whole series."),
     "too-short": Code(
@@ -381,6 +386,9 @@ CODES: dict[str, Code] = {
         "A finding reaches the edge of the scanned volume.",
         "It may be larger than measured; look for a series that shows all of it.",
     ),
+    "marks-too-small": Code(
+        "notice", "Marks above the operating point that measure less than the least size are no findings.", "None."
+    ),
     # -- classify and assess -------------------------------------------------------------------------------------
     "not-assessed": Code(
         "notice",
@@ -503,6 +511,39 @@ CODES: dict[str, Code] = {
     "outlines-merged": Code(
         "notice", "Several outlines of one reader were taken as one nodule.", "Look at the nodule where it matters."
     ),
+    "outlines-by-name": Code(
+        "notice", "Readers' outlines were matched to a series by folder or patient.", "Compare one outline by eye."
+    ),
+    "annotations-missing": Code(
+        "refusal", "A scan has no annotations: it was left out.", "Supply them, or say that none means no nodule."
+    ),
+    "annotations-unused": Code(
+        "notice", "Annotations name scans that were not found.", "Check that the download is complete."
+    ),
+    "annotation-outside": Code(
+        "refusal",
+        "A nodule lies outside the scan that it is annotated in: the scan was left out.",
+        "Check that coordinates are LPS mm (not RAS, not voxels) and of this series.",
+    ),
+    "excluded-outside": Code(
+        "notice", "Excluded findings outside the scan were left out.", "Nothing, where the scan was cropped."
+    ),
+    "excluded-missing": Code(
+        "notice", "There is no table of excluded findings.", "Add it, or marks on such findings count as false."
+    ),
+    "patients-unknown": Code(
+        "notice",
+        "It is not known which scans are of one patient; each was split by itself.",
+        "Supply a table of patients (--patients): else a patient may be on two sides.",
+    ),
+    "split-leaks": Code("refusal", "A patient is on two sides of a split.", "Correct the table of splits."),
+    "shards-differ": Code(
+        "refusal", "The folder holds shards that were made with other options.", "Choose another folder."
+    ),
+    "shard-damaged": Code(
+        "refusal", "A prepared shard or its index is missing or not what it was.", "Run `lungscreen data prepare` again."
+    ),
+    "shard-remade": Code("notice", "A shard was damaged or out of date and was made again.", "Nothing."),
     "table-unreadable": Code(
         "refusal", "A table is no CSV text, damaged, or too large.", "Write it anew as UTF-8 CSV."
     ),
@@ -531,7 +572,9 @@ CODES: dict[str, Code] = {
     "marks-duplicate": Code(
         "notice", "Some marks repeat another one exactly; each was counted.", "Check how the candidates were joined."
     ),
-    "predictions-duplicate": Code("refusal", "A case stands twice in a table of predictions.", "Give each case one row."),
+    "predictions-duplicate": Code(
+        "refusal", "A case stands twice in a table of predictions.", "Give each case one row."
+    ),
     "rows-unlabelled": Code(
         "notice", "Rows of a table have no label and were left out.", "Check that they are meant to be undecided."
     ),

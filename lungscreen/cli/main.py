@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "screen": "read studies and write a report for each",
     "phantom": "make synthetic chest CT as DICOM, with its truth",
     "evaluate": "measure detection or classification against what is known",
+    "data": "make annotated scans ready for training",
 }
 """Command → what it does, in the order of `--help`."""
 
