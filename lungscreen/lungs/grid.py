@@ -1,0 +1,138 @@
+"""The coarse grid of the lung stage: shrinking, balls in millimetres, components.
+
+    int16 HU, about 0.7 × 0.7 × 1 mm ─► float32 HU, about 2.2 mm, whole voxels averaged
+
+Everything that needs the whole chest at once (what is air, what is body, what is lung) is decided here, where a scan
+has a few million voxels; the border is drawn again on the volume's own grid by `refine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+
+__all__ = [
+    "CLIP_HU",
+    "CoarseGrid",
+    "Mask",
+    "closed",
+    "dilated",
+    "distance_mm",
+    "eroded",
+    "labelled",
+    "largest_first",
+    "slice_hulls",
+]
+
+Mask = NDArray[np.bool_]
+
+CLIP_HU = (-1024, 1000)
+"""Metal and overflow say nothing about lungs; clipped, they cannot outweigh a voxel's neighbours either."""
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseGrid:
+    """A volume averaged over whole voxels.
+
+    hu: float32 (z, y, x). factors: volume voxels per coarse voxel along (z, y, x). spacing_mm: along (z, y, x).
+    """
+
+    hu: NDArray[np.float32]
+    factors: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+
+    @classmethod
+    def shrink(cls, hu: NDArray[np.int16], spacing_mm: tuple[float, float, float], coarse_mm: float) -> CoarseGrid:
+        """Average blocks of about `coarse_mm`; voxels that fill no whole block at the far ends are left out."""
+        factors = [max(1, min(round(coarse_mm / s), n)) for s, n in zip(spacing_mm, hu.shape, strict=True)]
+        fz, fy, fx = factors
+        nz, ny, nx = (n // f for n, f in zip(hu.shape, factors, strict=True))
+        coarse = np.empty((nz, ny, nx), np.float32)
+        for k in range(nz):
+            slab = np.clip(hu[k * fz : (k + 1) * fz, : ny * fy, : nx * fx], *CLIP_HU).sum(axis=0, dtype=np.int32)
+            rows = sum((slab[n::fy] for n in range(1, fy)), start=slab[0::fy])
+            coarse[k] = sum((rows[:, n::fx] for n in range(1, fx)), start=rows[:, 0::fx])
+        coarse /= fz * fy * fx
+        z, y, x = (s * f for s, f in zip(spacing_mm, factors, strict=True))
+        return cls(coarse, (fz, fy, fx), (z, y, x))
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one coarse voxel."""
+        return float(np.prod(self.spacing_mm)) / 1000
+
+    @property
+    def pixel_mm2(self) -> float:
+        """Area of one coarse voxel in its slice."""
+        return self.spacing_mm[1] * self.spacing_mm[2]
+
+
+def distance_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Distance (mm) of each voxel to the nearest voxel of the mask, from centre to centre; 0 inside it."""
+    import SimpleITK
+
+    sitk: Any = SimpleITK
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    image = sitk.GetImageFromArray(mask.view(np.uint8))
+    image.SetSpacing(spacing_mm[::-1])
+    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
+    return np.asarray(np.maximum(sitk.GetArrayViewFromImage(distance), 0), dtype=np.float32)
+
+
+def dilated(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+    """Everything within a ball's radius of the mask."""
+    return np.asarray(distance_mm(mask, spacing_mm) <= radius_mm)
+
+
+def eroded(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+    """What is farther than a ball's radius from everything else; the world beyond the array counts as mask."""
+    return np.asarray(distance_mm(~mask, spacing_mm) > radius_mm)
+
+
+def closed(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+    """Closing by a ball: gaps that the ball cannot enter from outside are filled."""
+    margin = [int(np.ceil(radius_mm / s)) + 1 for s in spacing_mm]
+    padded = np.pad(mask, [(m, m) for m in margin])
+    filled = eroded(dilated(padded, radius_mm, spacing_mm), radius_mm, spacing_mm)
+    return filled[tuple(slice(m, m + n) for m, n in zip(margin, mask.shape, strict=True))] | mask
+
+
+def labelled(mask: Mask, corners: bool = False) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Components (through faces, or through corners too) and their sizes in voxels; sizes[0] is 0."""
+    labels, count = ndimage.label(mask, np.ones((3, 3, 3)) if corners else None, output=np.int32)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return labels, sizes
+
+
+def largest_first(sizes: NDArray[np.int64]) -> list[int]:
+    """Labels of non-empty components, the largest first, the lower label first among equals."""
+    order = np.argsort(-sizes, kind="stable")
+    return [int(n) for n in order if sizes[n] > 0]
+
+
+def slice_hulls(lung: Mask) -> Mask:
+    """Convex hull of each slice, by itself."""
+    hulls = np.zeros_like(lung)
+    for k in np.flatnonzero(lung.any(axis=(1, 2))):
+        rows = np.flatnonzero(lung[k].any(axis=1))
+        first = lung[k].argmax(axis=1)[rows]
+        last = lung.shape[2] - 1 - lung[k, :, ::-1].argmax(axis=1)[rows]
+        points = np.concatenate([np.stack([rows, first], 1), np.stack([rows, last], 1)])
+        try:
+            sides = ConvexHull(points).equations
+        except QhullError:  # all in one line
+            continue
+        box = (slice(rows[0], rows[-1] + 1), slice(int(first.min()), int(last.max()) + 1))
+        y, x = np.ogrid[box]
+        hull = np.ones((rows[-1] + 1 - rows[0], int(last.max()) + 1 - int(first.min())), np.bool_)
+        for a, b, c in sides:
+            hull &= a * y + b * x + c <= 1e-6
+        hulls[k][box] = hull
+    return hulls

@@ -1,0 +1,125 @@
+"""Volume ─► Lungs.
+
+Classical image analysis, the same result every time: air inside the body, less airways and gas, split in two, closed
+over vessels, nodules and masses on the pleura, its border drawn at the volume's own resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lungscreen.errors import Notice, VolumeError
+from lungscreen.lungs.airways import find_airways
+from lungscreen.lungs.fill import add_masses, add_pockets, close_lungs
+from lungscreen.lungs.find import body_middle, find_inside, lung_like, split_sides
+from lungscreen.lungs.grid import CoarseGrid, dilated
+from lungscreen.lungs.refine import refine_border
+from lungscreen.records import Lungs, Volume
+
+__all__ = ["LungsConfig", "segment_lungs"]
+
+
+@dataclass(frozen=True, slots=True)
+class LungsConfig:
+    """How lungs are found.
+
+    coarse_mm: voxel size of the grid on which everything but the border is decided.
+    air_hu: darker is air or lung. closing_mm: radius of the ball that takes in vessels and small nodules.
+    airway_wall_mm: taken out around the lumen of trachea and main bronchi.
+    min_ml: less lung than this is none. small_ml: less than this is said. small_share: a lung that has less than this
+    share of both is said (a left lung has about 0.46). cut_mm2: lung of this area in the first or last slice goes on beyond it.
+    opacity_ml: a larger dense region, on the chest wall or against the mediastinum, is said.
+    """
+
+    coarse_mm: float = 2.2
+    air_hu: float = -320.0
+    closing_mm: float = 10.0
+    airway_wall_mm: float = 3.0
+    min_ml: float = 300.0
+    small_ml: float = 1500.0
+    small_share: float = 0.36
+    cut_mm2: float = 200.0
+    opacity_ml: float = 20.0
+
+    def __post_init__(self) -> None:
+        sizes = (self.coarse_mm, self.closing_mm, self.min_ml, self.small_ml, self.cut_mm2, self.opacity_ml)
+        if min(sizes) <= 0 or self.airway_wall_mm < 0:
+            raise ValueError("expected positive sizes in mm, mm² and ml")
+        if not -900 <= self.air_hu <= -150:
+            raise ValueError(f"expected air_hu between -900 and -150, got {self.air_hu}")
+        if not 0 < self.small_share < 0.5:
+            raise ValueError(f"expected small_share between 0 and 0.5, got {self.small_share}")
+
+
+def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
+    """Find both lungs in a canonical volume: trachea and main bronchi out, nodules and masses in.
+
+    The mask is uint8 (z, y, x) on the volume's grid, 1 right, 2 left.
+
+    Errors: `no-lungs`.
+    """
+    grid = CoarseGrid.shrink(volume.hu, volume.geometry.spacing_mm, config.coarse_mm)
+    inside = find_inside(grid)
+    middle = body_middle(inside)
+    airways = find_airways(grid, inside, middle)
+    forbidden = ~inside
+    if airways is not None:
+        forbidden |= dilated(airways, config.airway_wall_mm, grid.spacing_mm)
+    labels, pieces = lung_like(grid, (grid.hu < config.air_hu) & ~forbidden)
+    if not pieces:
+        raise VolumeError("no-lungs", "no air-filled lung was found")
+    sides = split_sides(grid, labels, pieces, middle)
+    air = sides > 0
+    sides = close_lungs(grid, sides, config.closing_mm, forbidden)
+    pockets = add_pockets(grid, sides, forbidden)
+    masses = add_masses(grid, pockets.sides, forbidden, airways)
+    mask = refine_border(volume.hu, grid, masses.sides, air, forbidden, config.air_hu)
+    right_ml, left_ml = (
+        float(n) * volume.geometry.voxel_mm3 / 1000 for n in np.bincount(mask.ravel(), minlength=3)[1:3]
+    )
+    if right_ml + left_ml < config.min_ml:
+        raise VolumeError("no-lungs", f"no more than {right_ml + left_ml:.0f} ml of lung was found")
+    base_cut, apex_cut = (
+        np.count_nonzero(mask[end]) * float(np.prod(volume.geometry.spacing_mm[1:])) > config.cut_mm2 for end in (0, -1)
+    )
+    opacity_ml = max(pockets.largest_ml, masses.largest_ml)
+    return Lungs(
+        mask,
+        right_ml,
+        left_ml,
+        apex_cut=bool(apex_cut),
+        base_cut=bool(base_cut),
+        incomplete=opacity_ml > config.opacity_ml,
+        notices=(
+            *_cut_notices(bool(apex_cut), bool(base_cut)),
+            *_size_notices(right_ml, left_ml, config),
+            *_doubt_notices(opacity_ml, airways is not None, config),
+        ),
+    )
+
+
+def _cut_notices(apex_cut: bool, base_cut: bool) -> Iterator[Notice]:
+    if apex_cut:
+        yield Notice("lung-apex-cut", "the scan ends within the lungs at the top: the apex was not seen whole")
+    if base_cut:
+        yield Notice("lung-base-cut", "the scan ends within the lungs at the bottom: the base was not seen whole")
+
+
+def _size_notices(right_ml: float, left_ml: float, config: LungsConfig) -> Iterator[Notice]:
+    for side, ml in (("right", right_ml), ("left", left_ml)):
+        if ml == 0:
+            yield Notice("lung-missing", f"no air-filled {side} lung was found")
+        elif ml < config.small_share * (right_ml + left_ml):
+            yield Notice("lung-unequal", f"the {side} lung has {ml:.0f} ml of {right_ml + left_ml:.0f} ml")
+    if right_ml + left_ml < config.small_ml:
+        yield Notice("lung-small", f"both lungs together have {right_ml + left_ml:.0f} ml")
+
+
+def _doubt_notices(opacity_ml: float, airways_found: bool, config: LungsConfig) -> Iterator[Notice]:
+    if opacity_ml > config.opacity_ml:
+        yield Notice("lung-incomplete", f"large opacity ({opacity_ml:.0f} ml): lung may be incomplete")
+    if not airways_found:
+        yield Notice("airways-not-found", "no trachea was found: the lungs' mask may hold large airways")
