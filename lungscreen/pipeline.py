@@ -1,0 +1,249 @@
+"""The whole chain on one page.
+
+folder ─► Series ─► Volume ─► Lungs ─► Candidate… ─► Finding… ─► Report
+series   volume    lungs     detect        measure    report
+classify
+assess
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from lungscreen import __version__
+from lungscreen.assess import AssessConfig, assess_baseline
+from lungscreen.classify import ClassifyConfig, classify_nodules, load_classifier
+from lungscreen.config import config_hash, packaged_folder, read_table, read_toml
+from lungscreen.detect import DetectConfig, detect_nodules, load_detector
+from lungscreen.errors import LungscreenError, Notice, Refusal, UsageError, WeightsError
+from lungscreen.lungs import LungsConfig, segment_lungs
+from lungscreen.measure import MeasureConfig, Measured, locate_nodule, measure_nodules
+from lungscreen.records import (
+    Candidate,
+    ClinicalData,
+    Finding,
+    Lungs,
+    Malignancy,
+    Provenance,
+    Report,
+    Study,
+    Volume,
+    WeightsUsed,
+)
+from lungscreen.report import build_report, rank_findings
+from lungscreen.series import SeriesConfig
+from lungscreen.stopwatch import Stopwatch
+from lungscreen.volume import VolumeConfig, build_volume, source_fingerprint
+from lungscreen.weights import find_weights
+
+if TYPE_CHECKING:
+    from lungscreen.classify import Classifier
+    from lungscreen.detect import Detector
+
+__all__ = [
+    "FindingsConfig",
+    "Networks",
+    "OperatingPoint",
+    "Pipeline",
+    "load_networks",
+    "read_first_series",
+    "read_pipeline",
+    "screen_study",
+]
+
+OperatingPoint = Literal["screening", "second-reader", "high-specificity"]
+
+
+@dataclass(frozen=True)
+class FindingsConfig:
+    """Which candidates become findings."""
+
+    operating_point: OperatingPoint = "screening"
+    least_mm: float = 3.0
+    """Mean diameter below which a candidate is no finding."""
+    mass_mm: float = 30.0
+    """Mean diameter above which a finding is a mass, listed first."""
+    most: int = 20
+    """Findings of one study that are reported; how many more there were is said."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_mm < self.mass_mm:
+            raise ValueError("least_mm, mass_mm: expected 0 <= least_mm < mass_mm")
+        if self.most < 1:
+            raise ValueError("most: expected at least 1")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The settings of every stage: `pipelines/*.toml`. The hash over them stands in every report."""
+
+    name: str
+    series: SeriesConfig = field(default_factory=SeriesConfig)
+    volume: VolumeConfig = field(default_factory=VolumeConfig)
+    lungs: LungsConfig = field(default_factory=LungsConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    assess: AssessConfig = field(default_factory=AssessConfig)
+    findings: FindingsConfig = field(default_factory=FindingsConfig)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a pipeline, loaded, and the weights they came from."""
+
+    detector: Detector
+    classifier: Classifier
+    weights: tuple[WeightsUsed, ...]
+    operating_points: Mapping[OperatingPoint, float]
+    """Detection score from which a candidate becomes a finding."""
+
+
+def read_pipeline(name_or_file: str) -> Pipeline:
+    """A shipped pipeline by name, or any TOML file.
+
+    Errors: `config-invalid`.
+    """
+    path = Path(name_or_file)
+    if path.suffix != ".toml":
+        path = packaged_folder("pipelines") / f"{path.name}.toml"
+        if not path.is_file():
+            raise UsageError("config-invalid", "no pipeline of that name", name_or_file)
+    return read_table(Pipeline, read_toml(path), path.stem)
+
+
+def load_networks(pipeline: Pipeline) -> Networks:
+    """Both networks, ready to look.
+
+    Errors: `weights-invalid`.
+    """
+    files = [find_weights(name) for name in ("detector", "classifier")]
+    try:
+        points = {point: float(files[0].parameters["operating_points"][point]) for point in get_args(OperatingPoint)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError("weights-invalid", f"the manifest lacks operating points: {error!r}") from None
+    used = tuple(WeightsUsed(file.name, file.version, file.sha256) for file in files)
+    return Networks(load_detector(files[0], pipeline.detect), load_classifier(), used, points)
+
+
+def screen_study(
+    study: Study, pipeline: Pipeline, networks: Future[Networks], clinical: ClinicalData | None = None
+) -> Report:
+    """One study from its files to its report. The networks may still be loading: they are waited for when needed.
+
+    Errors: what keeps every one of the study's series from being read, `no-lungs`, `weights-invalid`.
+    """
+    clock = Stopwatch()
+    with clock.stage("volume"):
+        study, volume = read_first_series(study, pipeline.volume)
+    with clock.stage("lungs"):
+        lungs = segment_lungs(volume, pipeline.lungs)
+    with clock.stage("networks"):
+        loaded = networks.result()
+    with clock.stage("detect"):
+        candidates = detect_nodules(volume, lungs, loaded.detector, pipeline.detect)
+    threshold = loaded.operating_points[pipeline.findings.operating_point]
+    chosen = [candidate for candidate in candidates if candidate.score >= threshold]
+    with clock.stage("measure"):
+        measured = measure_nodules(volume, lungs, chosen, pipeline.measure)
+    with clock.stage("classify"):
+        malignancies = classify_nodules(volume, chosen, loaded.classifier, pipeline.classify)
+    graded = zip(chosen, measured, malignancies, strict=True)
+    found = [_finding(volume, lungs, *parts, pipeline.findings) for parts in graded]
+    findings, cut_off, small = _select(found, pipeline.findings)
+    with clock.stage("assess"):
+        assessment = assess_baseline(findings, lungs, clinical, pipeline.assess, cut_off=cut_off)
+    return build_report(
+        study,
+        volume,
+        lungs,
+        candidates,
+        assessment.findings,
+        cut_off,
+        _provenance(volume, pipeline, loaded, clock),
+        category=assessment.category,
+        category_reason=assessment.category_reason,
+        notices=(*assessment.notices, *small),
+    )
+
+
+def read_first_series(study: Study, config: VolumeConfig) -> tuple[Study, Volume]:
+    """The volume of the first of the study's series that can be read; what could not is recorded with the study.
+
+    Errors: those of the first series where none can be read.
+    """
+    failed: list[LungscreenError] = []
+    for series in study.series:
+        try:
+            volume = build_volume(series, config)
+        except LungscreenError as error:
+            failed.append(error)
+            continue
+        return _with_failed(study, failed, series.series_uid), volume
+    raise failed[0]
+
+
+def _with_failed(study: Study, failed: Sequence[LungscreenError], read: str) -> Study:
+    """The study, where a stand-in was read: it says so, and why the series before it were not."""
+    if not failed:
+        return study
+    rows = [
+        Refusal(series.series_uid, error.code, error.reason, "series", study.exam.study_uid, study.patient.patient_id)
+        for series, error in zip(study.series, failed, strict=False)
+    ]
+    others = [row for row in study.not_read if row.where not in {read, *(r.where for r in rows)}]
+    text = f"The series that comes first could not be read ({failed[0].code}); another one of the study was."
+    return dataclasses.replace(
+        study, not_read=(*rows, *others), notices=(*study.notices, Notice("stand-in-series", text))
+    )
+
+
+def _finding(
+    volume: Volume,
+    lungs: Lungs,
+    candidate: Candidate,
+    measured: Measured,
+    malignancy: Malignancy | None,
+    config: FindingsConfig,
+) -> Finding:
+    size = measured.measurement
+    return Finding(
+        number=0,
+        candidate=candidate,
+        location=locate_nodule(volume, lungs, candidate.centre_mm),
+        outline=measured.outline,
+        measurement=size,
+        nodule_type=measured.nodule_type,
+        malignancy=malignancy,
+        is_mass=size is not None and size.mean_diameter_mm > config.mass_mm,
+        notices=measured.notices,
+    )
+
+
+def _select(found: Sequence[Finding], config: FindingsConfig) -> tuple[list[Finding], int, tuple[Notice, ...]]:
+    """The findings that are reported, ranked and numbered; how many the limit left out; and a word on the small ones."""
+    large = [f for f in found if f.measurement is None or f.measurement.mean_diameter_mm >= config.least_mm]
+    ranked = rank_findings(large)
+    small = len(found) - len(large)
+    text = f"{small} marks above the operating point measure less than {config.least_mm:g} mm and are no findings."
+    return ranked[: config.most], max(0, len(ranked) - config.most), (Notice("marks-too-small", text),) if small else ()
+
+
+def _provenance(volume: Volume, pipeline: Pipeline, networks: Networks, clock: Stopwatch) -> Provenance:
+    return Provenance(
+        software_version=__version__,
+        pipeline_name=pipeline.name,
+        pipeline_hash=config_hash(pipeline),
+        weights=networks.weights,
+        operating_point=pipeline.findings.operating_point,
+        series_uid=volume.series_uid,
+        sop_instance_uids_sha256=source_fingerprint(volume.series),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=clock.seconds,
+    )
