@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungscreen.errors import Notice
-from lungscreen.measure.grid import Patch, cut_patch, to_outline
-from lungscreen.measure.outline import Levels, Region, edge_field, estimate_diameter, find_region
+from lungscreen.geometry import Vector
+from lungscreen.measure.outline import Levels, Region, edge_field, estimate_diameter, find_region, pick_part, region_of
 from lungscreen.measure.sizes import (
     effective_diameter,
     fine_volume,
@@ -21,9 +22,10 @@ from lungscreen.measure.sizes import (
     round_mean,
 )
 from lungscreen.measure.texture import Texture, describe_texture, total_levels, type_of
+from lungscreen.patches import Patch, cut_patch, to_outline
 from lungscreen.records import Candidate, Lungs, Measurement, NoduleType, Outline, Volume
 
-__all__ = ["MeasureConfig", "Measured", "measure_nodules"]
+__all__ = ["MeasureConfig", "Measured", "Outliner", "measure_nodules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,29 @@ class MeasureConfig:
     """No nodule is looked for beyond this diameter."""
     finest_step_mm: float = 0.75
     """Finest grid that is worked on."""
+    drawn_up_to_mm: float = 30.0
+    """Larger nodules do not fit into what the outlining network sees; they are outlined by intensities and shape."""
 
     def __post_init__(self) -> None:
         if not 0 < self.outline_level <= self.edge_level < 1:
             raise ValueError("expected 0 < outline_level <= edge_level < 1")
         if not 0 < self.neck < 1:
             raise ValueError("neck is a share of the thickness: expected more than 0 and less than 1")
-        if min(self.reach_mm, self.largest_mm, self.finest_step_mm) <= 0 or self.lung_margin_mm < 0:
+        if (
+            min(self.reach_mm, self.largest_mm, self.finest_step_mm, self.drawn_up_to_mm) <= 0
+            or self.lung_margin_mm < 0
+        ):
             raise ValueError("lengths in mm must be positive")
+
+
+class Outliner(Protocol):
+    """A network that outlines the nodule in the middle of a patch of `patch_size` voxels of 1 mm."""
+
+    patch_size: int
+
+    def outline(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, p, p, p) HU → probability that a voxel is the nodule's, same shape."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,27 +81,49 @@ class Measured:
     notices: tuple[Notice, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A region on its patch, and the field whose edge is the outline."""
+
+    patch: Patch
+    region: Region
+    border: NDArray[np.float32]
+
+
 def measure_nodules(
-    volume: Volume, lungs: Lungs | None, candidates: Sequence[Candidate], config: MeasureConfig | None = None
+    volume: Volume,
+    lungs: Lungs | None,
+    candidates: Sequence[Candidate],
+    outliner: Outliner | None = None,
+    config: MeasureConfig | None = None,
 ) -> tuple[Measured, ...]:
     """Outline, measure and type each candidate, in order.
 
-    A candidate's diameter steers the outline roughly; 0 or NaN means not known (a radiologist's mark). Without lungs,
-    pleura is told from nodule by shape alone. Notices: `outside-volume`, `not-outlined`, `cut-by-edge`.
+    A candidate's diameter is a hint; 0 or NaN means not known (a radiologist's mark). The outliner draws; without one,
+    or where it sees nothing, or for large masses, intensities and shape decide, and then the lungs help to tell pleura
+    from nodule. Notices: `outside-volume`, `not-outlined`, `cut-by-edge`.
     """
     config = config or MeasureConfig()
-    return tuple(_measure_one(volume, lungs, candidate, config) for candidate in candidates)
+    inside = [n for n, candidate in enumerate(candidates) if volume.geometry.contains(candidate.centre_mm)]
+    drawn = dict(zip(inside, _draw(volume, [candidates[n] for n in inside], outliner, config), strict=True))
+    return tuple(
+        _measure_one(volume, lungs, candidate, n in drawn, drawn.get(n), config)
+        for n, candidate in enumerate(candidates)
+    )
 
 
-def _measure_one(volume: Volume, lungs: Lungs | None, candidate: Candidate, config: MeasureConfig) -> Measured:
-    if not volume.geometry.contains(candidate.centre_mm):
+def _measure_one(
+    volume: Volume, lungs: Lungs | None, candidate: Candidate, inside: bool, drawn: _Drawn | None, config: MeasureConfig
+) -> Measured:
+    if not inside:
         notice = Notice("outside-volume", "The point lies outside the volume; nothing was measured there.")
         return Measured(None, None, NoduleType.UNKNOWN, (notice,))
-    patch, region = _outline_on_patch(volume, lungs, candidate, config)
-    outline = None if region is None else _outer_border(patch, region, config)
-    if region is None or outline is None:
+    drawn = drawn or _outline_by_intensity(volume, lungs, candidate, config)
+    outline = None if drawn is None else to_outline(drawn.border, drawn.patch)
+    if drawn is None or outline is None:
         notice = Notice("not-outlined", "Nothing at this place stands out from the lung; it was not measured.")
         return Measured(None, None, NoduleType.UNKNOWN, (notice,))
+    patch, region = drawn.patch, drawn.region
     texture = describe_texture(patch.hu, region, patch.step_mm)
     measurement = _measurement(patch, region, texture, config)
     cut = (region.mask & patch.beyond()).any() or _touches_end(outline, volume.geometry.shape)
@@ -93,43 +132,82 @@ def _measure_one(volume: Volume, lungs: Lungs | None, candidate: Candidate, conf
     return Measured(outline, measurement, type_of(texture), notices)
 
 
-def _outline_on_patch(
+# -- outlines drawn by the network -----------------------------------------------------------------------------------
+def _draw(
+    volume: Volume, candidates: Sequence[Candidate], outliner: Outliner | None, config: MeasureConfig
+) -> list[_Drawn | None]:
+    """Outlines by the network, drawn twice: around the candidate's centre, then around what was drawn."""
+    found: list[_Drawn | None] = [None] * len(candidates)
+    fits = [n for n, c in enumerate(candidates) if not c.diameter_mm > config.drawn_up_to_mm]
+    if outliner is None or not fits:
+        return found
+    centres = [candidates[n].centre_mm for n in fits]
+    for _ in range(2):
+        cubes = [cut_patch(volume.hu, volume.geometry, centre, outliner.patch_size, 1.0) for centre in centres]
+        fields = [pick_part(f, config.reach_mm) for f in outliner.outline(np.stack([cube.hu for cube in cubes]))]
+        centres = [_middle(volume, cube, field) for cube, field in zip(cubes, fields, strict=True)]
+    for n, cube, field in zip(fits, cubes, fields, strict=True):
+        found[n] = None if field is None else _refine(volume, cube, field, config)
+    return found
+
+
+def _middle(volume: Volume, cube: Patch, field: NDArray[np.float32] | None) -> Vector:
+    """Centre of what was drawn, LPS mm; the cube's own where nothing was."""
+    at = cube.centre if field is None else np.array(ndimage.center_of_mass(field))
+    x, y, z = volume.geometry.to_mm(cube.start + at * cube.step_mm / np.array(cube.volume_spacing_mm))
+    return float(x), float(y), float(z)
+
+
+def _refine(volume: Volume, cube: Patch, field: NDArray[np.float32], config: MeasureConfig) -> _Drawn | None:
+    """The drawn region on a finer patch, where its edge is measured; None where it does not fit into the cube."""
+    inside = np.argwhere(field >= 0.5)
+    if not len(inside) or inside.min() == 0 or inside.max() == len(field) - 1:
+        return None
+    half = min(float(np.abs(inside - cube.centre).max()) + 7.0, (len(field) - 1) / 2)
+    step = min(max(config.finest_step_mm, half / 25), 1.0)
+    centre = _middle(volume, cube, None)
+    patch = cut_patch(volume.hu, volume.geometry, centre, 2 * math.ceil(half / step) + 1, step)
+    border = patch.from_cube(field, cube.step_mm)
+    return _Drawn(patch, region_of(patch.hu, border >= 0.5, step, config.outline_level), border)
+
+
+# -- outlines by intensity and shape ---------------------------------------------------------------------------------
+def _outline_by_intensity(
     volume: Volume, lungs: Lungs | None, candidate: Candidate, config: MeasureConfig
-) -> tuple[Patch, Region | None]:
-    """The region, on a patch whose size and grid follow the candidate's diameter; twice, so that a bad one matters less."""
+) -> _Drawn | None:
+    """On a patch whose size and grid follow the candidate's diameter; twice, so that a bad diameter matters less."""
     diameter = candidate.diameter_mm
     if not (math.isfinite(diameter) and diameter > 0):
-        wide = cut_patch(volume.hu, volume.geometry, candidate.centre_mm, 30.0, 1.0)
+        wide = cut_patch(volume.hu, volume.geometry, candidate.centre_mm, 61, 1.0)
         diameter = estimate_diameter(wide.hu, wide.centre, wide.step_mm, config.reach_mm)
-    patch, region = _try_diameter(volume, lungs, candidate, diameter, config)
-    if region is not None:
-        found = effective_diameter(float(region.mask.sum()) * patch.step_mm**3)
-        if not 0.8 < found / diameter < 1.25:
-            again, better = _try_diameter(volume, lungs, candidate, math.sqrt(found * diameter), config)
-            return (again, better) if better is not None else (patch, region)
-    return patch, region
+    first = _try_diameter(volume, lungs, candidate, diameter, config)
+    if first is None:
+        return None
+    found = effective_diameter(float(first.region.mask.sum()) * first.patch.step_mm**3)
+    if 0.8 < found / diameter < 1.25:
+        return first
+    return _try_diameter(volume, lungs, candidate, math.sqrt(found * diameter), config) or first
 
 
 def _try_diameter(
     volume: Volume, lungs: Lungs | None, candidate: Candidate, diameter: float, config: MeasureConfig
-) -> tuple[Patch, Region | None]:
+) -> _Drawn | None:
     diameter = min(max(diameter, 3.0), config.largest_mm)
     half = 0.7 * diameter + 9.0 + config.reach_mm / 2
     step = min(max(config.finest_step_mm, half / 30), 2.0)
-    patch = cut_patch(volume.hu, volume.geometry, candidate.centre_mm, half, step)
+    patch = cut_patch(volume.hu, volume.geometry, candidate.centre_mm, 2 * math.ceil(half / step) + 1, step)
     allowed = None
     if lungs is not None:
         margin = max(1, round(config.lung_margin_mm / step))
         inside = patch.sample(lungs.mask) > 0
         allowed = np.asarray(ndimage.binary_dilation(inside, iterations=margin)) if inside.any() else None
     region = find_region(patch, diameter, config.outline_level, config.neck, allowed, config.reach_mm)
-    return patch, region
+    if region is None:
+        return None
+    return _Drawn(patch, region, edge_field(patch.hu, region, region.levels, config.outline_level))
 
 
-def _outer_border(patch: Patch, region: Region, config: MeasureConfig) -> Outline | None:
-    return to_outline(edge_field(patch.hu, region, region.levels, config.outline_level), patch)
-
-
+# -- sizes -----------------------------------------------------------------------------------------------------------
 def _measurement(patch: Patch, region: Region, texture: Texture, config: MeasureConfig) -> Measurement:
     levels = total_levels(region.levels, texture)
     field = edge_field(patch.hu, region, levels, config.edge_level)

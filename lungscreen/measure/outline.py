@@ -13,9 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.measure.grid import Patch
+from lungscreen.patches import Patch
 
-__all__ = ["Levels", "Region", "edge_field", "estimate_diameter", "find_levels", "find_region", "refine_centre"]
+__all__ = [
+    "Levels",
+    "Region",
+    "edge_field",
+    "estimate_diameter",
+    "find_levels",
+    "find_region",
+    "pick_part",
+    "refine_centre",
+    "region_of",
+]
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -31,6 +41,9 @@ LUNG_HU_HIGHEST = -550.0
 
 LEAST_CONTRAST_HU = 120.0
 """A core is taken as at least this much denser than the lung around."""
+
+FAINTEST = 0.1
+"""A drawn field that is nowhere higher shows nothing."""
 
 SCALES_MM = (4.0, 5.5, 7.5, 10.0, 14.0, 19.0, 26.0)
 """Diameters that are tried where none is given."""
@@ -56,6 +69,8 @@ class Region:
     """Which voxels of a patch are this nodule's, out to its outer border."""
 
     mask: Mask
+    edge: Mask
+    """Voxels that its edge may run through: the mask, and where that was drawn by eye a voxel more."""
     cut: Mask
     """Voxels as dense as the nodule that are not its own: vessel, pleura, a neighbour."""
     levels: Levels
@@ -110,6 +125,10 @@ def find_region(
     if allowed is not None:
         dense &= allowed
     depth = ndimage.distance_transform_edt(dense) * step
+    wall = _opened(dense, depth, 0.7 * diameter_mm, step)
+    if wall is not None and not wall[away <= 1.5].any():
+        dense &= ~wall
+        depth = ndimage.distance_transform_edt(dense) * step
     thickness = float(depth[away <= max(1.5, 0.25 * diameter_mm)].max())
     if thickness <= 0:
         return None
@@ -121,7 +140,38 @@ def find_region(
     grown = near & (ndimage.distance_transform_edt(~core) * step <= opening + 1.0)
     labels, _ = ndimage.label(grown)
     mask = np.asarray(ndimage.binary_fill_holes(labels == np.bincount(labels[core]).argmax()), dtype=np.bool_)
-    return Region(mask, (hu > levels.at(level)) & ~mask, levels)
+    return Region(mask, mask, (hu > levels.at(level)) & ~mask, levels)
+
+
+def pick_part(field: Array, reach_mm: float) -> Array | None:
+    """The part of a drawn field (1 mm voxels) that lies nearest to the middle; None where none is within reach.
+
+    A field that is unsure of itself is read at half of its highest value near the middle.
+    """
+    away = _distance(field.shape, (np.array(field.shape) - 1) / 2, 1.0)
+    highest = float(field[away <= reach_mm + 1.0].max())
+    if highest < FAINTEST:
+        return None
+    field = field * np.float32(max(1.0, 1.0 / highest)) if highest < 0.5 else field
+    part = _nearest_part(field >= 0.5, away)
+    if part is None or float(away[part].min()) > reach_mm + 1.0:
+        return None
+    near = ndimage.binary_dilation(part)
+    return np.asarray(np.where(near, np.where(part, field, np.minimum(field, 0.49)), 0.0), dtype=np.float32)
+
+
+def region_of(hu: Array, mask: Mask, step_mm: float, level: float) -> Region:
+    """A region whose mask is known: its levels from its own core and from the lung around it."""
+    clipped = np.clip(hu, HU_FLOOR, HU_CEILING)
+    depth = ndimage.distance_transform_edt(mask) * step_mm
+    away = ndimage.distance_transform_edt(~mask) * step_mm
+    core = float(np.median(clipped[depth >= 0.6 * depth.max()]))
+    shell = clipped[(away > 2.0) & (away < 8.0)]
+    aerated = shell[shell < LUNG_HU_HIGHEST]
+    lung = float(np.median(aerated)) if aerated.size * step_mm**3 > 100 else LUNG_HU_DEFAULT
+    levels = Levels(lung, max(core, lung + LEAST_CONTRAST_HU))
+    edge = np.asarray(ndimage.binary_dilation(mask))
+    return Region(mask, edge, (clipped > levels.at(level)) & ~edge, levels)
 
 
 def edge_field(hu: Array, region: Region, levels: Levels, level: float) -> Array:
@@ -131,8 +181,16 @@ def edge_field(hu: Array, region: Region, levels: Levels, level: float) -> Array
     )
     inner = ndimage.binary_erosion(region.mask, iterations=2)
     field = np.where(inner, np.maximum(field, 0.75), field)
-    outside = ndimage.binary_dilation(region.mask) & ~region.mask & ~region.cut
-    return np.asarray(np.where(region.mask, field, np.where(outside, np.minimum(field, 0.49), 0.0)), dtype=np.float32)
+    outside = ndimage.binary_dilation(region.edge) & ~region.edge & ~region.cut
+    return np.asarray(np.where(region.edge, field, np.where(outside, np.minimum(field, 0.49), 0.0)), dtype=np.float32)
+
+
+def _opened(dense: Mask, depth: Array, radius_mm: float, step_mm: float) -> Mask | None:
+    """What is thick enough to hold a ball of that radius, and so no nodule but pleura or mediastinum; None where nothing is."""
+    thick = depth > radius_mm
+    if not thick.any():
+        return None
+    return np.asarray(dense & (ndimage.distance_transform_edt(~thick) * step_mm <= radius_mm))
 
 
 def _nearest_part(mask: Mask, away: Array) -> Mask | None:

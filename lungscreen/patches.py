@@ -1,4 +1,4 @@
-"""A piece of the volume around a point on an isotropic grid, and back: the outline's own voxels.
+"""Patches: a cube of the volume around a point on an isotropic grid, and back to the volume's voxels.
 
 The grid's axes are the volume's, so nothing is rotated: a linear interpolation along each axis is all there is.
 """
@@ -43,6 +43,14 @@ class Patch:
         taken = array[np.ix_(*[np.clip(i, 0, n - 1) for i, n in zip(index, self.volume_shape, strict=True)])]
         return np.asarray(np.where(np.logical_and.outer(np.logical_and.outer(*inside[:2]), inside[2]), taken, 0))
 
+    def from_cube(self, cube: Array, step_mm: float) -> Array:
+        """A cube of another step around the same centre, linearly interpolated on this patch; beyond it 0."""
+        away = (np.arange(self.hu.shape[0]) - self.centre[0]) * self.step_mm / step_mm + (cube.shape[0] - 1) / 2
+        field = np.pad(cube, 1)
+        for axis in range(3):
+            field = _resample(field, axis, away + 1)
+        return field
+
     def beyond(self) -> NDArray[np.bool_]:
         """Voxels that lie outside the volume (filled with its nearest voxel)."""
         parts = [
@@ -52,24 +60,20 @@ class Patch:
         return np.asarray(parts[0][:, None, None] | parts[1][None, :, None] | parts[2][None, None, :])
 
 
-def cut_patch(hu: NDArray[np.int16], geometry: Geometry, centre_mm: Vector, half_mm: float, step_mm: float) -> Patch:
-    """Cut a cube of `2 * half_mm` around a point, linearly interpolated; beyond the volume its edge goes on."""
-    count = 2 * math.ceil(half_mm / step_mm) + 1
+def cut_patch(hu: NDArray[np.int16], geometry: Geometry, centre_mm: Vector, size: int, step_mm: float) -> Patch:
+    """Cut a cube of `size` voxels centred on a point, linearly interpolated; beyond the volume its edge goes on."""
     spacing = np.array(geometry.spacing_mm)
-    middle = geometry.to_index(centre_mm)
-    start = middle - (count // 2) * step_mm / spacing
-    low = [max(0, math.floor(s) - 1) for s in start]
+    start = geometry.to_index(centre_mm) - (size - 1) / 2 * step_mm / spacing
+    low = [min(max(0, math.floor(s) - 1), n - 1) for s, n in zip(start, geometry.shape, strict=True)]
     high = [
-        min(n, math.ceil(s + (count - 1) * step_mm / d) + 2)
-        for s, d, n in zip(start, spacing, geometry.shape, strict=True)
+        max(min(n, math.ceil(s + (size - 1) * step_mm / d) + 2), a + 1)
+        for s, d, n, a in zip(start, spacing, geometry.shape, low, strict=True)
     ]
-    low = [min(a, n - 1) for a, n in zip(low, geometry.shape, strict=True)]
-    high = [max(b, a + 1) for a, b in zip(low, high, strict=True)]
     piece = hu[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.float32)
     for axis in range(3):
-        at = start[axis] + step_mm / spacing[axis] * np.arange(count) - low[axis]
+        at = start[axis] + step_mm / spacing[axis] * np.arange(size) - low[axis]
         piece = _resample(piece, axis, at)
-    return Patch(piece, step_mm, start, geometry.spacing_mm, geometry.shape, np.full(3, float(count // 2)))
+    return Patch(piece, step_mm, start, geometry.spacing_mm, geometry.shape, np.full(3, (size - 1) / 2))
 
 
 def to_outline(inside: Array, patch: Patch) -> Outline | None:

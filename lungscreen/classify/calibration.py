@@ -1,0 +1,59 @@
+"""From a network's outputs to "how likely more than half of the radiologists would rate it 4 or 5"."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Calibration", "expected_rating", "fit_calibration", "suspicion"]
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Logistic curve over the suspicion: two numbers, stored with the weights."""
+
+    slope: float
+    intercept: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.slope) and math.isfinite(self.intercept) and self.slope > 0):
+            raise ValueError("expected finite numbers and a slope above 0")
+
+    def probability(self, suspicion: Floats) -> NDArray[np.float64]:
+        """0 … 1."""
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * np.asarray(suspicion, dtype=float) + self.intercept))))
+
+
+def expected_rating(logits: Floats) -> NDArray[np.float64]:
+    """Mean malignancy rating that radiologists would give, 1 … 5, from (n, outputs) logits."""
+    return np.asarray(1.0 + (1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=float)[:, :4]))).sum(axis=1))
+
+
+def suspicion(logits: Floats) -> NDArray[np.float64]:
+    """What nodules are ranked by: mean of the four logits "at least 2 … 5", any real number."""
+    return np.asarray(np.asarray(logits, dtype=float)[:, :4].mean(axis=1))
+
+
+def fit_calibration(logits: Floats, majority: NDArray[np.bool_]) -> Calibration:
+    """Logistic regression with Platt's targets, which keep it finite where the two groups do not overlap.
+
+    Raises ValueError where one of the groups is empty.
+    """
+    yes = int(majority.sum())
+    no = len(majority) - yes
+    if not yes or not no:
+        raise ValueError("expected nodules of both kinds to calibrate on")
+    s = suspicion(logits)
+    target = np.where(majority, (yes + 1) / (yes + 2), 1 / (no + 2))
+    beta = np.array([1.0, 0.0])
+    design = np.stack([s, np.ones_like(s)], axis=1)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-design @ beta))
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2)
+        beta = beta + np.linalg.solve(hessian, design.T @ (target - p))
+    return Calibration(float(beta[0]), float(beta[1]))

@@ -1,0 +1,102 @@
+"""The network: one cube of 40 mm around a nodule → how radiologists would rate it, and its outline.
+
+A small 3D U-Net. Its features are averaged inside the outline that it draws itself, and the size and density of that
+outline join them, so that the ratings rest on the nodule and on its absolute size. torch is needed here and nowhere else
+in the stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["ATTRIBUTES", "OUTPUTS", "NoduleNetwork"]
+
+ATTRIBUTES = ("subtlety", "sphericity", "margin", "lobulation", "spiculation", "texture")
+"""LIDC's ratings 1 to 5 that the network gives, scaled to 0 … 1."""
+
+OUTPUTS = ("at least 2", "at least 3", "at least 4", "at least 5", *ATTRIBUTES, "calcified")
+"""Outputs in order, logits: the share of radiologists whose malignancy rating is at least so high; attributes; calcium."""
+
+
+class NoduleNetwork(nn.Module):
+    """(n, 1, d, h, w) in 0 … 1, sides divisible by 8 → (n, len(OUTPUTS)) logits, (n, 1, d, h, w) outline logits."""
+
+    def __init__(self, widths: Sequence[int] = (8, 16, 32, 64), hidden: int = 64, dropout: float = 0.3) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.stem = _convolution(1, a)
+        self.down1 = nn.Sequential(_convolution(a, b, 2), _Residual(b))
+        self.down2 = nn.Sequential(_convolution(b, c, 2), _Residual(c))
+        self.down3 = nn.Sequential(_convolution(c, d, 2), _Residual(d))
+        self.lateral3, self.up2 = nn.Conv3d(d, c, 1), _convolution(c, c)
+        self.lateral2, self.up1 = nn.Conv3d(c, b, 1), _convolution(b, b)
+        self.lateral1 = nn.Conv3d(b, a, 1)
+        self.outline = nn.Sequential(nn.Conv3d(2 * a, 8, 1), nn.ReLU(inplace=True), nn.Conv3d(8, 1, 1))
+        self.ratings = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(2 * (b + c + d) + 4, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, len(OUTPUTS)),
+        )
+
+    def forward(self, patch: Tensor) -> tuple[Tensor, Tensor]:
+        """Ratings and outline, both as logits."""
+        full = self.stem(patch)
+        half = self.down1(full)
+        quarter = self.down2(half)
+        eighth = self.down3(quarter)
+        quarter = self.up2(quarter + _to_size_of(self.lateral3(eighth), quarter))
+        half = self.up1(half + _to_size_of(self.lateral2(quarter), half))
+        outline = self.outline(torch.cat([full, _to_size_of(self.lateral1(half), full)], dim=1)).float()
+        inside = torch.sigmoid(outline).detach()
+        features = [
+            _pool(half, inside),
+            _pool(quarter, inside),
+            _pool(eighth, inside),
+            _size_and_density(patch, inside),
+        ]
+        return self.ratings(torch.cat(features, dim=1)), outline
+
+
+class _Residual(nn.Module):
+    """Two convolutions around which the input goes on."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _convolution(width, width)
+        self.second = nn.Sequential(nn.Conv3d(width, width, 3, 1, 1, bias=False), nn.BatchNorm3d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.second(self.first(x)))
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def _to_size_of(x: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(x, size=like.shape[2:], mode="trilinear", align_corners=False)
+
+
+def _pool(features: Tensor, inside: Tensor) -> Tensor:
+    """Mean inside the outline and mean over the whole cube, (n, 2 * channels)."""
+    weight = functional.adaptive_avg_pool3d(inside, (features.shape[2], features.shape[3], features.shape[4]))
+    features = features.float()
+    within = (features * weight).sum((2, 3, 4)) / weight.sum((2, 3, 4)).clamp(min=0.05)
+    return torch.cat([within, features.mean((2, 3, 4))], dim=1)
+
+
+def _size_and_density(patch: Tensor, inside: Tensor) -> Tensor:
+    """Logarithm and cube root of the outline's volume, mean and mean square of the intensity inside, (n, 4)."""
+    patch = patch.float()
+    volume = inside.sum((2, 3, 4)).clamp(min=1.0)
+    mean = (inside * patch).sum((2, 3, 4)) / volume
+    square = (inside * patch**2).sum((2, 3, 4)) / volume
+    return torch.cat([volume.log() / 10.0, volume ** (1 / 3) / 20.0, mean, square], dim=1)

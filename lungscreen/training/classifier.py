@@ -1,0 +1,389 @@
+"""Training of the classifier: cubes ─► members (each a network) ─► calibration on the cubes for choices ─► weights.
+
+A run is a function of its configuration, its data and its seed: what is drawn in an epoch follows from the seed, the
+member and the epoch, and the checkpoint, written after each, holds everything else. A run that was stopped goes on as
+if it had not been.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from lungscreen.classify.calibration import fit_calibration
+from lungscreen.classify.network import OUTPUTS, NoduleNetwork
+from lungscreen.classify.preparation import scale_hu
+from lungscreen.config import config_hash
+from lungscreen.errors import UsageError, WeightsError
+from lungscreen.training.classifier_data import SIDE, Cubes, select
+from lungscreen.weights import WeightsFile, add_weights
+
+__all__ = [
+    "ClassifierSplit",
+    "ClassifierTraining",
+    "Variation",
+    "draw_batch",
+    "rate_cubes",
+    "shift_centres",
+    "train_classifier",
+    "train_member",
+    "write_weights",
+]
+
+Progress = Callable[[str], None]
+Indices = NDArray[np.intp]
+
+LOSS_WEIGHTS = (1.0, 1.0, 2.0, 1.0, *(0.3,) * (len(OUTPUTS) - 4))
+"""Of the outputs: "at least 4" is what is asked for; the attributes only help to see."""
+
+
+@dataclass(frozen=True)
+class ClassifierSplit:
+    """Who is learned from. Subsets are LUNA16's.
+
+    train_subsets: learned from.  choice_subsets: for choices and the calibration.  held_out_patients: left out of both.
+    """
+
+    train_subsets: tuple[str, ...]
+    choice_subsets: tuple[str, ...]
+    held_out_patients: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if set(self.train_subsets) & set(self.choice_subsets):
+            raise ValueError("a subset is learned from and used for choices")
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How a cube is varied. Every sample is also turned at random in space and mirrored at random.
+
+    shift_mm: centre drawn from a ball of this radius.  scale: size by up to this share.  gain, offset: standard
+    deviation of the intensity's factor and sum (1400 HU is 1).  noise: largest standard deviation of noise, half of
+    the time smoothed.  blur: share of samples blurred along one axis of the patch or along all, as thicker slices and
+    softer kernels do.
+    """
+
+    shift_mm: float = 4.0
+    scale: float = 0.08
+    gain: float = 0.06
+    offset: float = 0.02
+    noise: float = 0.04
+    blur: float = 0.3
+
+    def __post_init__(self) -> None:
+        if min(self.shift_mm, self.scale, self.gain, self.offset, self.noise, self.blur) < 0:
+            raise ValueError("expected nothing below 0")
+        if self.scale >= 1 or self.blur > 1:
+            raise ValueError("expected scale below 1 and blur up to 1")
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """The whole recipe: `pipelines/train_classifier.toml`.
+
+    members: networks that are averaged.  rate: highest learning rate of the one-cycle schedule.  ema: decay of the
+    running mean of the weights, which is what ships.  patch: voxels of the cube that the network sees, 1 mm each.
+    outline_weight: of the outline's loss beside the ratings'.
+    """
+
+    split: ClassifierSplit
+    variation: Variation = field(default_factory=Variation)
+    widths: tuple[int, int, int, int] = (8, 16, 32, 64)
+    members: int = 1
+    epochs: int = 40
+    batch: int = 16
+    rate: float = 3e-3
+    weight_decay: float = 0.05
+    ema: float = 0.995
+    clip: float = 2.0
+    outline_weight: float = 0.5
+    patch: int = 40
+    seed: int = 0
+    version: str = "1"
+
+    def __post_init__(self) -> None:
+        if min(self.members, self.epochs, self.batch) < 1 or self.patch % 8 or not 8 <= self.patch <= SIDE:
+            raise ValueError("expected members, epochs and batch of at least 1, and a patch of 8, 16, … up to 48")
+        if not (0 < self.rate < 1 and 0 <= self.ema < 1 and self.clip > 0 and self.outline_weight >= 0):
+            raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, clip above 0, outline_weight of at least 0")
+
+
+@dataclass(eq=False)
+class _State:
+    """All that a member's checkpoint holds."""
+
+    network: NoduleNetwork
+    ema: NoduleNetwork
+    optimiser: torch.optim.Optimizer
+    epoch: int = 0
+
+
+# -- the run ---------------------------------------------------------------------------------------------------------
+def train_classifier(
+    config: ClassifierTraining, cubes: Cubes, out: Path, progress: Progress = lambda _: None
+) -> WeightsFile:
+    """Train all members, or go on with the run in `out`; calibrate; write the weights and their manifest to `out`.
+
+    Errors: `config-invalid` where `out` holds a run of another recipe or the split is empty, `training-diverged`.
+    """
+    train = select(cubes, config.split.train_subsets, config.split.held_out_patients)
+    choice = select(cubes, config.split.choice_subsets, config.split.held_out_patients)
+    if len(train) < config.batch or not cubes.rated[choice].any():
+        raise UsageError("config-invalid", "the split leaves too few cubes to learn from or to choose on")
+    twice = {cubes.persons[i] for i in train} & {cubes.persons[i] for i in choice}
+    if twice:
+        raise UsageError("config-invalid", f"{len(twice)} persons are learned from and used for choices")
+    out.mkdir(parents=True, exist_ok=True)
+    members = [train_member(config, cubes, train, n, out, progress) for n in range(config.members)]
+    return write_weights(members, config, cubes, choice, out)
+
+
+def write_weights(
+    members: list[NoduleNetwork], config: ClassifierTraining, cubes: Cubes, choice: Indices, folder: Path
+) -> WeightsFile:
+    """Calibrate on the cubes for choices, then write weights and manifest entry to `folder`."""
+    rated = choice[cubes.rated[choice]]
+    logits = rate_cubes(members, cubes, rated, config.patch, seed=config.seed)
+    calibration = fit_calibration(logits, cubes.majority[rated])
+    tensors = {f"member{n}.{key}": t for n, m in enumerate(members) for key, t in m.state_dict().items()}
+    return add_weights(
+        folder,
+        "classifier",
+        tensors,
+        config.version,
+        {"widths": list(config.widths), "members": len(members), "patch": config.patch},
+        {"calibration": asdict(calibration)},
+    )
+
+
+def train_member(
+    config: ClassifierTraining,
+    cubes: Cubes,
+    train: Indices,
+    member: int,
+    out: Path,
+    progress: Progress = lambda _: None,
+) -> NoduleNetwork:
+    """Train one network on the cubes `train`, or go on with its checkpoint in `out`. Returns the running mean.
+
+    Errors: `config-invalid` for a checkpoint of another recipe, `training-diverged`.
+    """
+    state = _start(config, member)
+    path = out / f"member{member}.pt"
+    identity = config_hash(asdict(config), member, [cubes.names[i] for i in train])
+    _restore(state, path, identity)
+    intensity, masks = _tensors(cubes)
+    steps = len(train) // config.batch
+    while state.epoch < config.epochs:
+        drawn = _seed_of(config.seed, member, state.epoch)
+        generator = torch.Generator().manual_seed(drawn)
+        torch.manual_seed(drawn)
+        order = train[torch.randperm(len(train), generator=generator).numpy()]
+        losses = []
+        for n in range(steps):
+            _set_rate(state.optimiser, config, (state.epoch * steps + n) / (config.epochs * steps))
+            chosen = order[n * config.batch : (n + 1) * config.batch]
+            batch = draw_batch(intensity, masks, cubes.centres[chosen], chosen, config, generator)
+            losses.append(_step(state, batch, torch.from_numpy(cubes.targets[chosen]), config, state.epoch * steps + n))
+        state.epoch += 1
+        progress(f"member {member}, epoch {state.epoch}/{config.epochs}: loss {np.mean(losses):.3f}")
+        _save(state, path, identity)
+    return state.ema.eval()
+
+
+def _step(state: _State, batch: tuple[Tensor, Tensor], targets: Tensor, config: ClassifierTraining, step: int) -> float:
+    patch, mask = batch
+    state.network.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        ratings, outline = state.network(patch)
+    loss = _rating_loss(ratings.float(), targets) + config.outline_weight * _outline_loss(outline.float(), mask)
+    if not torch.isfinite(loss):
+        raise WeightsError("training-diverged", "the loss is no longer a number; try a lower rate")
+    state.optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
+    state.optimiser.step()
+    decay = min(config.ema, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for mean, now in zip(state.ema.state_dict().values(), state.network.state_dict().values(), strict=True):
+            if mean.dtype.is_floating_point:
+                mean.lerp_(now, 1 - decay)
+            else:
+                mean.copy_(now)
+    return float(loss.detach())
+
+
+def _seed_of(seed: int, member: int, epoch: int) -> int:
+    """What an epoch of a member draws from; epoch -1 is the network's start."""
+    return (seed * 1_000_003 + member) * 1_000_003 + epoch + 1
+
+
+def _rating_loss(ratings: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy with the shares of readers; what was not rated does not count."""
+    known = torch.isfinite(targets)
+    weight = known * torch.tensor(LOSS_WEIGHTS)
+    each = functional.binary_cross_entropy_with_logits(ratings, torch.nan_to_num(targets), reduction="none")
+    return (each * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def _outline_loss(outline: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy and Dice."""
+    inside = torch.sigmoid(outline)
+    overlap = (inside * mask).sum((1, 2, 3, 4))
+    dice = (2 * overlap + 1) / (inside.sum((1, 2, 3, 4)) + mask.sum((1, 2, 3, 4)) + 1)
+    return 5 * functional.binary_cross_entropy_with_logits(outline, mask) + (1 - dice).mean()
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, config: ClassifierTraining, done: float) -> None:
+    """One cycle: a rise by a cosine in the first 15 %, then a fall by a cosine."""
+    rise = 0.15
+    share = (
+        0.5 - 0.5 * math.cos(math.pi * done / rise)
+        if done < rise
+        else 0.5 + 0.5 * math.cos(math.pi * (done - rise) / (1 - rise))
+    )
+    for group in optimiser.param_groups:
+        group["lr"] = config.rate * max(share, 1e-4)
+
+
+# -- samples ---------------------------------------------------------------------------------------------------------
+def draw_batch(
+    intensity: Tensor,
+    masks: Tensor,
+    centres: NDArray[np.float32],
+    chosen: Indices,
+    config: ClassifierTraining,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Varied patches around the chosen cubes' nodules: (n, 1, p, p, p) intensity and mask, both 0 … 1."""
+    count, v = len(chosen), config.variation
+    turn = _rotations(count, generator)
+    sign = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.5, -1.0, 1.0)
+    scale = 1 + v.scale * (torch.rand(count, 1, 1, generator=generator) * 2 - 1)
+    middle = torch.from_numpy(centres) + _ball(count, v.shift_mm, generator)
+    patch, mask = _cut(intensity, masks, chosen, middle, config.patch, turn * sign * scale)
+    one = (count, 1, 1, 1, 1)
+    patch = patch * (1 + v.gain * torch.randn(one, generator=generator)) + v.offset * torch.randn(
+        one, generator=generator
+    )
+    patch = _blurred(patch, v.blur, generator)
+    noise = _blurred(torch.randn(patch.shape, generator=generator), 0.5, generator)
+    patch = patch + noise * torch.rand(one, generator=generator) * v.noise
+    return patch.clamp(0, 1).contiguous(memory_format=torch.channels_last_3d), mask
+
+
+def _blurred(patch: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A share of the samples averaged over three voxels along one axis, or along all."""
+    kind = torch.randint(4, (len(patch),), generator=generator)
+    chosen = torch.rand(len(patch), generator=generator) < share
+    result = patch.clone()
+    for n, kernel in enumerate(((3, 1, 1), (1, 3, 1), (1, 1, 3), (3, 3, 3))):
+        those = chosen & (kind == n)
+        if those.any():
+            padding = tuple(k // 2 for k in kernel)
+            result[those] = functional.avg_pool3d(patch[those], kernel, 1, padding, count_include_pad=False)
+    return result
+
+
+def shift_centres(centres: NDArray[np.float32], radius_mm: float, seed: int) -> NDArray[np.float32]:
+    """Centres moved at random inside a ball: a detector's, or a radiologist's, error."""
+    moved = torch.from_numpy(centres) + _ball(len(centres), radius_mm, torch.Generator().manual_seed(seed))
+    return np.asarray(moved.numpy())
+
+
+def rate_cubes(
+    members: list[NoduleNetwork], cubes: Cubes, chosen: Indices, patch: int, shift_mm: float = 3.0, seed: int = 0
+) -> NDArray[np.float32]:
+    """Mean logits of members and mirrorings at centres drawn from a ball of `shift_mm`, (n, outputs)."""
+    from lungscreen.classify.inference import mean_logits
+
+    intensity, masks = _tensors(cubes)
+    middle = torch.from_numpy(shift_centres(cubes.centres[chosen], shift_mm, seed))
+    still = torch.eye(3).expand(len(chosen), 3, 3)
+    parts = []
+    for start in range(0, len(chosen), 16):
+        part = slice(start, start + 16)
+        patches, _ = _cut(intensity, masks, chosen[part], middle[part], patch, still[part])
+        parts.append(mean_logits(members, patches)[0])
+    return np.concatenate(parts)
+
+
+def _tensors(cubes: Cubes) -> tuple[Tensor, Tensor]:
+    """Intensities 0 … 1 and masks as half floats, (n, 1, z, y, x): one copy for the whole run."""
+    intensity = torch.from_numpy(scale_hu(cubes.hu).astype(np.float16))[:, None]
+    return intensity, torch.from_numpy(cubes.masks)[:, None].half()
+
+
+def _cut(
+    intensity: Tensor, masks: Tensor, chosen: Indices, middle: Tensor, side: int, turn: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Patches around `middle`, turned; linear interpolation; beyond a cube its edge goes on."""
+    line = torch.arange(side) - (side - 1) / 2
+    grid = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    places = torch.einsum("nij,kj->nki", turn, grid) + middle[:, None]
+    places = (places / (SIDE - 1) * 2 - 1).flip(-1).reshape(len(chosen), side, side, side, 3)
+    both = torch.cat([intensity[chosen], masks[chosen]], dim=1).float()
+    taken = functional.grid_sample(both, places, align_corners=True, padding_mode="border")
+    return taken[:, :1].contiguous(memory_format=torch.channels_last_3d), taken[:, 1:]
+
+
+def _rotations(count: int, generator: torch.Generator) -> Tensor:
+    """Rotations drawn evenly, (n, 3, 3), from unit quaternions."""
+    q = torch.randn(count, 4, generator=generator)
+    w, x, y, z = (q / q.norm(dim=1, keepdim=True)).T
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
+        2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
+        2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, 1).reshape(count, 3, 3)
+
+
+def _ball(count: int, radius: float, generator: torch.Generator) -> Tensor:
+    """Points drawn evenly from a ball, (n, 3)."""
+    v = torch.randn(count, 3, generator=generator)
+    points: Tensor = v / v.norm(dim=1, keepdim=True) * radius * torch.rand(count, 1, generator=generator) ** (1 / 3)
+    return points
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------
+def _start(config: ClassifierTraining, member: int) -> _State:
+    torch.manual_seed(_seed_of(config.seed, member, -1))
+    network = NoduleNetwork(config.widths).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=config.weight_decay)
+    return _State(network, copy.deepcopy(network), optimiser)
+
+
+def _save(state: _State, path: Path, identity: str) -> None:
+    content: dict[str, Any] = {
+        "identity": identity,
+        "epoch": state.epoch,
+        "network": state.network.state_dict(),
+        "ema": state.ema.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(content, temporary)
+    temporary.replace(path)
+
+
+def _restore(state: _State, path: Path, identity: str) -> None:
+    if not path.exists():
+        return
+    content = torch.load(path, weights_only=True)
+    if content["identity"] != identity:
+        raise UsageError("config-invalid", "the folder holds a run of another recipe or other data", str(path))
+    state.network.load_state_dict(content["network"])
+    state.ema.load_state_dict(content["ema"])
+    state.optimiser.load_state_dict(content["optimiser"])
+    state.epoch = content["epoch"]
