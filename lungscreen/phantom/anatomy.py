@@ -194,7 +194,9 @@ def organ_fields(
 
     width = profile(_cage_width)
     cage = superellipse(x, y - _dent(x, y) - profile(_cage_y), width, profile(_cage_depth), CAGE_POWER)
-    cage = to_distance(np.maximum(cage, (z - np.float32(APEX_TOP_MM)) / 60), spacing_mm)
+    flat = _in_plane(cage, x, y - profile(_cage_y))
+    arch = _arch(x, y, z)
+    cage = np.maximum(to_distance(np.maximum(cage, (z - np.float32(APEX_TOP_MM)) / 60), spacing_mm), -arch)
     blood = union(space, _blood_shapes(body), 3.0)
     spine, disc = _spine(x, y, z)
     middle = _middle(space, blood, spine)
@@ -220,7 +222,7 @@ def organ_fields(
         blend_into(skin, union(space, [Ball((s * 78.0, -96.0, -42.0), radii) for s in (-1, 1)]), 25.0)
     return Fields(
         skin=skin,
-        muscle=_muscle(body, space, cage, skin, arms_down),
+        muscle=_muscle(body, space, np.maximum(flat, -arch), skin, arms_down),
         cage=cage,
         middle=middle,
         blood=blood,
@@ -312,6 +314,17 @@ def _spine(x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
     return column, np.interp(z, grid, 9.0 - nearest).astype(np.float32)
 
 
+def _arch(x: Floats, y: Floats, z: Floats) -> Floats:
+    """The wedge behind the vertebral bodies: arches, rib heads and muscle, no part of the cage's inside."""
+    behind = y - spine_y(z).astype(np.float32)
+    return np.maximum(np.abs(x) - 15.0 - 0.42 * np.maximum(behind, 0), -behind).astype(np.float32)
+
+
+def _in_plane(level: Floats, x: Floats, y: Floats) -> Floats:
+    """Distance to a superellipse about the origin within the slice, along the radius."""
+    return np.asarray(np.hypot(x, y) * level / np.maximum(level + 1, 1e-3), dtype=np.float32)
+
+
 def _middle(space: Space, blood: Floats, spine: Floats) -> Floats:
     """Mediastinum: the organs in their fat, the spine with what lies behind it, the thin septum in front."""
     x, y, z = space.x, space.y, space.z
@@ -319,12 +332,14 @@ def _middle(space: Space, blood: Floats, spine: Floats) -> Floats:
     septum = np.maximum(np.abs(x - np.float32(MIDLINE_MM)) - gap, y - 30)
     # in front of the spine: oesophagus, azygos, thoracic duct in their fat
     core = np.maximum(np.abs(x - 4) - 7, np.maximum(-y - 10, y - 70))
-    behind = y - spine_y(z).astype(np.float32)
-    arch = np.maximum(np.abs(x) - 15.0 - 0.42 * np.maximum(behind, 0), -behind)
     middle = spine - 4.0
-    for part, blend in ((septum, 8.0), (core, 8.0), (arch, 8.0), (blood - 2.0, 8.0)):
+    for part, blend in ((septum, 8.0), (core, 8.0), (_arch(x, y, z), 8.0), (blood - 2.0, 8.0)):
         blend_into(middle, part.astype(np.float32), blend)
-    shapes = [Ball((0, 12, 128), (34, 34, 60)), Ball((46, -64, -112), (24, 24, 24)), *(Path(p) for p in SHEATHS)]
+    shapes: list[Ball | Path] = [
+        Ball((0, 12, 128), (34, 34, 60)),
+        Ball((46, -64, -112), (24, 24, 24)),
+        *(Path(p) for p in SHEATHS),
+    ]
     blend_into(middle, union(space, shapes, 8.0), 8.0)
     return middle
 
@@ -370,29 +385,30 @@ def _muscle(body: Body, space: Space, cage: Floats, skin: Floats, arms_down: boo
     ax = np.abs(x)
     ragged = 2.0 * np.sin(x / 9 + z / 23) * np.sin(y / 11 - z / 19)
     inner = cage - (MUSCLE_LAYER_MM + ragged)
-    pectoral = 17 * _bump(ax, 72, 36) * _bump(z, 50, 42) * (y < 10)
-    back = 13 * _bump(ax, 122, 36) * _bump(z, -20, 80) * (y > -25)
+    pectoral = 13 * _bump(ax, 74, 46) * _bump(z, 46, 44) / (1 + np.exp((y + 10) / 8))
+    back = 13 * _bump(ax, 122, 36) * _bump(z, -20, 80) / (1 + np.exp(-(y + 15) / 8))
     outer_mm = (pectoral + back + ragged).astype(np.float32)
     outer = np.maximum(12.0 - cage, cage - 12.0 - outer_mm)
     outer = np.where(outer_mm > 2.5, outer, FAR_MM)
     muscle = np.minimum(inner, outer).astype(np.float32)
     shapes = _limbs(arms_down, grow_mm=0.0)
     for s in (-1, 1):
-        heights = (150.0, 90.0, 30.0, -30.0, -90.0, -150.0, -240.0)
-        sizes = (15, 14, 14, 15, 17, 19, 21)
-        rows = [(s * 27.0, float(spine_y(np.array(h))) + 43, h, float(r)) for h, r in zip(heights, sizes, strict=True)]
-        shapes.append(Path(tuple(rows)))
+        for lateral, depth, thick in ((17.0, 41.0, 10.0), (36.0, 44.0, 9.0)):
+            heights = (150.0, 80.0, 0.0, -80.0, -160.0, -240.0)
+            rows = [(s * lateral, float(spine_y(np.array(h))) + depth, h, thick - h / 90) for h in heights]
+            shapes.append(Path(tuple(rows)))
         for t in np.linspace(0, 1, 5):
             blade = cage_point(
                 np.array([0.62, 0.95, 1.2]), np.array([72, 66, 60]) - t * np.array([105, 70, 20]), s, 20.0
             )
-            shapes.append(Path(tuple((*map(float, p), r) for p, r in zip(blade, (8.0, 12.0, 13.0), strict=True))))
+            rows = [(float(p[0]), float(p[1]), float(p[2]), r) for p, r in zip(blade, (8.0, 12.0, 13.0), strict=True)]
+            shapes.append(Path(tuple(rows)))
         shapes.append(Path(((s * 16, 6, 150, 14), (s * 20, 0, 105, 9))))
         shapes.append(
             Path(((s * 10, 78, 150, 17), (s * 40, 78, 105, 15), (s * 110, 55, 92, 14), (s * 150, 30, 105, 16)))
         )
-    blend_into(muscle, union(space, shapes), 3.0)
-    return np.maximum(muscle, skin + np.float32(3.0 + 0.3 * body.fat_mm)).astype(np.float32)
+    blend_into(muscle, union(space, shapes, 6.0), 8.0)
+    return np.asarray(np.maximum(muscle, skin + (3.0 + 0.3 * body.fat_mm)), dtype=np.float32)
 
 
 def _liver(space: Space, diaphragm: Floats) -> Floats:
@@ -401,7 +417,7 @@ def _liver(space: Space, diaphragm: Floats) -> Floats:
     edge = x - 48 - 0.35 * (y + 40) + np.maximum(-128 - z, 0) * 0.8 + 6 * np.sin(y / 17) + 5 * np.sin(z / 15)
     liver = np.maximum(edge, y - 74 + np.maximum(x + 50, 0) * 0.8).astype(np.float32)
     blend_into(liver, union(space, [Ball((94, 44, -158), (30, 40, 42))]))
-    return np.maximum(liver, 3.5 - diaphragm).astype(np.float32)
+    return np.asarray(np.maximum(liver, 3.5 - diaphragm), dtype=np.float32)
 
 
 # -- lungs -----------------------------------------------------------------------------------------------------------

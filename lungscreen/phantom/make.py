@@ -110,7 +110,7 @@ def scan_geometry(config: PhantomConfig, body: Body) -> Geometry:
 
 def _detail(config: PhantomConfig) -> int:
     """Ends of the arterial tree: as many as the voxels can show."""
-    return int(np.clip(3600 * (0.7 / config.pixel_mm) ** 1.35, 260, 4200))
+    return int(np.clip(6500 * (0.7 / config.pixel_mm) ** 1.6, 260, 8000))
 
 
 def _plan(body: Body) -> tuple[Inside, Inside]:

@@ -40,7 +40,7 @@ LUNG, GRADIENT_HU, TEXTURE_HU = -868.0, 34.0, 9.0
 """Lung in the middle of the chest; rise from the middle to the back (supine); spread of its texture."""
 EMPHYSEMA_HU = -24.0
 """What emphysema takes from the lung between its holes."""
-SLAB_VOXELS = 2_500_000
+SLAB_VOXELS = 5_000_000
 """Voxels of sub-slices that are rendered at once: bounds the memory."""
 SUB_SLICE_MM, SUB_SLICE_PIXELS = 1.3, 1.25
 """Sub-slices are no thicker than the larger of these."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from lungscreen.geometry import Vector
 from lungscreen.phantom.anatomy import Body, cage_point, lobe_of, spine_y, stream, vertebra_heights
 from lungscreen.phantom.trees import Inside, Tubes, bundle, grow_tree, join
 
@@ -16,22 +17,24 @@ __all__ = ["Structures", "make_structures"]
 
 Floats = NDArray[np.floating[Any]]
 
-VESSEL_MARGIN_MM = 3.5
+VESSEL_MARGIN_MM = 2.5
 """Vessels end this far from the pleura, fissures included."""
 ARTERY_MM, VEIN_MM = 4.8, 4.4
 """Radius of a lobe's artery and vein at the hilum."""
 THINNEST_BRONCHUS_MM = 1.0
 """Thinner bronchi cannot be seen."""
-RIB_STRANDS_MM = (-2.5, 2.5)
+RIB_STRANDS_MM = (-2.1, 2.1)
 """A rib is two strands, one above the other."""
-LOBES: dict[str, tuple[float, tuple[float, float, float], tuple[float, float, float], float]] = {
-    "right upper": (-1, (-42, 12, -18), (-0.5, -0.1, 0.8), 0.20),
-    "right middle": (-1, (-46, 2, -42), (-0.6, -0.6, -0.4), 0.10),
-    "right lower": (-1, (-46, 24, -44), (-0.4, 0.4, -0.8), 0.25),
-    "left upper": (1, (46, 8, -16), (0.5, -0.3, 0.6), 0.22),
-    "left lower": (1, (48, 26, -36), (0.4, 0.4, -0.8), 0.23),
+LUNG_BOX_MM = ((-138, -95, -185), (138, 100, 118))
+"""Corners of a box that holds the lungs, body scale taken out."""
+LOBES: dict[str, tuple[Vector, Vector, float]] = {
+    "right upper": ((-42, 12, -18), (-0.5, -0.1, 0.8), 10.0),
+    "right middle": ((-46, 2, -42), (-0.6, -0.6, -0.4), 16.0),
+    "right lower": ((-46, 24, -44), (-0.4, 0.4, -0.8), 16.0),
+    "left upper": ((46, 8, -16), (0.5, -0.3, 0.6), 10.0),
+    "left lower": ((48, 26, -36), (0.4, 0.4, -0.8), 16.0),
 }
-"""Side (-1 right), place of the hilum, way out of it, share of the lungs' vessels."""
+"""Where the artery enters, the way it takes, how far below it the vein leaves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +67,13 @@ def make_structures(body: Body, inside: Inside, detail: int, *, emphysema: bool,
     def unscaled(points: Floats) -> Floats:
         return inside(points * scale)
 
-    for name, (side, hilum, heading, share) in LOBES.items():
-        places = _places(name, side, inside, scale, round(detail * share), rng) / scale
-        artery = grow_tree(np.array(hilum, float), np.array(heading, float), places, ARTERY_MM, unscaled, rng)
-        bronchus = _bronchi(artery, np.array(hilum, float))
-        vein_places = _places(name, side, inside, scale, round(detail * share * 0.9), rng) / scale
-        vein_root = np.array(hilum, float) + np.array([0, -4, -16 if "upper" not in name else -10])
-        vein = grow_tree(vein_root, np.array(heading, float), vein_places, VEIN_MM, unscaled, rng)
+    for_arteries, for_veins = _places(inside, scale, detail, rng), _places(inside, scale, detail, rng)
+    for name, (hilum, heading, below) in LOBES.items():
+        root, way = np.array(hilum, float), np.array(heading, float)
+        artery = grow_tree(root, way, for_arteries[name], ARTERY_MM, unscaled, rng)
+        vein = grow_tree(root + np.array([0.0, -4.0, -below]), way, for_veins[name], VEIN_MM, unscaled, rng)
         vessels += [artery, vein]
-        airways.append(bronchus)
+        airways.append(_bronchi(artery, root))
     holes = _holes(inside, scale, stream(body.seed, "emphysema")) if emphysema else join([])
     return Structures(
         bone=_scaled(bone, scale),
@@ -89,22 +90,20 @@ def _scaled(tubes: Tubes, scale: Floats) -> Tubes:
 
 
 # -- lungs -----------------------------------------------------------------------------------------------------------
-def _places(name: str, side: float, inside: Inside, scale: Floats, count: int, rng: np.random.Generator) -> Floats:
-    """Places inside a lobe, spread more evenly than by chance."""
+def _places(inside: Inside, scale: Floats, count: int, rng: np.random.Generator) -> dict[str, Floats]:
+    """About `count` places in the lungs by lobe, spread more evenly than by chance, body scale taken out."""
     found = np.zeros((0, 3))
     while len(found) < 3 * count:
-        draw = rng.uniform([8, -95, -185], [138, 100, 118], (4000, 3)) * [side, 1, 1] * scale
-        draw = draw[inside(draw) < -VESSEL_MARGIN_MM]
-        draw = draw[lobe_of(draw / scale) == name]
-        found = np.concatenate([found, draw])
+        draw = rng.uniform(*LUNG_BOX_MM, (4 * count, 3))
+        found = np.concatenate([found, draw[inside(draw * scale) < -VESSEL_MARGIN_MM]])
     found = found[: 3 * count]
     # of three times too many, the ones with the nearest neighbours go
     while len(found) > count:
         near = cKDTree(found).query(found, k=2)[0][:, 1]
         drop = min(max(len(found) // 6, 1), len(found) - count)
-        keep = np.sort(np.argsort(near, kind="stable")[drop:])
-        found = found[keep]
-    return found
+        found = found[np.sort(np.argsort(near, kind="stable")[drop:])]
+    lobes = lobe_of(found)
+    return {name: found[lobes == name] for name in LOBES}
 
 
 def _bronchi(artery: Tubes, hilum: Floats) -> Tubes:
@@ -138,7 +137,7 @@ def _main_airways() -> Tubes:
 
 def _holes(inside: Inside, scale: Floats, rng: np.random.Generator) -> Tubes:
     """Centrilobular emphysema: round holes of 1.5 to 6 mm radius, most in the upper lobes."""
-    draw = rng.uniform([-138, -95, -185], [138, 100, 118], (60000, 3)) * scale
+    draw = rng.uniform(*LUNG_BOX_MM, (60000, 3)) * scale
     draw = draw[inside(draw) < -1.0]
     chance = 1 / (1 + np.exp(-(draw[:, 2] - 25) / 28))
     draw = draw[rng.random(len(draw)) < chance * 0.14 + 0.003]
@@ -192,7 +191,7 @@ def _spine_processes() -> Tubes:
 def _sternum() -> Tubes:
     z = np.linspace(66, -84, 12)
     parts = []
-    for x in (-12.0, -7.2, -2.4, 2.4, 7.2, 12.0):
+    for x in np.linspace(-12.0, 12.0, 8):
         width = np.interp(z, (-84, -70, 10, 40, 66), (0.4, 1.0, 0.9, 1.3, 1.8))
         front = cage_point(np.full(len(z), np.pi), z, 1.0, 8.0)
         parts.append(bundle(np.stack([x * width, front[:, 1], z], axis=1), np.full(len(z), 5.0)))

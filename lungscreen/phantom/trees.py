@@ -19,15 +19,19 @@ __all__ = ["Inside", "Tubes", "bundle", "grow_tree", "join"]
 Floats = NDArray[np.floating[Any]]
 Inside = Callable[[Floats], Floats]
 
-MURRAY = 2.7
-"""Exponent of r³ = r₁³ + r₂³ as measured in lungs (2.3 to 3)."""
-FORK_AT = 0.36
-"""Where on the way to the middle of what it feeds a branch forks."""
+MURRAY = 3.0
+"""Exponent of r³ = r₁³ + r₂³ (Murray's law)."""
+THINNEST_MM = 0.48
+"""Radius of the last branches before they taper: what a thin-slice CT still shows."""
+FORK_AT = (0.12, 0.2, 0.3, 0.36)
+"""Where on the way to the middle of what it feeds a branch forks, by generation: segments part at the hilum."""
 PERSISTENCE = 0.35
 """How much a branch keeps its parent's direction."""
+ACROSS = 0.4
+"""How much splitting across a branch is preferred to splitting along it (side branches off a stem): 1 never along."""
 SPLIT = (0.2, 0.5)
 """Share of the places that the smaller branch of a fork feeds."""
-TIP_RADIUS = 0.4
+TIP_RADIUS = 0.5
 """Radius at an end, as a share of the end branch's."""
 
 
@@ -68,9 +72,9 @@ def grow_tree(
     inside: distance to the lobe's surface at points (n, 3), negative inside; forks are kept within.
     """
     rows: list[tuple[Floats, Floats, int, int, bool]] = []
-    stack = [(np.asarray(root, dtype=np.float64), np.asarray(heading, dtype=np.float64), places, len(places))]
+    stack = [(np.asarray(root, float), np.asarray(heading, float), places, len(places), 0)]
     while stack:
-        node, along, reach, above = stack.pop()
+        node, along, reach, above, age = stack.pop()
         if len(reach) == 1:
             rows.append((node, reach[0], above, 1, True))
             continue
@@ -78,15 +82,15 @@ def grow_tree(
         way = float(np.linalg.norm(towards))
         direction = towards / max(way, 1e-6) + PERSISTENCE * along
         direction /= max(float(np.linalg.norm(direction)), 1e-6)
-        fork = node + direction * way * (FORK_AT if len(reach) > 2 else 0.5)
+        fork = node + direction * way * (FORK_AT[min(age, len(FORK_AT) - 1)] if len(reach) > 2 else 0.5)
         if len(reach) > 2 and inside(fork[None])[0] > -1.0:
             # a straight way would leave the lung (round the heart, say): go by the nearest place to be reached
             fork = (fork + reach[np.argmin(((reach - fork) ** 2).sum(axis=1))]) / 2
         rows.append((node, fork, above, len(reach), False))
-        stack.extend((fork, direction, half, len(reach)) for half in _halves(reach, direction, rng))
+        stack.extend((fork, direction, half, len(reach), age + 1) for half in _halves(reach, direction, rng))
     total = len(places)
     flow = np.array([[r[2], r[3]] for r in rows], dtype=np.float64)
-    radii = radius_mm * (flow / total) ** (1 / MURRAY)
+    radii = np.maximum(radius_mm * (flow / total) ** (1 / MURRAY), THINNEST_MM)
     # a branch starts no wider than 1.15 of itself: the step at a fork is the parent's affair
     radii[:, 0] = np.minimum(radii[:, 0], 1.15 * radii[:, 1])
     tips = np.array([r[4] for r in rows])
@@ -98,7 +102,7 @@ def _halves(reach: Floats, direction: Floats, rng: np.random.Generator) -> tuple
     """Split places across the branch, unevenly as lungs do."""
     spread = reach - reach.mean(axis=0)
     # sums, not matrix products: their last bit does not depend on how many threads there are
-    spread = spread - (spread * direction).sum(axis=1)[:, None] * direction * 0.7
+    spread = spread - (spread * direction).sum(axis=1)[:, None] * direction * ACROSS
     cov = (spread[:, :, None] * spread[:, None, :]).sum(axis=0)
     axis = np.linalg.eigh(cov)[1][:, 2]
     axis = axis * (1 if axis[np.argmax(np.abs(axis))] > 0 else -1)
