@@ -63,7 +63,7 @@ def screen_inputs(inputs: Sequence[Path], out: Path, pipeline: Pipeline, *, save
     with ThreadPoolExecutor(1, "networks") as pool:
         # Loading the networks takes seconds, and so does reading headers: side by side.
         networks = pool.submit(load_networks, pipeline)
-        inventory = find_series(inputs, pipeline.series)
+        inventory = find_series(inputs, pipeline.series, skip=out)
         outcomes, refusals = _screen_all(inventory, networks, out, pipeline, save_masks)
     write_tables(
         out, refusals, screened=[s.exam.study_uid for s in inventory.studies], inputs=[str(path) for path in inputs]

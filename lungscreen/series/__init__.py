@@ -25,15 +25,17 @@ from lungscreen.sources import SourceReader
 __all__ = ["SeriesConfig", "classify_kernel", "find_series"]
 
 
-def find_series(inputs: Sequence[Path], config: SeriesConfig | None = None) -> Inventory:
+def find_series(inputs: Sequence[Path], config: SeriesConfig | None = None, *, skip: Path | None = None) -> Inventory:
     """Every study in the input, its series ordered: the one to read first, then the stand-ins.
+
+    skip: a folder that is not searched where it lies inside an input (the results of an earlier run).
 
     Nothing is raised for bad input: what is not read is in `Inventory.refused` and `Study.not_read`, with its code.
     A stand-in is in `Study.series` and, as `series-other-chosen`, in `Study.not_read`.
     """
     rejects = Rejects()
     with SourceReader() as reader, quiet_pydicom():
-        sources, failed = list_sources(inputs, config or SeriesConfig(), reader, rejects)
+        sources, failed = list_sources(inputs, config or SeriesConfig(), reader, rejects, skip)
         pile = scan_sources(sources, reader, rejects)
         studies, refused = make_studies(pile, reader, rejects)
     studies += make_image_studies(pile.images)

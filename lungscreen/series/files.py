@@ -26,9 +26,15 @@ _JUNK_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", ".DS_Store", ".
 
 
 def list_sources(
-    inputs: Sequence[Path], config: SeriesConfig, reader: SourceReader, rejects: Rejects
+    inputs: Sequence[Path],
+    config: SeriesConfig,
+    reader: SourceReader,
+    rejects: Rejects,
+    skip: Path | None = None,
 ) -> tuple[list[tuple[str, Source]], list[Refusal]]:
     """Every file worth a look, as (input it came from, source), each real file once; and the inputs that fail.
+
+    skip: a folder that is not entered where it lies inside an input (the results of an earlier run).
 
     Codes of failing inputs: `input-missing`, `input-empty`, `file-unreadable`, `archive-damaged`, `archive-unsafe`,
     `archive-too-large`, `dicomdir-reference`.
@@ -40,7 +46,7 @@ def list_sources(
         place = str(path)
         before = len(found)
         try:
-            for source in _from_input(Path(path), config, reader, rejects):
+            for source in _from_input(Path(path), config, reader, rejects, skip):
                 key = _identity(source)
                 if key not in seen:
                     seen.add(key)
@@ -62,11 +68,13 @@ def image_name(source: Source) -> str:
     return name[: -len(ending)] if ending else ""
 
 
-def _from_input(path: Path, config: SeriesConfig, reader: SourceReader, rejects: Rejects) -> Iterator[Source]:
+def _from_input(
+    path: Path, config: SeriesConfig, reader: SourceReader, rejects: Rejects, skip: Path | None
+) -> Iterator[Source]:
     if not path.exists():
         raise InputError("input-missing", "does not exist", str(path))
     if path.is_dir():
-        yield from _from_folder(path, config, rejects)
+        yield from _from_folder(path, config, rejects, skip)
     elif is_archive(path):
         yield from _visible(list_members(path, config, rejects))
     elif path.name.upper() == "DICOMDIR":
@@ -75,9 +83,11 @@ def _from_input(path: Path, config: SeriesConfig, reader: SourceReader, rejects:
         yield Source(path)
 
 
-def _from_folder(root: Path, config: SeriesConfig, rejects: Rejects) -> Iterator[Source]:
-    """Files below a folder, by name. Links are followed, but no folder is entered twice."""
+def _from_folder(root: Path, config: SeriesConfig, rejects: Rejects, skip: Path | None) -> Iterator[Source]:
+    """Files below a folder, by name. Links are followed, but no folder is entered twice, and `skip` never."""
     entered: set[tuple[int, int]] = set()
+    if skip is not None and skip.exists():
+        entered.add((skip.stat().st_dev, skip.stat().st_ino))
     place = str(root)
 
     def complain(error: OSError) -> None:
