@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -143,7 +145,11 @@ def set_tags(dataset: Dataset, tags: Mapping[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for keyword, value in tags.items():
-            setattr(dataset, keyword, value)
+            try:
+                setattr(dataset, keyword, value)
+            except ValueError:
+                # text where a number belongs; in implicit VR it is read as what the dictionary says
+                dataset[keyword] = DataElement(tag_for_keyword(keyword) or 0, "LO", value)
 
 
 def save(dataset: Dataset, path: Path, syntax: str = str(ExplicitVRLittleEndian)) -> None:
