@@ -25,6 +25,9 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/installed-dev
+	$(BIN)/python -m tests.write_docs
+
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench --shared $(SHARED) --out bench
 

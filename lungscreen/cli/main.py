@@ -16,7 +16,7 @@ from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.errors import LungscreenError, UsageError
 from lungscreen.text import plain_text
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "command_parser", "main"]
 
 COMMANDS: dict[str, str] = {
     "screen": "read studies and write a report for each",
@@ -46,6 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
+
+
+def command_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of one command, as its own help shows it."""
+    (subparsers,) = (a for a in _parser(command)._actions if isinstance(a, argparse._SubParsersAction))
+    parser: argparse.ArgumentParser = subparsers.choices[command]
+    return parser
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
