@@ -237,6 +237,18 @@ def test_low_dose_notice_names_the_reason():
     assert "1.21 mGy" in notice.text
 
 
+def test_what_a_stage_said_is_not_said_again():
+    """Low dose, kernel and thickness come from the series and volume stages too, under their own codes."""
+    outside = replace(ACQUISITION, kvp=80.0, kernel=("LUNG",), slice_thickness_mm=5.0, ctdi_vol_mgy=1.0)
+    said = ("low-dose", "sharp-kernel", "thick-slices")
+    assert [notice.code for notice in check_acquisition(outside, said)] == ["kvp-not-validated"]
+    (notice,) = check_acquisition(Acquisition(), ("dose-unknown", "kernel-unknown"))
+    assert notice.text.endswith("data: kVp, slice thickness.")
+    volume = make_volume(acquisition=outside, notices=(Notice("thick-slices", "5 mm"),))
+    codes = [notice.code for notice in make_report(volume=volume).notices]
+    assert sorted(codes) == ["dose-not-validated", "kernel-not-validated", "kvp-not-validated", "thick-slices"]
+
+
 # -- text ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("raw", "shown_as"),

@@ -16,7 +16,7 @@ from report_examples import EXAM, GRID, make_finding, make_lungs, make_report, m
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, Refusal
 from lungscreen.geometry import Geometry
-from lungscreen.records import Acquisition, Exam, Location, Outline, Patient, Risk, Study
+from lungscreen.records import Acquisition, Exam, Location, NoduleType, Outline, Patient, Risk, Study
 from lungscreen.report import MALIGNANCY_MEANING, PictureConfig, write_report, write_tables
 from lungscreen.report.contour import contour_lines
 from lungscreen.report.page import report_page
@@ -121,7 +121,7 @@ def test_what_the_header_lacks_is_said():
     text = _page(volume=volume, study=Study(Patient(), Exam("1.2"), (volume.series,))).text
     assert text.count("not in the header") >= 12
     assert "None" not in text
-    assert "0 kVp" not in text
+    assert "Tube voltage0" not in text
 
 
 def test_finding_shows_everything_and_what_the_probability_means():
@@ -156,6 +156,18 @@ def test_unmeasured_finding_says_so():
     assert "solid mass" in text
 
 
+@pytest.mark.parametrize("diameter_mm", [0.0, float("nan")])
+def test_mark_without_a_diameter_makes_a_page(tmp_path, diameter_mm):
+    """A radiologist's own mark has no size."""
+    finding = make_finding(make_volume(), outline=None, measurement=None)
+    finding = replace(finding, candidate=replace(finding.candidate, diameter_mm=diameter_mm))
+    page = _page(finding)
+    assert "not measured" in page.text
+    assert "nan" not in page.text
+    assert "detector takes it" not in page.text
+    write_report(make_report(finding), tmp_path)
+
+
 def test_cut_off_series_not_read_and_lung_flags_are_said():
     volume = make_volume(refused=(Refusal("1.9", "no-ct", "Half of it.", "series"),))
     study = Study(volume.series.patient, EXAM, (volume.series,), (Refusal("1.8", "not-ct", "A scout.", "series"),))
@@ -182,8 +194,9 @@ def test_solid_part_and_ungraded_category_are_shown():
     volume = make_volume()
     finding = make_finding(volume)
     measured = replace(finding.measurement, solid_mean_diameter_mm=5.25, solid_volume_mm3=70.0, volume_sd_mm3=None)
-    text = _page(replace(finding, measurement=measured)).text
+    text = _page(replace(finding, measurement=measured, nodule_type=NoduleType.PART_SOLID)).text
     assert "5.3 mm, 70 mm³" in text
+    assert "Solid part" not in _page(replace(finding, measurement=measured)).text, "only where a part of it is"
     assert "841 mm³" in text
     assert "not assessed" in text
 

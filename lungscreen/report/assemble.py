@@ -110,16 +110,6 @@ def _gather(study: Study, volume: Volume, lungs: Lungs, cut_off: int, notices: I
     if cut_off:
         some = "1 more finding" if cut_off == 1 else f"{cut_off} more findings"
         more = (Notice("findings-cut-off", f"{some} above the operating point, less suspicious, are not listed."),)
-    return tuple(
-        dict.fromkeys(
-            (
-                *study.notices,
-                *volume.series.notices,
-                *check_acquisition(volume.series.acquisition),
-                *volume.notices,
-                *lungs.notices,
-                *notices,
-                *more,
-            )
-        )
-    )
+    stages = (*study.notices, *volume.series.notices, *volume.notices, *lungs.notices)
+    outside = check_acquisition(volume.series.acquisition, {notice.code for notice in stages})
+    return tuple(dict.fromkeys((*outside, *stages, *notices, *more)))

@@ -16,6 +16,7 @@ from lungscreen.errors import Notice, OutputError, Refusal
 from lungscreen.records import Acquisition, Finding, Malignancy, Measurement, Report, Risk, Volume
 from lungscreen.report.masks import finding_position
 from lungscreen.report.text import plain, readable_date, readable_time, rounded
+from lungscreen.report.validated import VALIDATED_ON
 
 __all__ = ["MALIGNANCY_MEANING", "SCHEMA_VERSION", "report_document", "report_json", "report_schema"]
 
@@ -41,6 +42,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "prior": None,
         "acquisition": _acquisition(report.volume.series.acquisition),
         "series": _series(report.volume),
+        "validated_on": VALIDATED_ON,
         "category": report.category,
         "category_reason": _text(report.category_reason, _LONG_TEXT),
         "not_assessed": [plain(item, _LONG_TEXT) for item in report.not_assessed],

@@ -13,7 +13,7 @@ from importlib.resources import files
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, Refusal
 from lungscreen.geometry import Vector
-from lungscreen.records import Acquisition, Finding, Report, Risk
+from lungscreen.records import Acquisition, Finding, NoduleType, Report, Risk
 from lungscreen.report.assemble import NOT_ASSESSED
 from lungscreen.report.document import MALIGNANCY_MEANING
 from lungscreen.report.masks import finding_position
@@ -28,6 +28,7 @@ from lungscreen.report.text import (
     readable_time,
     shown,
 )
+from lungscreen.report.validated import VALIDATED_ON
 
 __all__ = ["category_chip", "html_page", "report_page"]
 
@@ -103,7 +104,8 @@ def _head(report: Report) -> str:
     )
     name = readable_name(patient.name)
     title = escape(name) if name else f'<span class="absent">Name {ABSENT}</span>'
-    return f"<header><h1>{title}</h1>{_facts(facts)}{_facts(_technique(report))}</header>"
+    trained = f'<p class="note">{escape(VALIDATED_ON, _REASON)}</p>'
+    return f"<header><h1>{title}</h1>{_facts(facts)}{_facts(_technique(report))}{trained}</header>"
 
 
 def _technique(report: Report) -> tuple[tuple[str, str], ...]:
@@ -138,7 +140,7 @@ def _verdict(report: Report) -> str:
     open_items = f'<p class="soft">Not looked at: {items}.</p>' if items else ""
     return (
         f'<section class="verdict">{category_chip(report.category)}<div><h3>{title}</h3>'
-        f'<p>{escape(report.category_reason, _REASON)}</p><p class="soft">{_counts(report)}</p>{open_items}</div></section>'
+        f'<p>{escape(_sentence(report.category_reason), _REASON)}</p><p class="soft">{_counts(report)}</p>{open_items}</div></section>'
     )
 
 
@@ -156,7 +158,8 @@ def _notices(notices: Sequence[Notice]) -> str:
     if not notices:
         return ""
     items = "".join(
-        f'<li>{escape(notice.text, _REASON)}<span class="code">{escape(notice.code)}</span></li>' for notice in notices
+        f'<li>{escape(_sentence(notice.text), _REASON)}<span class="code">{escape(notice.code)}</span></li>'
+        for notice in notices
     )
     return f'<ul class="notices" aria-label="What to know about this exam">{items}</ul>'
 
@@ -197,7 +200,7 @@ def _row(finding: Finding) -> str:
         ("", escape(_where(finding))),
         ("n", str(finding.location.slice_from_top)),
         ("n", f"{shown(measured.long_axis_mm, 1)} × {shown(measured.short_axis_mm, 1)}" if measured else _none("–")),
-        ("n", shown(measured.mean_diameter_mm, 1) if measured else _none(f"≈ {finding.candidate.diameter_mm:.0f}")),
+        ("n", shown(measured.mean_diameter_mm, 1) if measured else _none(_guess(finding, "≈ ") or "–")),
         ("n", shown(measured.volume_mm3, 0) if measured else _none("–")),
         ("", _type(finding)),
         ("n", shown(finding.candidate.score, 3)),
@@ -225,11 +228,15 @@ def _finding(report: Report, finding: Finding, config: PictureConfig) -> str:
         f"<figcaption>{_crop_caption(report, finding, name, voxel)}</figcaption></figure>"
         for name, plane in PLANES.items()
     )
-    why = f'<p class="why soft">{escape(finding.category_reason, _REASON)}</p>' if finding.category_reason else ""
+    why = (
+        f'<p class="why soft">{escape(_sentence(finding.category_reason), _REASON)}</p>'
+        if finding.category_reason
+        else ""
+    )
     chip = category_chip(finding.category) if finding.category else ""
     return (
         f'<section class="finding" id="finding-{finding.number}"><div class="title">'
-        f"<h3>{finding.number}. {escape(_where(finding)[:1].upper() + _where(finding)[1:])}</h3>{chip}</div>{why}"
+        f"<h3>{finding.number}. {escape(_sentence(_where(finding)))}</h3>{chip}</div>{why}"
         f'<div class="crops">{crops}</div>{_finding_facts(finding, finding_position(finding, report.volume.geometry))}{_notices(finding.notices)}</section>'
     )
 
@@ -245,7 +252,7 @@ def _crop_caption(report: Report, finding: Finding, plane: str, voxel: tuple[int
 def _finding_facts(finding: Finding, place: Vector) -> str:
     measured, malignancy = finding.measurement, finding.malignancy
     size: tuple[tuple[str, str], ...] = (
-        ("Size", f"not measured; the detector takes it for about {finding.candidate.diameter_mm:.0f} mm"),
+        ("Size", f"not measured{_guess(finding, '; the detector takes it for about ', ' mm')}"),
     )
     if measured:
         spread = f" ± {shown(measured.volume_sd_mm3, 0)}" if measured.volume_sd_mm3 is not None else ""
@@ -287,7 +294,7 @@ def _advice(finding: Finding) -> tuple[tuple[str, list[str]], ...]:
     if not finding.management:
         return ()
     clause = f"<small>{escape(finding.category_clause, _REASON)}</small>" if finding.category_clause else ""
-    return (("What the table advises", [f"{escape(finding.management, _REASON)} {clause}"]),)
+    return (("What the table advises", [f"{escape(_sentence(finding.management), _REASON)} {clause}"]),)
 
 
 def _risks(risks: Sequence[Risk]) -> list[tuple[str, list[str]]]:
@@ -301,7 +308,7 @@ def _risks(risks: Sequence[Risk]) -> list[tuple[str, list[str]]]:
         )
         if lacking:
             lines.append(f'<span class="soft">Not assessed: {escape(lacking, _REASON)}</span>')
-        facts.append((meaning[:1].upper() + meaning[1:], lines))
+        facts.append((_sentence(meaning), lines))
     return facts
 
 
@@ -311,9 +318,15 @@ def _risk_line(risk: Risk) -> str:
     return f"{escape(risk.model)}: {escape(risk.text)} <small>{escape('; '.join(notes), _REASON)}</small>"
 
 
+def _guess(finding: Finding, before: str, after: str = "") -> str:
+    """The detector's diameter in words, empty where it has none (a reader's own mark)."""
+    size = finding.candidate.diameter_mm
+    return f"{before}{shown(size, 0)}{after}" if size > 0 else ""
+
+
 def _solid_part(finding: Finding) -> str:
     measured = finding.measurement
-    if measured is None or measured.solid_mean_diameter_mm <= 0:
+    if measured is None or finding.nodule_type is not NoduleType.PART_SOLID:
         return ""
     return f"{shown(measured.solid_mean_diameter_mm, 1)} mm, {shown(measured.solid_volume_mm3, 0)} mm³"
 
@@ -386,6 +399,11 @@ def _none(text: str) -> str:
 
 def _unit(value: float | None, unit: str) -> str:
     return "" if value is None else f"{value:.4g} {unit}"
+
+
+def _sentence(text: str) -> str:
+    """Reasons come as they stand in tables; on the page they begin like sentences."""
+    return text[:1].upper() + text[1:]
 
 
 def _minus(text: str) -> str:

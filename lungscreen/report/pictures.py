@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,11 +137,17 @@ def _crop_frame(
     volume: Volume, finding: Finding, plane: Plane, voxel: tuple[int, int, int], config: PictureConfig
 ) -> _Frame:
     """A square around the voxel, the same for all three planes of a finding."""
-    side = max(config.crop_mm, 2.0 * min(finding.candidate.diameter_mm, 300.0))
+    side = max(config.crop_mm, 2.0 * min(_diameter(finding), 300.0))
     if finding.outline is not None:
         side = max(side, 1.6 * max(np.array(finding.outline.mask.shape) * np.array(volume.geometry.spacing_mm)))
     down, across = _on_plane(volume, plane, volume.geometry.to_mm(voxel))
     return _Frame(down - side / 2, across - side / 2, side, side)
+
+
+def _diameter(finding: Finding) -> float:
+    """How large to draw it: as measured, else as the detector has it, 0 where neither knows."""
+    size = finding.measurement.mean_diameter_mm if finding.measurement else finding.candidate.diameter_mm
+    return size if math.isfinite(size) else 0.0
 
 
 # -- grey images -----------------------------------------------------------------------------------------------------
@@ -256,7 +263,7 @@ def _ring(volume: Volume, finding: Finding, plane: Plane, frame: _Frame) -> str:
     if finding.outline is not None:
         return ""
     down, across = _on_plane(volume, plane, finding.candidate.centre_mm)
-    radius = max(finding.candidate.diameter_mm / 2, 2.0)
+    radius = max(_diameter(finding) / 2, 2.0)
     return f'<circle class="guess" cx="{across - frame.left:.2f}" cy="{down - frame.top:.2f}" r="{radius:.2f}"/>'
 
 
@@ -294,7 +301,7 @@ def _markers(places: Sequence[tuple[float, float]], findings: Sequence[Finding],
     taken: list[tuple[float, float]] = list(places)
     parts = []
     for (down, across), finding in zip(places, findings, strict=True):
-        radius = max(finding.candidate.diameter_mm / 2, 0.35 * size)
+        radius = max(_diameter(finding) / 2, 0.35 * size)
         label = _free_place(down, across, radius + 0.9 * size, taken, frame)
         taken.append(label)
         parts.append(

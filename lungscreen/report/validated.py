@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from lungscreen.errors import Notice
 from lungscreen.records import Acquisition
 
 __all__ = [
     "LARGEST_SLICE_THICKNESS_MM",
+    "SAID_BY_STAGES",
     "SHARP_KERNELS",
     "SMALLEST_CTDI_VOL_MGY",
     "SMALLEST_EXPOSURE_MAS",
     "SMALLEST_TUBE_CURRENT_MA",
     "VALIDATED_KERNELS",
     "VALIDATED_KVP",
+    "VALIDATED_ON",
     "check_acquisition",
 ]
 
@@ -50,31 +53,52 @@ SHARP_KERNELS = (
 )
 """Sharp kernels, by the same makers: edges overshoot and noise is high."""
 
+VALIDATED_ON = (
+    f"Trained and measured on standard-dose scans of {VALIDATED_KVP[0]:g} to {VALIDATED_KVP[1]:g} kVp, mostly with soft "
+    f"or standard kernels, slices up to {LARGEST_SLICE_THICKNESS_MM:g} mm."
+)
+"""Stands on every report."""
+
+SAID_BY_STAGES = {
+    "dose-not-validated": ("low-dose",),
+    "kernel-not-validated": ("sharp-kernel", "kernel-unknown"),
+    "thickness-not-validated": ("thick-slices",),
+    "dose": ("dose-unknown",),
+    "kernel": ("kernel-unknown",),
+}
+"""What is not said again where an earlier stage has said it, by its codes."""
+
 _LOW_DOSE = "The scan is low-dose; training data are standard-dose. Sensitivity and false alarms may differ."
 
 
-def check_acquisition(acquisition: Acquisition) -> tuple[Notice, ...]:
-    """A notice for each of tube voltage, dose, kernel and slice thickness that is outside, or not in the header."""
+def check_acquisition(acquisition: Acquisition, said: Collection[str] = ()) -> tuple[Notice, ...]:
+    """A notice for each of tube voltage, dose, kernel and slice thickness that is outside, or not in the header.
+
+    said: codes of the notices that earlier stages gave; what they said is not said twice.
+    """
     found = (
         _check_kvp(acquisition.kvp),
         _check_dose(acquisition),
         _check_kernel(acquisition.kernel),
         _check_thickness(acquisition.slice_thickness_mm),
     )
-    missing = [name for name, known in _known(acquisition).items() if not known]
-    unknown = (
-        Notice(
-            "acquisition-unknown", f"Not in the header, so not compared with the training data: {', '.join(missing)}."
-        ),
-    )
-    return tuple(notice for notice in found if notice) + (unknown if missing else ())
+    missing = [name for name, known in _known(acquisition).items() if not known and not _said(name, said)]
+    notices = [notice for notice in found if notice and not _said(notice.code, said)]
+    if missing:
+        text = f"Not in the header, so not compared with the training data: {', '.join(missing)}."
+        notices.append(Notice("acquisition-unknown", text))
+    return tuple(notices)
+
+
+def _said(what: str, said: Collection[str]) -> bool:
+    return any(code in said for code in SAID_BY_STAGES.get(what, ()))
 
 
 def _known(acquisition: Acquisition) -> dict[str, bool]:
     doses = (acquisition.ctdi_vol_mgy, acquisition.exposure_mas, acquisition.tube_current_ma)
     return {
         "kVp": bool(acquisition.kvp),
-        "dose (CTDIvol, mAs)": any(doses),
+        "dose": any(doses),
         "kernel": bool(acquisition.kernel),
         "slice thickness": bool(acquisition.slice_thickness_mm),
     }
