@@ -7,50 +7,38 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungscreen.errors import LungscreenError, OutputError, Refusal, UsageError
+from lungscreen.errors import LungscreenError, OutputError, Refusal, UsageError, WeightsError
 from lungscreen.logs import LOG
 from lungscreen.pipeline import Networks, Pipeline, load_networks, screen_study
-from lungscreen.records import Inventory, Study
+from lungscreen.records import Study
 from lungscreen.report import clean_leftovers, study_key, write_report, write_tables
 from lungscreen.series import find_series
 from lungscreen.stopwatch import Stopwatch
 
-__all__ = ["Outcome", "Summary", "screen_inputs"]
-
+__all__ = ["Summary", "guard", "is_complete", "prepare_output", "screen_inputs", "show_progress"]
 
 NEVER_MEANT = frozenset({"not-dicom", "not-ct", "localizer", "series-other-chosen", "duplicate-files", "series-part"})
 """Codes of what is in a healthy folder too and nobody meant to have read: it leaves a run complete."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one study."""
-
-    key: str
-    code: str = ""
-    """Empty when there is a report."""
-    category: str = ""
-    findings: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of a run."""
+    """What became of a run: studies found, those with a report, and everything that was not read."""
 
-    outcomes: tuple[Outcome, ...]
+    studies: int
+    reports: int
     refusals: tuple[Refusal, ...]
 
     @property
     def complete(self) -> bool:
         """Whether everything that is a study, or should have been one, was read."""
-        missing = [r for r in self.refusals if r.code not in NEVER_MEANT]
-        return bool(self.outcomes) and not any(o.code for o in self.outcomes) and not missing
+        return 0 < self.studies == self.reports and is_complete(self.refusals)
 
 
 def screen_inputs(inputs: Sequence[Path], out: Path, pipeline: Pipeline, *, save_masks: bool = False) -> Summary:
@@ -60,25 +48,30 @@ def screen_inputs(inputs: Sequence[Path], out: Path, pipeline: Pipeline, *, save
     What is wrong with a study or file is no error of the run: it is in the summary and in refused.csv.
     """
     prepare_output(out, inputs)
+    reports = 0
     with ThreadPoolExecutor(1, "networks") as pool:
         # Loading the networks takes seconds, and so does reading headers: side by side.
         networks = pool.submit(load_networks, pipeline)
         inventory = find_series(inputs, pipeline.series, skip=out)
-        outcomes, refusals = _screen_all(inventory, networks, out, pipeline, save_masks)
+        refusals = list(inventory.refused)
+        for study in show_progress(inventory.studies):
+            with guard(study, refusals):
+                refusals.extend(_screen(study, networks, out, pipeline, save_masks))
+                reports += 1
+        networks.result()
     write_tables(
         out, refusals, screened=[s.exam.study_uid for s in inventory.studies], inputs=[str(path) for path in inputs]
     )
-    return Summary(tuple(outcomes), tuple(refusals))
+    return Summary(len(inventory.studies), reports, tuple(refusals))
 
 
 def prepare_output(out: Path, inputs: Sequence[Path]) -> None:
-    """Make `out`, and see that it lies in no input's way.
+    """Make `out`, see that it is none of the inputs, and clean up after a run that crashed there.
 
     Errors: `usage`, `output-failed`.
     """
-    for path in inputs:
-        if out.resolve() == path.resolve():
-            raise UsageError("usage", "the results cannot go into the input itself: name another folder with --out")
+    if out.resolve() in {path.resolve() for path in inputs}:
+        raise UsageError("usage", "the results cannot go into the input itself: name another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,53 +79,60 @@ def prepare_output(out: Path, inputs: Sequence[Path]) -> None:
     clean_leftovers(out)
 
 
-def _screen_all(
-    inventory: Inventory, networks: Future[Networks], out: Path, pipeline: Pipeline, save_masks: bool
-) -> tuple[list[Outcome], list[Refusal]]:
-    outcomes: list[Outcome] = []
-    refusals = list(inventory.refused)
-    for study in _progress(inventory.studies):
-        outcome, refused = _screen_one(study, networks, out, pipeline, save_masks)
-        outcomes.append(outcome)
-        refusals.extend(refused)
-    return outcomes, refusals
+def is_complete(refusals: Iterable[Refusal]) -> bool:
+    """Whether nothing is among them that somebody may have meant to have read."""
+    return all(refusal.code in NEVER_MEANT or refusal.scope == "series" for refusal in refusals)
 
 
-def _screen_one(
-    study: Study, networks: Future[Networks], out: Path, pipeline: Pipeline, save_masks: bool
-) -> tuple[Outcome, tuple[Refusal, ...]]:
-    """One study to its folder; whatever goes wrong becomes its refusal."""
+@contextmanager
+def guard(study: Study, refusals: list[Refusal]) -> Iterator[None]:
+    """Whatever goes wrong inside costs this study only: it becomes the study's refusal.
+
+    Errors: those that concern the run and not the study (`output-failed`, `weights-invalid`) pass.
+    """
     key = study_key(study.exam.study_uid)
     clock = Stopwatch()
-    with clock.stage("study"):
-        try:
-            report = screen_study(study, pipeline, networks)
-            write_report(report, out, save_masks)
-        except LungscreenError as error:
-            return _refuse(study, key, error.code, error.reason)
-        except Exception:  # whatever a library throws at a hostile file: it costs this study only
-            LOG.error("study failed", extra={"fields": {"key": key, "traceback": _places()}})
-            return _refuse(study, key, "internal-error", "The software failed on this study.")
-    outcome = Outcome(key, "", report.category, len(report.findings), clock.seconds["study"])
-    LOG.info("study done", extra={"fields": {"key": key, "seconds": round(outcome.seconds, 2)}})
-    return outcome, report.volume.refused
+    try:
+        with clock.stage("study"):
+            yield
+    except RUN_ERRORS:
+        raise
+    except LungscreenError as error:
+        LOG.warning("study refused", extra={"fields": {"key": key, "code": error.code}})
+        refusals.extend(_refuse(study, error.code, error.reason))
+    except Exception as error:  # whatever a library throws at a hostile file
+        LOG.error("study failed", extra={"fields": {"key": key, "where": _places(error)}})
+        refusals.extend(_refuse(study, "internal-error", "The software failed on this study."))
+    else:
+        LOG.info("study done", extra={"fields": {"key": key, "seconds": round(clock.seconds["study"], 2)}})
 
 
-def _refuse(study: Study, key: str, code: str, reason: str) -> tuple[Outcome, tuple[Refusal, ...]]:
-    LOG.warning("study refused", extra={"fields": {"key": key, "code": code}})
-    uid = study.exam.study_uid
-    refusal = Refusal(uid, code, reason, "study", uid, study.patient.patient_id)
-    return Outcome(key, code), (refusal, *study.not_read)
+RUN_ERRORS = (OutputError, WeightsError, UsageError)
+"""What goes wrong for every study alike."""
 
 
-def _places() -> str:
-    """Where an unexpected exception came from: files of this package and lines, no values (they may name a patient)."""
-    error = sys.exc_info()[1]
-    frames = traceback.extract_tb(error.__traceback__ if error else None)
-    return f"{type(error).__name__} at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
-
-
-def _progress(studies: Sequence[Study]) -> Iterator[Study]:
+def show_progress(studies: Sequence[Study]) -> Iterator[Study]:
+    """The studies, with a bar on a terminal."""
     from tqdm import tqdm
 
     yield from tqdm(studies, "studies", unit="study", disable=not sys.stderr.isatty(), leave=False)
+
+
+def _screen(
+    study: Study, networks: Future[Networks], out: Path, pipeline: Pipeline, save_masks: bool
+) -> tuple[Refusal, ...]:
+    """One study to its folder; returns what of it was left out."""
+    report = screen_study(study, pipeline, networks)
+    write_report(report, out, save_masks)
+    return report.volume.refused
+
+
+def _refuse(study: Study, code: str, reason: str) -> tuple[Refusal, ...]:
+    uid = study.exam.study_uid
+    return Refusal(uid, code, reason, "study", uid, study.patient.patient_id), *study.not_read
+
+
+def _places(error: Exception) -> str:
+    """Where an unexpected exception came from: files and lines, no values (they may name a patient)."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))

@@ -20,9 +20,11 @@ __all__ = ["COMMANDS", "command_parser", "main"]
 
 COMMANDS: dict[str, str] = {
     "screen": "read studies and write a report for each",
+    "detect": "search volumes of any size for nodules: candidates only",
     "phantom": "make synthetic chest CT as DICOM, with its truth",
     "evaluate": "measure detection or classification against what is known",
     "data": "make annotated scans ready for training",
+    "train": "make the weights of a network again, or with other data",
 }
 """Command → what it does, in the order of `--help`."""
 

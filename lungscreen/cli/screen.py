@@ -42,9 +42,8 @@ def run(args: argparse.Namespace) -> int:
     if args.operating_point:
         pipeline = replace(pipeline, findings=replace(pipeline.findings, operating_point=args.operating_point))
     summary = screen_inputs(args.inputs, args.out, pipeline, save_masks=args.save_masks)
-    done = sum(not outcome.code for outcome in summary.outcomes)
     print(args.out / "worklist.html")
-    print(f"{done} read, {len(summary.outcomes) - done} refused. {RESEARCH_USE}", file=sys.stderr)
+    print(f"{summary.reports} of {summary.studies} studies read. {RESEARCH_USE}", file=sys.stderr)
     if not summary.complete:
         print(f"Not everything was read: see {args.out / 'refused.csv'}", file=sys.stderr)
     return ExitCode.OK if summary.complete else ExitCode.SOME_REFUSED

@@ -18,7 +18,7 @@ from lungscreen.report.document import (
     report_json,
     report_schema,
 )
-from lungscreen.report.files import clean_leftovers, replace_folder
+from lungscreen.report.files import clean_leftovers, replace_file, replace_folder
 from lungscreen.report.masks import finding_labels, finding_position, nifti_bytes
 from lungscreen.report.page import report_page
 from lungscreen.report.pictures import PictureConfig
@@ -28,6 +28,7 @@ from lungscreen.report.tables import (
     REFUSED_COLUMNS,
     WORKLIST_COLUMNS,
     candidates_csv,
+    refused_csv,
     write_tables,
 )
 from lungscreen.report.validated import check_acquisition
@@ -48,6 +49,8 @@ __all__ = [
     "clean_leftovers",
     "finding_position",
     "rank_findings",
+    "refused_csv",
+    "replace_file",
     "report_document",
     "report_schema",
     "study_key",
@@ -67,7 +70,9 @@ def write_report(report: Report, out: Path, save_masks: bool = False, config: Pi
     with replace_folder(out / "studies" / report.key) as folder:
         (folder / "report.json").write_text(report_json(report), encoding="utf-8")
         (folder / "report.html").write_text(report_page(report, config or PictureConfig()), encoding="utf-8")
-        (folder / "candidates.csv").write_text(candidates_csv(report), encoding="utf-8")
+        (folder / "candidates.csv").write_text(
+            candidates_csv([(report.volume.series_uid, report.candidates)]), encoding="utf-8"
+        )
         if save_masks:
             (folder / "lungs.nii.gz").write_bytes(nifti_bytes(report.lungs.mask, report.volume))
             (folder / "findings.nii.gz").write_bytes(nifti_bytes(finding_labels(report), report.volume))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lungscreen.errors import Refusal
-from lungscreen.records import Report
+from lungscreen.records import Candidate
 from lungscreen.report.assemble import category_rank, study_key
 from lungscreen.report.files import replace_file
 from lungscreen.report.text import csv_cell
@@ -28,6 +28,7 @@ __all__ = [
     "WORKLIST_COLUMNS",
     "WorklistRow",
     "candidates_csv",
+    "refused_csv",
     "write_tables",
 ]
 
@@ -101,20 +102,30 @@ def write_tables(
     everything = [*current, *dict.fromkeys(of_studies)]
     replace_file(out / "findings.csv", _csv(FINDING_COLUMNS, (c for r in rows for c in _finding_cells(r.document))))
     replace_file(out / "candidates.csv", _join_candidates(out, rows))
-    replace_file(out / "refused.csv", _csv(REFUSED_COLUMNS, (_refused_cells(r) for r in everything)))
+    replace_file(out / "refused.csv", refused_csv(everything))
     replace_file(out / "refused.json", json.dumps([asdict(r) for r in current], indent=1) + "\n")
     replace_file(out / "worklist.csv", _csv(WORKLIST_COLUMNS, (_worklist_cells(n, r) for n, r in enumerate(rows, 1))))
     replace_file(out / "worklist.html", worklist_page(rows, everything))
 
 
-def candidates_csv(report: Report) -> str:
-    """A study's candidates in LUNA16's format, highest score first; scores keep nine significant digits."""
-    ranked = sorted(report.candidates, key=lambda candidate: -candidate.score)
-    uid = csv_cell(report.volume.series_uid)
+def candidates_csv(found: Iterable[tuple[str, Sequence[Candidate]]]) -> str:
+    """Candidates of one or more series, (UID, candidates) each, in LUNA16's format, a series' highest score first.
+
+    Scores keep nine significant digits.
+    """
     return _csv(
         CANDIDATE_COLUMNS,
-        ((uid, *(f"{c:.4f}" for c in candidate.centre_mm), f"{candidate.score:.9g}") for candidate in ranked),
+        (
+            (csv_cell(uid), *(f"{c:.4f}" for c in candidate.centre_mm), f"{candidate.score:.9g}")
+            for uid, candidates in found
+            for candidate in sorted(candidates, key=lambda candidate: -candidate.score)
+        ),
     )
+
+
+def refused_csv(refusals: Iterable[Refusal]) -> str:
+    """The table of what was not read, or not whole."""
+    return _csv(REFUSED_COLUMNS, map(_refused_cells, refusals))
 
 
 # -- reading what is there -------------------------------------------------------------------------------------------

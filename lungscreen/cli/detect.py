@@ -1,0 +1,47 @@
+"""`lungscreen detect IMAGE... --out DIR [--no-lungs]`: detection alone, on volumes of any size."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from lungscreen import RESEARCH_USE
+from lungscreen.cli.exit_codes import ExitCode
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command understands."""
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="IMAGE", help="as for `screen`: DICOM, folders, zips, image files"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for candidates.csv, refused.csv")
+    parser.add_argument(
+        "--no-lungs", action="store_true", help="search all of each volume: no lungs are looked for (small crops)"
+    )
+    parser.add_argument(
+        "--pipeline", default="screening", metavar="NAME_OR_FILE", help="pipeline: a shipped name or a TOML file"
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="DIR", help="folder with a manifest and a detector's weights (default: shipped)"
+    )
+    parser.add_argument("--log-json", action="store_true", help="log every event to stderr, one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detect, then say where the candidates are."""
+    from lungscreen.logs import start_logs
+    from lungscreen.pipeline import read_pipeline
+    from lungscreen.searching import detect_inputs
+
+    start_logs(args.log_json)
+    read, complete = detect_inputs(
+        args.inputs, args.out, read_pipeline(args.pipeline), use_lungs=not args.no_lungs, weights=args.weights
+    )
+    print(args.out / "candidates.csv")
+    print(f"{read} volumes searched. {RESEARCH_USE}", file=sys.stderr)
+    if not complete:
+        print(f"Not everything was read: see {args.out / 'refused.csv'}", file=sys.stderr)
+    return ExitCode.OK if complete else ExitCode.SOME_REFUSED

@@ -1,0 +1,52 @@
+"""Detection alone: volumes of any size, whole or only their lungs, to candidates.csv.
+
+inputs ─► Inventory ─► (Volume ─► Lungs? ─► Candidate…)… ─► candidates.csv, refused.csv
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from lungscreen.detect import Detector, detect_nodules, load_detector
+from lungscreen.lungs import segment_lungs
+from lungscreen.pipeline import Pipeline, read_first_series
+from lungscreen.records import Candidate, Study
+from lungscreen.report import candidates_csv, refused_csv, replace_file
+from lungscreen.screening import guard, is_complete, prepare_output, show_progress
+from lungscreen.series import find_series
+from lungscreen.weights import find_weights
+
+__all__ = ["detect_inputs"]
+
+
+def detect_inputs(
+    inputs: Sequence[Path], out: Path, pipeline: Pipeline, *, use_lungs: bool = True, weights: Path | None = None
+) -> tuple[int, bool]:
+    """Search every volume in the inputs. Returns how many were searched, and whether that is everything.
+
+    use_lungs: False searches all of each volume, so that a small crop can be measured too.
+    weights: a folder with a manifest and a detector's weights; None takes the shipped ones.
+
+    Errors: `usage`, `output-failed`, `weights-invalid`. What is wrong with a volume stands in refused.csv.
+    """
+    prepare_output(out, inputs)
+    detector = load_detector(find_weights("detector", weights), pipeline.detect)
+    any_size = dataclasses.replace(pipeline.volume, min_slices=1, min_extent_mm=0.0)
+    pipeline = dataclasses.replace(pipeline, volume=any_size)
+    inventory = find_series(inputs, pipeline.series, skip=out)
+    refusals = list(inventory.refused)
+    found: list[tuple[str, Sequence[Candidate]]] = []
+    for study in show_progress(inventory.studies):
+        with guard(study, refusals):
+            found.append(_search(study, pipeline, detector, use_lungs))
+    replace_file(out / "candidates.csv", candidates_csv(found))
+    replace_file(out / "refused.csv", refused_csv(refusals))
+    return len(found), len(found) == len(inventory.studies) > 0 and is_complete(refusals)
+
+
+def _search(study: Study, pipeline: Pipeline, detector: Detector, use_lungs: bool) -> tuple[str, Sequence[Candidate]]:
+    _, volume = read_first_series(study, pipeline.volume)
+    lungs = segment_lungs(volume, pipeline.lungs) if use_lungs else None
+    return volume.series_uid, detect_nodules(volume, lungs, detector, pipeline.detect)
