@@ -486,6 +486,46 @@ CODES: dict[str, Code] = {
         "More findings reached the operating point than a report lists.",
         "Look at candidates.csv; many findings often mean an infection or many metastases.",
     ),
+    "clinical-invalid": Code(
+        "refusal",
+        "The file of patient data cannot be read: not CSV or JSON, too large, or without a column patient_id.",
+        "Correct the file; the command read nothing.",
+    ),
+    "clinical-columns": Code(
+        "notice",
+        "The file of patient data has columns that are not known, or rows that do not fit its header.",
+        "Correct the names that the text lists; such columns and rows are not used.",
+    ),
+    "clinical-encoding": Code(
+        "notice",
+        "The file of patient data is not UTF-8: its encoding was guessed.",
+        "Save it as UTF-8.",
+    ),
+    "clinical-value": Code(
+        "notice",
+        "A value in the patient data is not understood, impossible, or contradicts its own row: it counts as not known.",
+        "Correct the named column of the named row.",
+    ),
+    "clinical-age": Code(
+        "notice",
+        "An age in the patient data or in the DICOM header is impossible: it counts as not known.",
+        "Correct it at its source.",
+    ),
+    "clinical-contradicts": Code(
+        "notice",
+        "A row of patient data contradicts the DICOM header (sex, age or study date): the whole row is not used.",
+        "Check whose row it is.",
+    ),
+    "clinical-duplicate": Code(
+        "notice",
+        "There are several rows of patient data for this patient and exam.",
+        "Keep one; rows that differ are not used at all.",
+    ),
+    "clinical-unmatched": Code(
+        "notice",
+        "No row of patient data belongs to this patient and exam.",
+        "Check PatientID, accession number and study date, if there should be one.",
+    ),
     # -- training and evaluation ---------------------------------------------------------------------------------
     "training-diverged": Code(
         "refusal",

@@ -1,0 +1,229 @@
+"""A cell of patient data → its value; empty is not known, and so is what is not understood or impossible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from datetime import date
+from typing import Any
+
+from lungscreen.errors import Notice
+from lungscreen.records import ClinicalData
+
+__all__ = ["DATA_COLUMNS", "OLDEST_YEARS", "RACES", "read_age", "read_date", "read_person", "read_text"]
+
+DATA_COLUMNS = tuple(f.name for f in fields(ClinicalData) if f.name != "from_header")
+"""Columns that say something of the person."""
+
+OLDEST_YEARS = 120
+"""An age above this is impossible."""
+
+MAX_CELL = 200
+"""Characters of one value; a longer one is not understood."""
+
+RACES: dict[str, str] = {
+    "white": "white",
+    "caucasian": "white",
+    "black": "black",
+    "african american": "black",
+    "black or african american": "black",
+    "hispanic": "hispanic",
+    "latino": "hispanic",
+    "hispanic or latino": "hispanic",
+    "asian": "asian",
+    "american indian": "american indian",
+    "alaskan native": "american indian",
+    "american indian or alaskan native": "american indian",
+    "american indian or alaska native": "american indian",
+    "native hawaiian": "native hawaiian",
+    "pacific islander": "native hawaiian",
+    "native hawaiian or pacific islander": "native hawaiian",
+    "native hawaiian or other pacific islander": "native hawaiian",
+}
+"""Races as tables write them → as PLCOm2012 asks them."""
+
+_TRUE, _FALSE = ("yes", "y", "true", "1"), ("no", "n", "false", "0")
+_SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
+_CATEGORIES = ("0", "1", "2", "3", "4A", "4B", "4X")
+
+
+class _UnreadableError(ValueError):
+    """A cell that is not understood, or impossible."""
+
+
+def read_text(raw: Any) -> str:
+    """A cell as text; empty where there is none. JSON numbers lose no digit as long as they are whole."""
+    if raw is None or isinstance(raw, bool | list | dict):
+        return ""
+    return str(raw).strip()
+
+
+def read_date(raw: Any) -> str | None:
+    """YYYYMMDD from YYYYMMDD or YYYY-MM-DD, empty from an empty cell, None where it is no date."""
+    text = read_text(raw)
+    try:
+        return _date(text) if text else ""
+    except _UnreadableError:
+        return None
+
+
+def read_age(text: str) -> float | None:
+    """Years from "63", "63.5" or DICOM's "063Y", "756M"; None where not understood or impossible."""
+    try:
+        return _age(text)
+    except _UnreadableError:
+        return None
+
+
+def read_person(
+    cells: Mapping[str, Any], number: int, *, decimal_comma: bool
+) -> tuple[ClinicalData, tuple[Notice, ...]]:
+    """One row's data, and what in it counts as not known although the cell is not empty."""
+    values: dict[str, Any] = {}
+    notices: list[Notice] = []
+    for column in DATA_COLUMNS:
+        text = read_text(cells.get(column))
+        if isinstance(cells.get(column), bool):
+            text = "yes" if cells[column] else "no"
+        elif isinstance(cells.get(column), list | dict):
+            text = "?"
+        if not text:
+            continue
+        try:
+            values[column] = _READERS[column](text.replace(",", ".") if decimal_comma else text)
+        except _UnreadableError:
+            code = "clinical-age" if column == "age" else "clinical-value"
+            notices.append(_not_known(code, number, column, "is not understood or impossible"))
+    data, contradictions = _consistent(ClinicalData(**values), number)
+    return data, (*notices, *contradictions)
+
+
+def _consistent(data: ClinicalData, number: int) -> tuple[ClinicalData, tuple[Notice, ...]]:
+    """What contradicts its own row counts as not known."""
+    notices: list[Notice] = []
+    smoked = any(value for value in (data.pack_years, data.cigarettes_per_day, data.duration_years, data.years_quit))
+    if data.smoking_status == "never" and smoked:
+        notices.append(_not_known("clinical-value", number, "smoking_status", "contradicts the amounts: none is used"))
+        data = replace(data, smoking_status="", pack_years=None, cigarettes_per_day=None)
+        data = replace(data, duration_years=None, years_quit=None)
+    if data.smoking_status == "current" and data.years_quit:
+        notices.append(_not_known("clinical-value", number, "years_quit", "contradicts smoking_status"))
+        data = replace(data, years_quit=None)
+    if _more_than(data.duration_years, data.age):
+        notices.append(_not_known("clinical-value", number, "duration_years", "is more than the age"))
+        data = replace(data, duration_years=None)
+    if _more_than(data.years_quit, data.age):
+        notices.append(_not_known("clinical-value", number, "years_quit", "is more than the age"))
+        data = replace(data, years_quit=None)
+    return data, tuple(notices)
+
+
+def _more_than(years: float | None, age: float | None) -> bool:
+    return years is not None and age is not None and years > age
+
+
+def _not_known(code: str, number: int, column: str, why: str) -> Notice:
+    return Notice(code, f"Row {number} of the patient data: {column} {why}; it counts as not known.")
+
+
+# -- one cell --------------------------------------------------------------------------------------------------------
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        plain = text.strip()
+        if not plain.isascii() or len(plain) > MAX_CELL or "_" in plain:
+            raise _UnreadableError
+        try:
+            value = float(plain)
+        except ValueError:
+            raise _UnreadableError from None
+        if not (math.isfinite(value) and low <= value <= high):
+            raise _UnreadableError
+        return value
+
+    return read
+
+
+def _age(text: str) -> float:
+    plain = text.strip().upper()
+    unit = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}.get(plain[-1:], 0.0)
+    if unit:
+        return _number(0, OLDEST_YEARS)(str(_number(0, 99_999)(plain[:-1]) / unit))
+    return _number(0, OLDEST_YEARS)(plain)
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        value = _number(low, high)(text)
+        if value != int(value):
+            raise _UnreadableError
+        return int(value)
+
+    return read
+
+
+def _flag(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in _TRUE + _FALSE:
+        raise _UnreadableError
+    return word in _TRUE
+
+
+def _one_of(words: Mapping[str, str]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        word = " ".join(text.lower().replace("/", " or ").split())
+        if word not in words:
+            raise _UnreadableError
+        return words[word]
+
+    return read
+
+
+def _date(text: str) -> str:
+    plain = text.strip()
+    if len(plain) == 10 and plain[4] == plain[7] == "-":
+        plain = plain.replace("-", "")
+    if len(plain) != 8 or not (plain.isascii() and plain.isdigit()):
+        raise _UnreadableError
+    try:
+        date(int(plain[:4]), int(plain[4:6]), int(plain[6:]))
+    except ValueError:
+        raise _UnreadableError from None
+    return plain
+
+
+def _category(text: str) -> str:
+    plain = "".join(text.upper().split())
+    if plain.removesuffix("S") not in _CATEGORIES:
+        raise _UnreadableError
+    return plain
+
+
+def _short_text(text: str) -> str:
+    plain = text.strip()
+    if len(plain) > 20 or not plain.isprintable():
+        raise _UnreadableError
+    return plain
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "age": _age,
+    "sex": _one_of(_SEXES),
+    "smoking_status": _one_of({word: word for word in ("never", "former", "current")}),
+    "pack_years": _number(0, 400),
+    "cigarettes_per_day": _number(0, 200),
+    "duration_years": _number(0, OLDEST_YEARS),
+    "years_quit": _number(0, OLDEST_YEARS),
+    "family_history": _flag,
+    "emphysema": _flag,
+    "prior_cancer": _flag,
+    "copd": _flag,
+    "education": _whole(1, 6),
+    "bmi": _number(8, 120),
+    "race": _one_of(RACES),
+    "immunosuppressed": _flag,
+    "prior_exam_date": _date,
+    "prior_category": _category,
+    "priority": _short_text,
+}
+"""How each column is understood, with the range of what is possible."""
