@@ -119,6 +119,7 @@ def make_slice(
     dataset.PatientID, dataset.PatientName, dataset.PatientSex = "P001", "Doe^Jane", "F"
     dataset.PatientBirthDate, dataset.StudyDate, dataset.StudyTime = "19600102", "20240506", "101500"
     dataset.AccessionNumber, dataset.StudyDescription, dataset.SeriesDescription = "A1", "LDCT chest", "Thorax 2.5"
+    dataset.StudyID, dataset.SeriesNumber = "1", 2
     dataset.Modality, dataset.Manufacturer, dataset.BodyPartExamined = "CT", "Maker", "CHEST"
     dataset.ImageType, dataset.ConvolutionKernel = ["ORIGINAL", "PRIMARY", "AXIAL"], "STANDARD"
     dataset.KVP, dataset.XRayTubeCurrent, dataset.Exposure = "120", "160", "80"
