@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from report_examples import ACQUISITION, EXAM, make_finding, make_lungs, make_provenance, make_report, make_volume
 
-from lungscreen.errors import Notice, OutputError, Refusal
+from lungscreen.errors import LungscreenError, Notice, Refusal
 from lungscreen.records import Acquisition, Exam, Location, Patient, Risk, Study
 from lungscreen.report import (
     MALIGNANCY_MEANING,
@@ -114,9 +114,9 @@ def test_a_number_that_is_none_is_refused_not_written():
     """NaN in a size is a mistake of this software: said, never written."""
     finding = make_finding(make_volume())
     broken = replace(finding, measurement=replace(finding.measurement, long_axis_mm=float("nan")))
-    with pytest.raises(OutputError) as error:
+    with pytest.raises(LungscreenError) as error:
         report_json(make_report(broken))
-    assert error.value.code == "output-failed"
+    assert error.value.code == "internal-error"
     assert "long_axis_mm" in error.value.reason
 
 

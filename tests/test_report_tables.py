@@ -143,14 +143,32 @@ def test_second_run_keeps_other_studies_and_replaces_its_own(tmp_path):
     assert {row["study_uid"] for row in _rows(tmp_path / "findings.csv")} == {"1.1", "1.2", "1.3"}
 
 
-def test_study_refused_now_keeps_its_earlier_report(tmp_path):
+def test_study_refused_now_keeps_its_earlier_result_and_rank(tmp_path):
     write_report(_report("1.1", "4A", 0.7), tmp_path)
+    write_report(_report("1.2", "3", 0.7), tmp_path)
     write_tables(tmp_path, [Refusal("1.1", "no-ct", "half of it is gone", "study", "1.1", "P-17")], screened=["1.1"])
-    (row,) = _rows(tmp_path / "worklist.csv")
-    assert (row["status"], row["code"], row["category"]) == ("refused", "no-ct", "")
-    assert (tmp_path / row["report"]).is_file()
-    assert "earlier report" in (tmp_path / "worklist.html").read_text()
-    assert len(_rows(tmp_path / "findings.csv")) == 1
+    rows = _rows(tmp_path / "worklist.csv")
+    assert [(row["study_uid"], row["status"], row["category"]) for row in rows] == [
+        ("1.1", "refused", ""), ("1.1", "done", "4A"), ("1.2", "done", "3"),
+    ]  # fmt: skip
+    assert rows[0]["report"] == ""
+    assert "An earlier result of this study stands below" in (tmp_path / "worklist.html").read_text()
+    assert len(_rows(tmp_path / "findings.csv")) == 2
+
+
+def test_one_study_uid_under_two_names_is_two_reports(tmp_path):
+    """A copied study keeps its UIDs: neither replaces the other, and each replaces itself."""
+    jane, john = Patient("P-17", "Doe^Jane"), Patient("P-17", "Doe^John")
+    for _ in range(2):
+        folders = [write_report(_report("1.1", "2", patient=patient), tmp_path) for patient in (jane, john)]
+    assert len(set(folders)) == 2
+    assert sorted(p.name for p in (tmp_path / "studies").iterdir()) == sorted(folder.name for folder in folders)
+    write_tables(tmp_path)
+    rows = _rows(tmp_path / "worklist.csv")
+    assert {row["report"] for row in rows} == {f"studies/{folder.name}/report.html" for folder in folders}
+    assert "Doe, Jane" in (folders[0] / "report.html").read_text()
+    assert "Doe, John" in (folders[1] / "report.html").read_text()
+    assert json.loads((folders[1] / "report.json").read_text())["key"] == folders[1].name
 
 
 def test_what_of_a_study_was_not_read_is_in_refused_once(tmp_path):

@@ -7,6 +7,8 @@ write_tables   studies/*/ and refusals ─► worklist, findings.csv, candidates
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 from lungscreen.records import Report
@@ -14,6 +16,7 @@ from lungscreen.report.assemble import CATEGORY_ORDER, NOT_ASSESSED, build_repor
 from lungscreen.report.document import (
     MALIGNANCY_MEANING,
     SCHEMA_VERSION,
+    patient_document,
     report_document,
     report_json,
     report_schema,
@@ -59,20 +62,35 @@ __all__ = [
 ]
 
 
-def write_report(report: Report, out: Path, save_masks: bool = False, config: PictureConfig | None = None) -> None:
-    """Write a study's results to `out/studies/<key>/`, in place of earlier ones once they are whole.
+def write_report(report: Report, out: Path, save_masks: bool = False, config: PictureConfig | None = None) -> Path:
+    """Write a study's results to `out/studies/<key>/`, in place of earlier ones once they are whole. Returns the folder.
 
     report.json, report.html, candidates.csv; with `save_masks` lungs.nii.gz (1 right, 2 left lung) and findings.nii.gz
-    (label = the finding's number) on the grid of the series that was read.
+    (label = the finding's number) on the grid of the series that was read. Where that folder holds another patient's
+    study of the same UID (a copy under another name), both stay: this one gets a key of its own.
 
-    Errors: `output-failed`; earlier results are whole then.
+    Errors: `output-failed`, `internal-error`; earlier results are whole then.
     """
-    with replace_folder(out / "studies" / report.key) as folder:
+    report = _with_own_key(report, out)
+    target = out / "studies" / report.key
+    with replace_folder(target) as folder:
         (folder / "report.json").write_text(report_json(report), encoding="utf-8")
         (folder / "report.html").write_text(report_page(report, config or PictureConfig()), encoding="utf-8")
-        (folder / "candidates.csv").write_text(
-            candidates_csv([(report.volume.series_uid, report.candidates)]), encoding="utf-8"
-        )
+        candidates = candidates_csv([(report.volume.series_uid, report.candidates)])
+        (folder / "candidates.csv").write_text(candidates, encoding="utf-8")
         if save_masks:
             (folder / "lungs.nii.gz").write_bytes(nifti_bytes(report.lungs.mask, report.volume))
             (folder / "findings.nii.gz").write_bytes(nifti_bytes(finding_labels(report), report.volume))
+    return target
+
+
+def _with_own_key(report: Report, out: Path) -> Report:
+    """The report, its key changed where that names the results of somebody else."""
+    mine = patient_document(report.study.patient)
+    try:
+        there = json.loads((out / "studies" / report.key / "report.json").read_text(encoding="utf-8"))["patient"]
+        other = (there["patient_id"], there["name"]) != (mine["patient_id"], mine["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return report
+    whose = "\n".join((report.study.exam.study_uid, str(mine["patient_id"]), str(mine["name"])))
+    return dataclasses.replace(report, key=study_key(whose)) if other else report

@@ -12,13 +12,20 @@ from importlib.resources import files
 from typing import Any
 
 from lungscreen import RESEARCH_USE
-from lungscreen.errors import Notice, OutputError, Refusal
-from lungscreen.records import Acquisition, Finding, Malignancy, Measurement, Report, Risk, Volume
+from lungscreen.errors import LungscreenError, Notice, Refusal
+from lungscreen.records import Acquisition, Finding, Malignancy, Measurement, Patient, Report, Risk, Volume
 from lungscreen.report.masks import finding_position
 from lungscreen.report.text import plain, readable_date, readable_time, rounded
 from lungscreen.report.validated import VALIDATED_ON
 
-__all__ = ["MALIGNANCY_MEANING", "SCHEMA_VERSION", "report_document", "report_json", "report_schema"]
+__all__ = [
+    "MALIGNANCY_MEANING",
+    "SCHEMA_VERSION",
+    "patient_document",
+    "report_document",
+    "report_json",
+    "report_schema",
+]
 
 SCHEMA_VERSION = "1.0"
 """Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
@@ -37,7 +44,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "research_use": RESEARCH_USE,
         "key": report.key,
-        "patient": _patient(report),
+        "patient": patient_document(report.study.patient),
         "exam": _exam(report),
         "prior": None,
         "acquisition": _acquisition(report.volume.series.acquisition),
@@ -59,7 +66,7 @@ def report_document(report: Report) -> dict[str, Any]:
 def report_json(report: Report) -> str:
     """The document as text, checked against the schema.
 
-    Errors: `output-failed` where it does not fit, which is a mistake in this software.
+    Errors: `internal-error` where it does not fit, which is a mistake in this software and costs this study only.
     """
     import jsonschema
 
@@ -67,8 +74,18 @@ def report_json(report: Report) -> str:
     try:
         _validator().validate(document)
     except jsonschema.ValidationError as error:
-        raise OutputError("output-failed", f"report.json does not fit its schema: {error.json_path}") from None
+        raise LungscreenError("internal-error", f"report.json does not fit its schema: {error.json_path}") from None
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def patient_document(patient: Patient) -> dict[str, str | None]:
+    """Who it is, as it stands in `report.json`."""
+    return {
+        "patient_id": _text(patient.patient_id),
+        "name": _text(patient.name),
+        "birth_date": _text(readable_date(patient.birth_date)),
+        "sex": _text(patient.sex),
+    }
 
 
 def report_schema() -> dict[str, Any]:
@@ -87,16 +104,6 @@ def _validator() -> Any:
 
 def _text(text: str, longest: int = 200) -> str | None:
     return plain(text, longest) or None
-
-
-def _patient(report: Report) -> dict[str, Any]:
-    patient = report.study.patient
-    return {
-        "patient_id": _text(patient.patient_id),
-        "name": _text(patient.name),
-        "birth_date": _text(readable_date(patient.birth_date)),
-        "sex": _text(patient.sex),
-    }
 
 
 def _exam(report: Report) -> dict[str, Any]:

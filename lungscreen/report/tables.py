@@ -17,7 +17,7 @@ from typing import Any
 
 from lungscreen.errors import Refusal
 from lungscreen.records import Candidate
-from lungscreen.report.assemble import category_rank, study_key
+from lungscreen.report.assemble import category_rank
 from lungscreen.report.files import replace_file
 from lungscreen.report.text import csv_cell
 
@@ -64,7 +64,7 @@ class WorklistRow:
     top_score: float = -math.inf
     findings: int | None = None
     report: str = ""
-    """Path to report.html, relative to `--out`; of an earlier run where this one refused the study."""
+    """Path to report.html, relative to `--out`."""
     document: dict[str, Any] | None = None
 
     @property
@@ -163,19 +163,18 @@ def _looked_at_again(refusal: Refusal, screened: Collection[str], inputs: Collec
 
 # -- rows ------------------------------------------------------------------------------------------------------------
 def _worklist(documents: dict[str, dict[str, Any]], refusals: Iterable[Refusal]) -> list[WorklistRow]:
-    """One row a study: a study that was refused now, read before, keeps its earlier report's link."""
-    rows = {key: _done_row(key, document) for key, document in documents.items()}
-    for refusal in refusals:
-        if refusal.scope == "study":
-            uid = refusal.study_uid or refusal.where
-            key = study_key(uid)
-            status = "failed" if refusal.code in FAILED_CODES else "refused"
-            earlier = rows.get(key)
-            rows[key] = WorklistRow(
-                refusal.patient_id, uid, status, refusal.code,
-                report=earlier.report if earlier else "", document=earlier.document if earlier else None,
-            )  # fmt: skip
-    return sorted(rows.values(), key=lambda row: row.order)
+    """A row for each refused study and for each report.
+
+    A study that was refused now, but read by an earlier run, has both: its earlier result keeps its rank.
+    """
+    refused = {
+        (uid, r.patient_id): WorklistRow(r.patient_id, uid, "failed" if r.code in FAILED_CODES else "refused", r.code)
+        for r in refusals
+        if r.scope == "study"
+        for uid in (r.study_uid or r.where,)
+    }
+    done = [_done_row(key, document) for key, document in documents.items()]
+    return sorted((*refused.values(), *done), key=lambda row: row.order)
 
 
 def _done_row(key: str, document: dict[str, Any]) -> WorklistRow:

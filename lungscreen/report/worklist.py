@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lungscreen.codes import CODES
@@ -24,7 +24,7 @@ def worklist_page(rows: Sequence[WorklistRow], refusals: Sequence[Refusal]) -> s
     read = [(rank, row) for rank, row in ranked if row.status == "done"]
     parts = (
         f"<header><h1>Worklist</h1><p class='soft'>{_summary(len(read), len(unread))}</p></header>",
-        _unread(unread, refusals),
+        _unread(unread, refusals, {row.study_uid for _, row in read}),
         _read(read),
         _parts([refusal for refusal in refusals if refusal.scope != "study"]),
     )
@@ -36,18 +36,20 @@ def _summary(read: int, unread: int) -> str:
     return f"{studies} read" + (f", {unread} not read." if unread else ".")
 
 
-def _unread(rows: Sequence[tuple[int, WorklistRow]], refusals: Sequence[Refusal]) -> str:
+def _unread(rows: Sequence[tuple[int, WorklistRow]], refusals: Sequence[Refusal], earlier: Collection[str]) -> str:
+    """`earlier`: studies that have a result all the same."""
     if not rows:
         return ""
     reasons = {(r.study_uid or r.where): r.reason for r in refusals if r.scope == "study"}
     body = "".join(
         f'<tr><td class="n">{rank}</td><td><span class="chip {row.status}">{row.status}</span></td>'
         f"<td>{escape(row.patient_id)}<br><small>{escape(row.study_uid)}</small></td>"
-        f"<td>{escape(reasons.get(row.study_uid, ''), 2000)}<br><small>{escape(_action(row.code))}</small></td>"
-        f'<td class="code">{escape(row.code)}</td><td>{_link(row, "earlier report")}</td></tr>'
+        f"<td>{escape(reasons.get(row.study_uid, ''), 2000)}<br><small>{escape(_action(row.code))}"
+        f"{' An earlier result of this study stands below.' if row.study_uid in earlier else ''}</small></td>"
+        f'<td class="code">{escape(row.code)}</td></tr>'
         for rank, row in rows
     )
-    return _table("Not read", ("n:Rank", "Status", "Patient", "Why, and what to do", "Code", ""), body)
+    return _table("Not read", ("n:Rank", "Status", "Patient", "Why, and what to do", "Code"), body)
 
 
 def _read(rows: Sequence[tuple[int, WorklistRow]]) -> str:
