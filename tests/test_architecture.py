@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import importlib
 import pkgutil
 import subprocess
@@ -55,6 +56,15 @@ def test_all_is_what_is_there(name: str) -> None:
     assert len(set(names)) == len(names)
     for item in names:
         assert hasattr(module, item), f"{name}.__all__ names {item!r}, which is not there"
+
+
+def test_every_package_is_installed() -> None:
+    """setup.cfg lists packages one by one, since two of them lie outside the folder `lungscreen`."""
+    config = configparser.ConfigParser()
+    config.read(PACKAGE.parent / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    there = {p.parent.relative_to(PACKAGE.parent).as_posix().replace("/", ".") for p in PACKAGE.rglob("__init__.py")}
+    assert listed == there | {"lungscreen._pipelines", "lungscreen._weights"}
 
 
 def test_importing_the_package_is_cheap() -> None:
