@@ -1,0 +1,69 @@
+"""`lungscreen train detector|classifier`: make a network's weights again, or with other data."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from lungscreen.cli.exit_codes import ExitCode
+
+__all__ = ["KINDS", "add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `lungscreen train`."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
+    for name, (summary, _) in KINDS.items():
+        sub = kinds.add_parser(name, help=summary, description=summary)
+        sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the recipe, TOML")
+        sub.add_argument("--data", type=Path, required=True, metavar="DIR", help="annotated data it names")
+        sub.add_argument(
+            "--out", type=Path, required=True, metavar="DIR", help="checkpoint, curves, weights; a run there goes on"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train. Returns the exit code."""
+    KINDS[args.kind][1](args)
+    return ExitCode.OK
+
+
+def _train_detector(args: argparse.Namespace) -> None:
+    from lungscreen.config import read_table, read_toml
+    from lungscreen.training.detector import DetectorTraining, train_detector
+    from lungscreen.training.detector_data import prepare_cubes, prepare_scans
+
+    config = read_table(DetectorTraining, read_toml(args.config), args.config.name)
+    shards = args.out / "shards"
+    if not (shards / "cubes.json").exists():
+        _say("preparing cubes")
+        prepare_cubes(args.data, shards)
+    _say("preparing scans")
+    prepare_scans(args.data, shards, config.split.scans)
+    train_detector(config, shards, args.out, _say)
+    print(args.out / "weights")
+
+
+def _train_classifier(args: argparse.Namespace) -> None:
+    from lungscreen.config import read_table, read_toml
+    from lungscreen.training.classifier import ClassifierTraining, train_classifier
+    from lungscreen.training.classifier_data import read_cubes
+
+    config = read_table(ClassifierTraining, read_toml(args.config), args.config.name)
+    _say("reading cubes")
+    subsets = (*config.split.train_subsets, *config.split.choice_subsets)
+    weights = train_classifier(config, read_cubes(args.data, subsets), args.out, _say)
+    print(weights.path)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+KINDS: dict[str, tuple[str, Callable[[argparse.Namespace], None]]] = {
+    "detector": ("train the nodule detector", _train_detector),
+    "classifier": ("train the network that outlines nodules and rates their malignancy", _train_classifier),
+}
+"""What can be trained → what it is, and how."""

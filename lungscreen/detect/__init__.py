@@ -1,0 +1,5 @@
+"""Detect: where a nodule may be."""
+
+from lungscreen.detect.stage import DetectConfig, Detector, Marks, detect_nodules, load_detector
+
+__all__ = ["DetectConfig", "Detector", "Marks", "detect_nodules", "load_detector"]

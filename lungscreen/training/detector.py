@@ -1,0 +1,479 @@
+"""Training of the detector: prepared shards → network.
+
+    shards ─► engine of samples ─► steps (warm-up, stable, decay; EMA) ─► checkpoint, curves
+                     ▲ false marks, hard cubes │ every `mine_every` steps
+                     └────────────────────────┘
+
+A run is a function of its configuration, its data and its seed: batches follow from their number, marks are mined at
+fixed steps, the checkpoint holds everything else, so a run that was stopped goes on exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from lungscreen.config import config_hash
+from lungscreen.detect.network import Architecture, NoduleNet, describe
+from lungscreen.errors import LungscreenError, OutputError, UsageError
+from lungscreen.training.detector_data import Cube, Scan, load_cubes, load_scan
+from lungscreen.training.detector_measure import RATES, Measured, measure, mine
+from lungscreen.training.detector_samples import Engine, MinedMarks, SampleConfig
+from lungscreen.weights import add_weights
+
+__all__ = ["DetectorTraining", "Schedule", "Split", "detection_loss", "learning_rate", "train_detector"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who is learned from. Subsets are LUNA16's; a held-out scan takes its patient's cubes along.
+
+    train_subsets: cubes learned from.  choice_subsets: cubes for choices.  scans: all whole scans that may be used.
+    held_out_scans: those of `scans` that this run does not learn from; LIDC scans among them serve choices.
+    held_out_patients: further patients left out.
+    """
+
+    train_subsets: tuple[str, ...]
+    choice_subsets: tuple[str, ...]
+    scans: tuple[str, ...]
+    held_out_scans: tuple[str, ...]
+    held_out_patients: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if set(self.train_subsets) & set(self.choice_subsets):
+            raise ValueError("a subset is learned from and used for choices")
+        if set(self.held_out_scans) - set(self.scans):
+            raise ValueError("held_out_scans: not among scans")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast. Steps are optimiser steps.
+
+    steps: all.  warmup: linear from 0.  decay: the last steps, where the rate falls to 0 by a cosine; before, it is
+    `rate`.  ema: decay of the running mean of the weights, which is what ships.  clip: largest gradient norm.
+    mine_every, measure_every, save_every: steps between (0: never).  workers: processes that make samples.
+    replicas: threads that share a batch, each with its own part and batch statistics (on busy CPUs faster than one
+    network on as many cores: they wait for each other once a step).
+    """
+
+    steps: int
+    batch: int = 16
+    warmup: int = 200
+    decay: int = 1000
+    rate: float = 1.5e-3
+    weight_decay: float = 0.01
+    ema: float = 0.998
+    clip: float = 5.0
+    offset_weight: float = 0.2
+    size_weight: float = 0.5
+    mine_every: int = 1000
+    mine_per_scan: int = 60
+    measure_every: int = 1500
+    save_every: int = 300
+    workers: int = 1
+    replicas: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch, self.save_every, self.replicas) < 1 or self.batch % self.replicas:
+            raise ValueError("expected steps, batch, save_every, replicas of at least 1; batch a multiple of replicas")
+        if min(self.warmup, self.decay, self.mine_every, self.measure_every, self.workers, self.mine_per_scan) < 0:
+            raise ValueError("expected nothing below 0")
+        if not (0 < self.rate < 1 and 0 <= self.ema < 1 and self.clip > 0):
+            raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, clip > 0")
+
+
+@dataclass(frozen=True)
+class DetectorTraining:
+    """The whole recipe: `pipelines/train_detector.toml`."""
+
+    split: Split
+    schedule: Schedule
+    samples: SampleConfig = field(default_factory=SampleConfig)
+    architecture: Architecture = field(default_factory=Architecture)
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def identity(self) -> str:
+        """What must not change when a run goes on; `steps` and `decay` may."""
+        schedule = {k: v for k, v in asdict(self.schedule).items() if k not in _MAY_CHANGE}
+        return config_hash(asdict(self.split), schedule, asdict(self.samples), asdict(self.architecture), self.seed)
+
+
+OPERATING_RATES = {"screening": 4.0, "second-reader": 1.0, "high-specificity": 0.5}
+"""Operating point → false marks per 5 litres of lung (about a scan) on what is kept for choices."""
+
+_MAY_CHANGE = ("steps", "decay", "save_every", "measure_every", "workers", "replicas")
+"""Settings of the schedule that a resumed run may have otherwise."""
+
+
+@dataclass(eq=False)
+class _State:
+    """All that a checkpoint holds."""
+
+    network: NoduleNet
+    ema: NoduleNet
+    optimiser: torch.optim.Optimizer
+    step: int
+    mined: MinedMarks
+    replicas: list[NoduleNet]
+    """`network` first; the others share its weights and have gradients of their own."""
+    pool: ThreadPoolExecutor | None
+
+
+# -- the run ---------------------------------------------------------------------------------------------------------
+def train_detector(
+    config: DetectorTraining, shards: Path, out: Path, progress: Callable[[str], None] = lambda _: None
+) -> NoduleNet:
+    """Train, or go on with the run in `out`, to `config.schedule.steps`. Returns the EMA network.
+
+    shards: folder of `lungscreen.training.detector_data`.  out: gets checkpoint.pt, losses.csv, measured.csv, and
+    curves.png where matplotlib is installed, and weights/ at the end.
+    Errors: `config-invalid` when `out` holds a run of another recipe, `training-diverged`, `training-data-invalid`,
+    `output-failed`.
+    """
+    device = _device(config.device)
+    engine, choice_cubes, choice_scans, hu = _read_data(config, shards)
+    state = _start(config, device)
+    out.mkdir(parents=True, exist_ok=True)
+    saved = out / "checkpoint.pt"
+    if saved.exists():
+        _restore(state, saved, config)
+        for name in ("losses.csv", "measured.csv"):
+            _forget_after(out / name, state.step)
+        progress(f"going on from step {state.step}")
+    engine.mined = state.mined
+    measured: Measured | None = None
+    while state.step < config.schedule.steps:
+        stop = _next_stop(state.step, config.schedule)
+        _run_steps(config, state, engine, stop, device, out, progress)
+        if _due(state.step, config.schedule.mine_every) and state.step < config.schedule.steps:
+            state.mined = engine.mined = mine(state.ema, engine, config.schedule.mine_per_scan, device)
+            progress(f"step {state.step}: mined {sum(map(len, state.mined.scans.values()))} marks")
+        last = state.step == config.schedule.steps
+        if choice_cubes and config.schedule.measure_every and (last or _due(state.step, config.schedule.measure_every)):
+            measured = measure(state.ema, hu, choice_cubes, choice_scans, device)
+            _log_measured(out / "measured.csv", state.step, measured)
+            progress(f"step {state.step}: {measured.line()}")
+        save_checkpoint(_content(state, config), saved)
+    _draw_curves(out)
+    _export(state.ema, config, measured, out / "weights")
+    return state.ema
+
+
+def _export(network: NoduleNet, config: DetectorTraining, measured: Measured | None, folder: Path) -> None:
+    """`weights/` with manifest: the running mean, and operating points where there was something to choose them by."""
+    points: dict[str, float] = {}
+    if measured is not None:
+        by_rate = dict(zip(RATES, measured.thresholds, strict=True))
+        points = {name: by_rate[rate] for name, rate in OPERATING_RATES.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.cpu() for key, value in network.state_dict().items()}
+    version = f"{config.identity[:8]}-{config.schedule.steps}"
+    try:
+        add_weights(folder, "detector", tensors, version, describe(config.architecture), {"operating_points": points})
+    except OSError as error:
+        raise OutputError("output-failed", f"cannot write the weights: {error}", str(folder)) from None
+
+
+def _run_steps(
+    config: DetectorTraining,
+    state: _State,
+    engine: Engine,
+    stop: int,
+    device: torch.device,
+    out: Path,
+    progress: Callable[[str], None],
+) -> None:
+    rows: list[dict[str, float]] = []
+    began = time.perf_counter()
+    first = state.step
+    for hu, targets in _batches(engine, first, stop, config.schedule):
+        losses = _step(config, state, hu.to(device), targets.to(device))
+        state.step += 1
+        rows.append({"step": state.step, "rate": learning_rate(state.step - 1, config.schedule), **losses})
+        if not math.isfinite(sum(losses.values())):
+            raise LungscreenError(
+                "training-diverged", f"the loss is {losses} at step {state.step}: the last checkpoint stands"
+            )
+    _append(out / "losses.csv", rows)
+    mean = sum(row["loss"] for row in rows) / len(rows)
+    speed = (stop - first) * config.schedule.batch / (time.perf_counter() - began)
+    progress(f"step {stop}: loss {mean:.4f}, {speed:.1f} patches a second")
+
+
+def _step(config: DetectorTraining, state: _State, hu: Tensor, targets: Tensor) -> dict[str, float]:
+    schedule = config.schedule
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(state.step, schedule)
+    count = (targets[:, 0] == 1).mul(targets[:, 1]).sum().clamp(min=1)
+
+    def learn(part: int) -> list[float]:
+        network = state.replicas[part]
+        network.train().zero_grad(set_to_none=True)
+        mine = slice(part, None, len(state.replicas))
+        with torch.autocast(hu.device.type, torch.bfloat16):
+            out = network(hu[mine].contiguous(memory_format=torch.channels_last_3d))
+        heat, size, offset = detection_loss(out.float(), targets[mine], count)
+        loss = heat + schedule.size_weight * size + schedule.offset_weight * offset
+        loss.backward()  # type: ignore[no-untyped-call]
+        return [float(value.detach()) for value in (loss, heat, size, offset)]
+
+    parts = list(state.pool.map(learn, range(len(state.replicas)))) if state.pool else [learn(0)]
+    sums = [sum(values) for values in zip(*parts, strict=True)]
+    if math.isfinite(sums[0]):
+        _gather(state)
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), schedule.clip)
+        state.optimiser.step()
+        _average(state, min(schedule.ema, (1 + state.step) / (10 + state.step)))
+    return dict(zip(("loss", "heat", "size", "offset"), sums, strict=True))
+
+
+@torch.no_grad()
+def _gather(state: _State) -> None:
+    """The replicas' gradients go to the network, and the mean of their batch statistics to all."""
+    if len(state.replicas) == 1:
+        return
+    for same in zip(*(r.parameters() for r in state.replicas), strict=True):
+        for other in same[1:]:
+            if same[0].grad is not None and other.grad is not None:
+                same[0].grad.add_(other.grad)
+    for kept in zip(*(r.buffers() for r in state.replicas), strict=True):
+        if kept[0].is_floating_point():
+            mean = torch.stack(kept).mean(0)
+            for buffer in kept:
+                buffer.copy_(mean)
+
+
+@torch.no_grad()
+def _average(state: _State, decay: float) -> None:
+    """The EMA takes a step; batch statistics are already running means."""
+    mean: list[Tensor] = list(state.ema.parameters())
+    now = [p.detach() for p in state.network.parameters()]
+    torch._foreach_lerp_(mean, now, 1 - decay)
+    for kept, buffer in zip(state.ema.buffers(), state.network.buffers(), strict=True):
+        kept.copy_(buffer)
+
+
+def detection_loss(out: Tensor, targets: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """(heat, size, offset): CenterNet's focal loss (α 2, β 4) and L1 at the centres, each divided by `count`.
+
+    out: (n, 5, …), see `NoduleNet`.  targets: (n, 6, …), see `make_targets`.  count: of centres, in `targets` if None.
+    """
+    logit, heat, weight = out[:, 0], targets[:, 0], targets[:, 1]
+    centre = (heat == 1).float() * weight
+    probability = logit.sigmoid()
+    found = functional.logsigmoid(logit) * (1 - probability) ** 2 * centre
+    quiet = functional.logsigmoid(-logit) * probability**2 * (1 - heat) ** 4 * weight * (heat < 1)
+    count = centre.sum().clamp(min=1) if count is None else count
+    size = ((out[:, 1] - targets[:, 2]).abs() * centre).sum() / count
+    offset = ((out[:, 2:5] - targets[:, 3:6]).abs().sum(1) * centre).sum() / count
+    return -(found.sum() + quiet.sum()) / count, size, offset
+
+
+def learning_rate(step: int, schedule: Schedule) -> float:
+    """Rate of the step that follows `step` finished ones: warm-up, stable, cosine to 0."""
+    rise = min(1.0, (step + 1) / max(1, schedule.warmup))
+    left = (schedule.steps - step) / max(1, schedule.decay)
+    fall = 1.0 if left >= 1 else 0.5 * (1 - math.cos(math.pi * max(0.0, left)))
+    return schedule.rate * rise * fall
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+def _read_data(config: DetectorTraining, shards: Path) -> tuple[Engine, list[Cube], list[Scan], NDArray[np.int16]]:
+    split = config.split
+    try:
+        hu, masks, cubes = load_cubes(shards)
+        scans = {name: load_scan(shards, name) for name in split.scans}
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        raise LungscreenError("training-data-invalid", f"cannot read the shards: {error}", str(shards)) from None
+    held = {split_series for name in split.held_out_scans for split_series in (scans[name].original_series_uid,)}
+    patients = set(split.held_out_patients) | {c.patient_id for c in cubes if c.series_uid in held and c.patient_id}
+    patients |= set(split.held_out_scans)
+    train = [
+        c for c in cubes
+        if c.subset in split.train_subsets and c.series_uid not in held and c.patient_id not in patients
+    ]  # fmt: skip
+    learned = [scans[name] for name in split.scans if name not in split.held_out_scans]
+    if not train or not learned:
+        raise LungscreenError("training-data-invalid", "no cube or no scan is left to learn from", str(shards))
+    known = {c.patient_id for c in train if c.patient_id}
+    choice = [c for c in cubes if c.subset in split.choice_subsets and c.patient_id not in known]
+    kept = [scans[name] for name in split.held_out_scans if scans[name].sure]
+    return Engine(config.samples, hu, masks, train, learned, config.seed), choice, kept, hu
+
+
+class _Numbered(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Batches by number, for a worker process."""
+
+    def __init__(self, engine: Engine, size: int) -> None:
+        self.engine, self.size = engine, size
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        batch = self.engine.batch(number, self.size)
+        return torch.from_numpy(batch.hu), torch.from_numpy(batch.targets)
+
+
+def _batches(engine: Engine, start: int, stop: int, schedule: Schedule) -> Iterator[tuple[Tensor, Tensor]]:
+    data = _Numbered(engine, schedule.batch)
+    loader = torch.utils.data.DataLoader(
+        data,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=schedule.workers,
+        prefetch_factor=3 if schedule.workers else None,
+    )
+    yield from loader
+
+
+# -- state -----------------------------------------------------------------------------------------------------------
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("config-invalid", "device: there is no usable GPU here")
+    return torch.device(wanted)
+
+
+def _start(config: DetectorTraining, device: torch.device) -> _State:
+    torch.manual_seed(config.seed)
+    network = NoduleNet(config.architecture).to(device)
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    ema = copy.deepcopy(network).eval().requires_grad_(False)
+    plain = [p for p in network.parameters() if p.ndim < 2]
+    decayed = [p for p in network.parameters() if p.ndim >= 2]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(
+        groups,
+        lr=config.schedule.rate,
+        weight_decay=config.schedule.weight_decay,
+        fused=True,
+    )
+    replicas = [network]
+    for _ in range(config.schedule.replicas - 1):
+        twin = copy.deepcopy(network)
+        for own, shared in zip(twin.parameters(), network.parameters(), strict=True):
+            own.data = shared.data
+        replicas.append(twin)
+    pool = ThreadPoolExecutor(len(replicas)) if len(replicas) > 1 else None
+    return _State(network, ema, optimiser, 0, MinedMarks(), replicas, pool)
+
+
+def _content(state: _State, config: DetectorTraining) -> dict[str, Any]:
+    return {
+        "identity": config.identity,
+        "step": state.step,
+        "network": state.network.state_dict(),
+        "ema": state.ema.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "marks": {name: torch.from_numpy(np.asarray(marks)) for name, marks in state.mined.scans.items()},
+        "cubes": dict(state.mined.cubes),
+    }
+
+
+def save_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Whole or not at all: a disk that fills up leaves the checkpoint that was there.
+
+    Errors: `output-failed`.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        raise OutputError("output-failed", f"cannot write the checkpoint: {error}", str(path)) from None
+
+
+def _restore(state: _State, path: Path, config: DetectorTraining) -> None:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["identity"] != config.identity:
+            raise UsageError("config-invalid", "the folder holds a run of another recipe: choose a new one", str(path))
+        for replica in state.replicas:
+            replica.load_state_dict(content["network"])
+        state.ema.load_state_dict(content["ema"])
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.step = content["step"]
+        state.mined = MinedMarks({k: v.numpy() for k, v in content["marks"].items()}, content["cubes"])
+    except (OSError, KeyError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        raise LungscreenError("training-data-invalid", f"cannot read the checkpoint: {error}", str(path)) from None
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _next_stop(step: int, schedule: Schedule) -> int:
+    """The next step at which something is done besides learning."""
+    every = [n for n in (schedule.mine_every, schedule.measure_every, schedule.save_every) if n]
+    return min([schedule.steps, *((step // n + 1) * n for n in every)])
+
+
+# -- curves ----------------------------------------------------------------------------------------------------------
+def _log_measured(path: Path, step: int, measured: Measured) -> None:
+    _append(path, [{"step": step, **measured.row()}])
+
+
+def _append(path: Path, rows: list[dict[str, float]]) -> None:
+    try:
+        new = not path.exists()
+        with path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise OutputError("output-failed", f"cannot write: {error}", str(path)) from None
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Rows of steps that the checkpoint has not seen go: they will be made again."""
+    if not path.exists():
+        return
+    head, *rows = path.read_text(encoding="utf-8").splitlines()
+    kept = [row for row in rows if int(row.split(",")[0]) <= step]
+    path.write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
+
+
+def _draw_curves(out: Path) -> None:
+    """`curves.png`: the loss, and sensitivity where it was measured. Without matplotlib the CSV files are all."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    losses = np.genfromtxt(out / "losses.csv", delimiter=",", names=True)
+    loss = np.atleast_1d(losses["loss"])
+    width = max(1, len(loss) // 100)
+    smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
+    left.semilogy(np.atleast_1d(losses["step"])[width - 1 :], smooth)
+    left.set(xlabel="step", ylabel=f"loss (mean of {width})")
+    if (out / "measured.csv").exists():
+        measured = np.genfromtxt(out / "measured.csv", delimiter=",", names=True)
+        for name in ("at_1", "at_4", "at_8"):
+            right.plot(np.atleast_1d(measured["step"]), np.atleast_1d(measured[name]), label=name, marker=".")
+        right.legend()
+        right.set(xlabel="step", ylabel="sensitivity in place")
+    figure.savefig(out / "curves.png", dpi=110)

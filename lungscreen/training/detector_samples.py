@@ -1,0 +1,496 @@
+"""The detector's data engine: one path for cubes and lungs.
+
+    a block of 50³ (a cube, or a piece of a lung) → covered / inserted / decoys → shifted, mirrored filling
+    → patch of 48³ → flips, turns, blur, noise → targets
+
+Both kinds go through the same steps, so that nothing but the nodule says that there is one: the same share of blocks
+without a nodule, the same seams, the same spread of places. All of a batch follows from its number and the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lungscreen.detect.network import STRIDE
+from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan
+
+__all__ = ["Batch", "Engine", "MinedMarks", "SampleConfig", "make_targets"]
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+Rng = np.random.Generator
+Number = TypeVar("Number", bound=np.generic)
+
+LEAST_SEEN = 0.5
+"""Least share of an inserted nodule that must be brighter than what was there."""
+
+MOST_TISSUE = 0.12
+"""Largest share of soft tissue around a place whose normal tissue is set in elsewhere."""
+
+NEAR_PLEURA_MM = 4
+"""A place this near to the lung's surface takes nodules that grew at a surface."""
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What the blocks are made of; probabilities, millimetres, HU.
+
+    patch: side of a patch, voxels.  cube_share: blocks that are cubes.  cover: cubes with a nodule under
+    `cover_below_mm` whose nodule is covered.  insert: lung blocks that get a nodule.  from_mined: lung blocks around a
+    mined false mark.  synthetic: inserted nodules whose texture is made (ground-glass, part-solid).  decoy: blocks with
+    normal tissue set in.  shift: blocks shifted by up to `shift_mm`.  rare_weight: how much more often ground-glass and
+    part-solid nodules are drawn; small_weight: those under 6 mm.  ignore_unsure: marks above this score in scans that
+    are not wholly annotated are ignored.
+    """
+
+    patch: int = 48
+    cube_share: float = 0.5
+    cover: float = 0.6
+    cover_below_mm: float = 12.0
+    insert: float = 0.5
+    from_mined: float = 0.5
+    synthetic: float = 0.15
+    decoy: float = 0.35
+    shift: float = 0.6
+    shift_mm: int = 16
+    zoom: float = 0.25
+    rare_weight: float = 2.5
+    small_weight: float = 1.4
+    ignore_unsure: float = 0.3
+    noise_hu: float = 50.0
+    blur: float = 0.5
+    scales: tuple[float, ...] = (0.7, 0.85, 0.85, 1.0, 1.0, 1.2)
+
+    def __post_init__(self) -> None:
+        shares = (
+            "cube_share",
+            "cover",
+            "insert",
+            "from_mined",
+            "synthetic",
+            "decoy",
+            "shift",
+            "zoom",
+            "blur",
+            "ignore_unsure",
+        )
+        for name in shares:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected 0 to 1")
+        if not 16 <= self.patch <= CUBE or self.patch % 16:
+            raise ValueError(f"patch: expected a multiple of 16 up to {CUBE}")
+        if not 0 <= self.shift_mm <= 20 or min(self.rare_weight, self.small_weight) <= 0 or not self.scales:
+            raise ValueError("expected shift_mm of 0 to 20, weights above 0, at least one scale")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """hu: (n, 1, p, p, p) float32. targets: (n, 6, p/2, p/2, p/2): heat, weight, log diameter, offsets z, y, x."""
+
+    hu: Floats
+    targets: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class MinedMarks:
+    """Where the network was wrong: per scan rows (z, y, x, score), and per cube how hard it is (0 easy … 1)."""
+
+    scans: Mapping[str, Floats] = field(default_factory=dict)
+    cubes: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class _Block:
+    """A block on its way: what is known of it in voxels."""
+
+    hu: Floats
+    ignore: Bools
+    nodules: list[Mark]
+    nothing: list[Mark]
+    """Balls to ignore."""
+
+
+class Engine:
+    """Makes batches. `cubes` are those that may be learned from; `hu`, `masks` the arrays of `load_cubes`."""
+
+    def __init__(
+        self,
+        config: SampleConfig,
+        hu: NDArray[np.int16],
+        masks: NDArray[np.uint8],
+        cubes: list[Cube],
+        scans: list[Scan],
+        seed: int,
+    ) -> None:
+        self.config, self.hu, self.masks, self.cubes, self.scans, self.seed = config, hu, masks, cubes, scans, seed
+        self.mined = MinedMarks()
+        self._weights = np.array([self._weight(c) for c in cubes])
+        self._sources = [c for c in cubes if c.nodule.diameter_mm <= 24]
+        self._source_weights = np.array([self._weight(c) for c in self._sources])
+        self._pleural = [self._air_share(c) < 0.55 for c in self._sources]
+        self._inner, self._outer = [], []
+        for scan in scans:
+            inside = ndimage.distance_transform_edt(scan.lung[::2, ::2, ::2]) * 2
+            self._inner.append((np.argwhere(inside > NEAR_PLEURA_MM) * 2).astype(np.int16))
+            self._outer.append((np.argwhere((inside > 0) & (inside <= NEAR_PLEURA_MM)) * 2).astype(np.int16))
+        self._volumes = np.array([float(scan.lung.sum()) for scan in scans])
+        self._noise = self._noise_bank()
+
+    # -- batches -------------------------------------------------------------------------------------------------
+    def batch(self, number: int, size: int) -> Batch:
+        """Batch `number`: the same for the same seed, marks and data."""
+        rng = np.random.default_rng([self.seed, number])
+        hus, targets = [], []
+        for n in range(size):
+            cube = (n + 0.5) / size < self.config.cube_share
+            hu, target = self.sample(rng, cube)
+            hus.append(hu)
+            targets.append(target)
+        return Batch(np.stack(hus)[:, None], np.stack(targets))
+
+    def sample(self, rng: Rng, cube: bool) -> tuple[Floats, Floats]:
+        """One patch and its targets."""
+        block = self._cube_block(rng) if cube else self._lung_block(rng)
+        if rng.random() < self.config.decoy:
+            self._decoy(rng, block)
+        block = self._cut(rng, block)
+        hu = self._augment(rng, block)
+        return hu, make_targets(block.nodules, block.nothing, block.ignore)
+
+    # -- blocks --------------------------------------------------------------------------------------------------
+    def _cube_block(self, rng: Rng) -> _Block:
+        weights = self._weights * np.array([1.0 + 2.0 * self.mined.cubes.get(c.index, 0.0) for c in self.cubes])
+        cube = self.cubes[int(rng.choice(len(self.cubes), p=weights / weights.sum()))]
+        hu = self.hu[cube.index].astype(np.float32)
+        block = _Block(hu, np.zeros(hu.shape, bool), [cube.nodule], [])
+        for mark in cube.excluded:
+            block.nothing.append(Mark(mark.voxel, max(mark.diameter_mm, 6.0) + 2))
+        for mark in cube.nodules:
+            inside = all(1 <= v < CUBE - 1 for v in mark.voxel)
+            (block.nodules if inside else block.nothing).append(Mark(mark.voxel, mark.diameter_mm + 1.1))
+        if not cube.placed:
+            block.ignore[:] = True
+            block.ignore[_ball(hu.shape, cube.nodule.voxel, cube.nodule.diameter_mm / 2 + 5)] = False
+        small = cube.nodule.diameter_mm < self.config.cover_below_mm
+        if small and cube.placed and rng.random() < self.config.cover:
+            radius = cube.nodule.diameter_mm / 2 * rng.uniform(1.1, 1.4) + 2.0
+            self._set_in(rng, block, self._normal(rng), cube.nodule.voxel, _uneven_ball(rng, radius))
+            block.nodules.remove(cube.nodule)
+        return block
+
+    def _lung_block(self, rng: Rng) -> _Block:
+        n = int(rng.choice(len(self.scans), p=self._volumes / self._volumes.sum()))
+        scan = self.scans[n]
+        marks = self.mined.scans.get(scan.name)
+        draw = rng.random()
+        mined = marks is not None and len(marks) > 0 and draw < self.config.from_mined
+        if mined:
+            assert marks is not None
+            centre = marks[int(rng.integers(len(marks))), :3] + rng.normal(0, 1, 3)
+        elif scan.lesions and draw > 0.94:
+            centre = np.array(scan.lesions[int(rng.integers(len(scan.lesions)))].voxel) + rng.normal(0, 1, 3)
+        else:
+            places = self._outer[n] if rng.random() < 0.4 else self._inner[n]
+            centre = places[int(rng.integers(len(places)))] + rng.normal(0, 1, 3)
+        block = self._piece(scan, centre)
+        if rng.random() < (self.config.insert * 0.6 if mined else self.config.insert * 1.4):
+            place = (
+                rng.uniform(10, CUBE - 10, 3)
+                if mined or rng.random() < 0.3
+                else np.full(3, CUBE / 2) + rng.normal(0, 0.5, 3)
+            )
+            self._insert(rng, block, place)
+        return block
+
+    def _piece(self, scan: Scan, centre: NDArray[np.floating]) -> _Block:
+        """The block of a scan around a voxel; what lies outside the scan is mirrored, and ignored."""
+        start = np.round(centre).astype(int) - CUBE // 2
+        hu, outside = _cut_mirrored(scan.hu, start, CUBE)
+        block = _Block(hu.astype(np.float32), outside, [], [])
+        lesions = [Mark(_minus(m.voxel, start), m.diameter_mm + 1.1) for m in scan.lesions]
+        for mark in lesions:
+            if all(1 <= v < CUBE - 1 for v in mark.voxel) and mark.diameter_mm <= 36:
+                block.nodules.append(mark)
+            else:
+                block.nothing.append(Mark(mark.voxel, mark.diameter_mm * (2.2 if mark.diameter_mm > 36 else 1) + 4))
+        block.nothing += [Mark(_minus(m.voxel, start), max(m.diameter_mm, 6.0) + 2) for m in scan.excluded]
+        if not scan.sure and scan.name in self.mined.scans:
+            for *voxel, score in self.mined.scans[scan.name].tolist():
+                if score > self.config.ignore_unsure:
+                    block.nothing.append(Mark(_minus(voxel, start), 12.0))
+        block.nothing = [m for m in block.nothing if all(-m.diameter_mm < v < CUBE + m.diameter_mm for v in m.voxel)]
+        return block
+
+    # -- what is set in ------------------------------------------------------------------------------------------
+    def _insert(self, rng: Rng, block: _Block, place: NDArray[np.float64]) -> None:
+        """A real nodule, at one of the scales, or one whose texture is made, blended in at `place`."""
+        whole = np.round(place).astype(int)
+        around = tuple(slice(max(0, v - 6), v + 7) for v in whole)
+        if float((block.hu[around] < -600).mean()) < 0.25:
+            return
+        if any(np.linalg.norm(np.array(m.voxel) - place) < m.diameter_mm + 4 for m in block.nodules):
+            return
+        wall = float((block.hu[around] > -300).mean()) > 0.25
+        chosen = rng.choice(len(self._sources), size=6, p=self._source_weights / self._source_weights.sum())
+        pick = next((int(c) for c in chosen if self._pleural[c] == wall), int(chosen[0]))
+        source = self._sources[pick]
+        scale = float(rng.choice(self.config.scales))
+        if source.nodule.diameter_mm * scale < 3:
+            scale = 1.0
+        hu, mask = self._scaled(source, scale)
+        if rng.random() < self.config.synthetic and not wall and 4 < source.nodule.diameter_mm * scale < 22:
+            soft = ndimage.gaussian_filter(mask.astype(np.float32), rng.uniform(0.7, 1.6))
+            self._blend(block, self._glass(rng, block, mask, whole), soft, whole)
+        else:
+            reach = ndimage.distance_transform_edt(~mask) < 1.8 + 0.5 * np.clip(self._field(rng, mask.shape[0]), -2, 2)
+            soft = ndimage.gaussian_filter(reach.astype(np.float32), 0.8)
+            ground, _ = _cut_mirrored(block.hu, whole - mask.shape[0] // 2, mask.shape[0])
+            if float((hu > ground + 100)[mask].mean()) < LEAST_SEEN:
+                return
+            hu = np.maximum(hu, ground)  # the air around a nodule digs no trench into a wall
+            self._blend(block, hu, np.maximum(soft, mask), whole)
+        voxel = (float(whole[0]), float(whole[1]), float(whole[2]))
+        block.nodules.append(Mark(voxel, source.nodule.diameter_mm * scale))
+        block.nothing = [m for m in block.nothing if np.linalg.norm(np.array(m.voxel) - whole) > 6]
+
+    def _glass(self, rng: Rng, block: _Block, mask: Bools, centre: NDArray[np.int_]) -> Floats:
+        """Ground-glass over what is there: vessels stay visible; at times with a solid core."""
+        side = mask.shape[0]
+        ground, _ = _cut_mirrored(block.hu, centre - side // 2, side)
+        base = float(np.median(ground[ground < -600])) if (ground < -600).any() else -850.0
+        level = base + rng.uniform(100, 380) + 60 * self._field(rng, side)
+        hu: Floats = np.maximum(ground, level).astype(np.float32)
+        if rng.random() < 0.4:
+            depth = ndimage.distance_transform_edt(mask)
+            core = depth > depth.max() * rng.uniform(0.35, 0.75) + 0.2 * self._field(rng, side)
+            soft = ndimage.gaussian_filter(core.astype(np.float32), 0.8)
+            hu = np.asarray(hu + soft * (rng.uniform(-120, 60) - hu), np.float32)
+        return hu
+
+    def _decoy(self, rng: Rng, block: _Block) -> None:
+        """Normal tissue, blended in as nodules are, away from those."""
+        for _ in range(int(rng.integers(1, 3))):
+            place = rng.uniform(6, CUBE - 6, 3)
+            radius = rng.uniform(2.5, 9)
+            if all(np.linalg.norm(np.array(m.voxel) - place) > m.diameter_mm / 2 + radius + 4 for m in block.nodules):
+                self._set_in(rng, block, self._normal(rng), tuple(place), _uneven_ball(rng, radius))
+
+    def _set_in(self, rng: Rng, block: _Block, hu: Floats, voxel: tuple[float, ...], soft: Floats) -> None:
+        del rng
+        centre = np.round(voxel).astype(int)
+        start = (CUBE - soft.shape[0]) // 2
+        part = hu[start : start + soft.shape[0], start : start + soft.shape[0], start : start + soft.shape[0]]
+        self._blend(block, part, soft, centre)
+
+    def _normal(self, rng: Rng) -> Floats:
+        """Normal tissue around some lung voxel, away from what is annotated; vessels, but no wall: that would bulge."""
+        n = int(rng.integers(len(self.scans)))
+        scan = self.scans[n]
+        known = [*scan.lesions, *scan.excluded]
+        for _ in range(12):
+            places = self._outer[n] if rng.random() < 0.15 else self._inner[n]
+            centre = places[int(rng.integers(len(places)))].astype(int)
+            away = all(np.linalg.norm(np.array(m.voxel) - centre) > m.diameter_mm / 2 + 14 for m in known)
+            around = scan.hu[tuple(slice(max(0, v - 8), v + 9) for v in centre)]
+            if away and float((around > -300).mean()) < MOST_TISSUE:
+                break
+        hu, _ = _cut_mirrored(scan.hu, centre - CUBE // 2, CUBE)
+        return hu.astype(np.float32)
+
+    def _blend(self, block: _Block, hu: Floats, soft: Floats, centre: NDArray[np.int_]) -> None:
+        side = soft.shape[0]
+        start = centre - side // 2
+        low, high = np.maximum(start, 0), np.minimum(start + side, CUBE)
+        if (low >= high).any():
+            return
+        there = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        here = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+        part = block.hu[there]
+        block.hu[there] = part + soft[here] * (hu[here] - part)
+
+    def _scaled(self, cube: Cube, scale: float) -> tuple[Floats, Bools]:
+        """A cube's nodule in the middle of a small box at another size: HU and mask."""
+        side = int(min(CUBE - 2, 2 * np.ceil((cube.nodule.diameter_mm * 0.9 + 5) * scale) + 1))
+        middle = side // 2
+        centre = np.array(cube.nodule.voxel)
+        offset = centre - middle / scale
+        mask = np.unpackbits(self.masks[cube.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE)
+        low = np.maximum(np.floor(offset).astype(int) - 1, 0)
+        part = tuple(slice(a, a + int(np.ceil(side / scale)) + 3) for a in low)
+        matrix = np.full(3, 1 / scale)
+        hu = ndimage.affine_transform(
+            self.hu[cube.index][part].astype(np.float32), matrix, offset - low, (side,) * 3, order=1, mode="mirror"
+        )
+        inside = ndimage.affine_transform(
+            mask[part].astype(np.float32), matrix, offset - low, (side,) * 3, order=1, mode="mirror"
+        )
+        return hu, inside > 0.5
+
+    # -- cutting and augmenting ----------------------------------------------------------------------------------
+    def _cut(self, rng: Rng, block: _Block) -> _Block:
+        """Shift with mirrored filling, zoom at times, and the patch."""
+        side = self.config.patch
+        start = rng.integers(0, CUBE - side + 1, 3)
+        if rng.random() < self.config.shift:
+            reach = self.config.shift_mm
+            start = start + rng.integers(-reach, reach + 1, 3)
+        zoom = float(rng.uniform(0.88, 1.14)) if rng.random() < self.config.zoom else 1.0
+        if zoom == 1.0:
+            hu, outside = _cut_mirrored(block.hu, start, side)
+            ignore, _ = _cut_mirrored(block.ignore, start, side)
+            ignore = ignore | outside
+        else:
+            matrix = np.full(3, 1 / zoom)
+            hu = ndimage.affine_transform(block.hu, matrix, start, (side,) * 3, order=1, mode="mirror")
+            taken = ndimage.affine_transform(
+                block.ignore.astype(np.uint8), matrix, start, (side,) * 3, order=0, mode="constant", cval=1
+            )
+            ignore = taken > 0
+
+        def move(mark: Mark) -> Mark:
+            z, y, x = (np.array(mark.voxel) - start) * zoom
+            return Mark((float(z), float(y), float(x)), mark.diameter_mm * zoom)
+
+        cut = _Block(hu, ignore, [], [move(m) for m in block.nothing])
+        for mark in map(move, block.nodules):
+            place = np.round(mark.voxel).astype(int)
+            inside = (place >= 1).all() and (place < side - 1).all() and not ignore[tuple(place)]
+            if inside:
+                cut.nodules.append(mark)
+            else:
+                cut.nothing.append(Mark(mark.voxel, mark.diameter_mm + 6))
+        return cut
+
+    def _augment(self, rng: Rng, block: _Block) -> Floats:
+        """Turns and flips (marks come along), blur or sharpening, noise, HU shift and scale."""
+        side = self.config.patch
+        hu, ignore = block.hu, block.ignore
+        turns = int(rng.integers(4))
+        flips = rng.random(3) < 0.5
+        hu, ignore = np.rot90(hu, turns, (1, 2)), np.rot90(ignore, turns, (1, 2))
+        axes = tuple(n for n in range(3) if flips[n])
+        hu, block.ignore = np.ascontiguousarray(np.flip(hu, axes)), np.ascontiguousarray(np.flip(ignore, axes))
+
+        def move(mark: Mark) -> Mark:
+            z, y, x = mark.voxel
+            for _ in range(turns):
+                y, x = side - 1 - x, y
+            place = [side - 1 - v if f else v for v, f in zip((z, y, x), flips, strict=True)]
+            return Mark((place[0], place[1], place[2]), mark.diameter_mm)
+
+        block.nodules, block.nothing = [move(m) for m in block.nodules], [move(m) for m in block.nothing]
+        if rng.random() < self.config.blur:
+            along, across = rng.uniform(0, 1.3), rng.uniform(0, 0.6)
+            smooth = ndimage.gaussian_filter(hu, (along, across, across), truncate=2.5)
+            hu = hu + rng.uniform(0.3, 1.0) * (hu - smooth) if rng.random() < 0.3 else smooth
+        if rng.random() < 0.6:
+            strength = self.config.noise_hu * float(rng.random()) ** 2
+            bank = self._noise[int(rng.integers(len(self._noise) - 1))]
+            z, y, x = rng.integers(0, bank.shape[0] - side + 1, 3)
+            hu = hu + strength * bank[z : z + side, y : y + side, x : x + side]
+        return np.asarray(hu * rng.uniform(0.97, 1.03) + rng.uniform(-25, 25), np.float32)
+
+    # -- helpers that need the data ------------------------------------------------------------------------------
+    def _weight(self, cube: Cube) -> float:
+        rare = self.config.rare_weight if 1 <= cube.texture <= 4 else 1.0
+        return rare * (self.config.small_weight if cube.nodule.diameter_mm < 6 else 1.0)
+
+    def _air_share(self, cube: Cube) -> float:
+        """Share of air in the shell around the nodule: low where it lies at a wall."""
+        box = tuple(slice(max(0, round(v) - 14), round(v) + 15) for v in cube.nodule.voxel)
+        mask = np.unpackbits(self.masks[cube.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE)[box].astype(bool)
+        far = ndimage.distance_transform_edt(~mask)
+        shell = (far > 1.5) & (far < 4.5)
+        return float((self.hu[cube.index][box][shell] < -500).mean())
+
+    def _noise_bank(self) -> list[Floats]:
+        """Fields of noise, white to smooth, mean 0 and deviation 1; the smoothest is for edges and textures."""
+        rng = np.random.default_rng([self.seed, 1 << 40])
+        bank = []
+        for sigma in (0.0, 0.0, 0.5, 0.7, 0.9, 1.2, 2.0):
+            noise = rng.standard_normal((80, 80, 80)).astype(np.float32)
+            if sigma:
+                noise = ndimage.gaussian_filter(noise, (sigma * 0.7, sigma, sigma), mode="wrap")
+            bank.append(np.asarray(noise / noise.std(), np.float32))
+        return bank
+
+    def _field(self, rng: Rng, side: int) -> Floats:
+        """A piece of the smoothest noise."""
+        bank = self._noise[-1]
+        z, y, x = rng.integers(0, bank.shape[0] - side + 1, 3)
+        return bank[z : z + side, y : y + side, x : x + side]
+
+
+# -- pure helpers ----------------------------------------------------------------------------------------------------
+def make_targets(nodules: list[Mark], nothing: list[Mark], ignore: Bools) -> Floats:
+    """(6, p/2, p/2, p/2): heat 0…1 (1 at the output voxel nearest to a centre), loss weight, log mm, offsets z, y, x."""
+    weight: Floats = (~ignore[::STRIDE, ::STRIDE, ::STRIDE]).astype(np.float32)
+    shape = weight.shape
+    out = np.zeros((6, *shape), np.float32)
+    axes = [np.arange(n, dtype=np.float32) * STRIDE for n in shape]
+
+    def square(voxel: tuple[float, float, float]) -> Floats:
+        z, y, x = ((a - v) ** 2 for a, v in zip(axes, voxel, strict=True))
+        return np.asarray(z[:, None, None] + y[None, :, None] + x[None, None, :], np.float32)
+
+    for mark in nothing:
+        weight[square(mark.voxel) < (mark.diameter_mm / 2) ** 2] = 0
+    for mark in nodules:
+        distance = square(mark.voxel)
+        sigma = min(max(mark.diameter_mm / 6, 1.2), 4.0)
+        k, j, i = (int(v) for v in np.unravel_index(int(distance.argmin()), shape))
+        nearest = k, j, i
+        heat = np.minimum(np.exp(-(distance - distance[nearest]) / (2 * sigma**2)), 0.95)
+        heat[nearest] = 1
+        out[0] = np.maximum(out[0], heat)
+        weight[distance < (mark.diameter_mm / 2 + 2) ** 2] = 1
+        out[2, k, j, i] = np.log(mark.diameter_mm)
+        for n in range(3):
+            out[3 + n, k, j, i] = mark.voxel[n] - nearest[n] * STRIDE
+    out[1] = weight
+    return out
+
+
+def _cut_mirrored(array: NDArray[Number], start: NDArray[np.integer], side: int) -> tuple[NDArray[Number], Bools]:
+    """`side`³ voxels from `start`; beyond the array it is mirrored. Returns them and where that is."""
+    indices, outside = [], []
+    for n, first in zip(array.shape, start, strict=True):
+        index = np.arange(int(first), int(first) + side)
+        outside.append((index < 0) | (index >= n))
+        index = np.abs(index) % max(1, 2 * (n - 1))
+        indices.append(np.where(index >= n, 2 * (n - 1) - index, index))
+    z, y, x = outside
+    beyond = z[:, None, None] | y[None, :, None] | x[None, None, :]
+    if not beyond.any():
+        part = tuple(slice(int(s), int(s) + side) for s in start)
+        return array[part].copy(), beyond
+    return array[np.ix_(*indices)], beyond
+
+
+def _minus(voxel: tuple[float, ...] | list[float], start: NDArray[np.integer]) -> tuple[float, float, float]:
+    z, y, x = (float(v) - int(s) for v, s in zip(voxel, start, strict=True))
+    return z, y, x
+
+
+def _ball(shape: tuple[int, ...], voxel: tuple[float, float, float], radius: float) -> Bools:
+    z, y, x = ((np.arange(n) - v) ** 2 for n, v in zip(shape, voxel, strict=True))
+    inside: Bools = (z[:, None, None] + y[None, :, None] + x[None, None, :]) < radius**2
+    return inside
+
+
+def _uneven_ball(rng: Rng, radius: float) -> Floats:
+    """A soft ball whose edge is uneven: 1 inside, 0 outside."""
+    side = int(min(CUBE - 2, 2 * np.ceil(radius * 1.25 + 3) + 1))
+    coarse = rng.normal(0, 1, (5, 5, 5)).astype(np.float32)
+    rough = ndimage.zoom(coarse, side / 5, order=1, grid_mode=True, mode="nearest")
+    middle = side // 2
+    z, y, x = np.ogrid[:side, :side, :side]
+    distance = np.sqrt((z - middle) ** 2 + (y - middle) ** 2 + (x - middle) ** 2)
+    inside = distance < radius * (1 + 0.12 * rough)
+    return np.asarray(ndimage.gaussian_filter(inside.astype(np.float32), 0.8), np.float32)

@@ -1,0 +1,541 @@
+"""Training of the detector: the data engine's geometry, the loss, and the whole recipe on made-up data."""
+
+from __future__ import annotations
+
+import csv
+import errno
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lungscreen.cli.main import main  # noqa: E402  (torch first)
+from lungscreen.config import packaged_folder, read_table, read_toml  # noqa: E402
+from lungscreen.detect import detect_nodules, load_detector  # noqa: E402
+from lungscreen.detect.network import Architecture, count_flops  # noqa: E402
+from lungscreen.errors import LungscreenError, OutputError, UsageError  # noqa: E402
+from lungscreen.geometry import Geometry  # noqa: E402
+from lungscreen.records import Acquisition, Exam, Patient, Series, Volume  # noqa: E402
+from lungscreen.training import detector, detector_measure  # noqa: E402
+from lungscreen.training.detector import (  # noqa: E402
+    DetectorTraining,
+    Schedule,
+    Split,
+    detection_loss,
+    learning_rate,
+    train_detector,
+)
+from lungscreen.training.detector_data import (  # noqa: E402
+    Mark,
+    load_cubes,
+    load_scan,
+    prepare_cubes,
+    prepare_scans,
+)
+from lungscreen.training.detector_samples import Engine, MinedMarks, SampleConfig, make_targets  # noqa: E402
+from lungscreen.weights import find_weights  # noqa: E402
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+SPLIT = Split(("2",), ("9",), ("first", "second", "third"), ("second",))
+TINY = Architecture(channels=(4, 6), blocks=(1, 1), head=4, prior=0.01)
+RECIPE = DetectorTraining(
+    SPLIT,
+    Schedule(
+        steps=6, batch=2, warmup=2, decay=2, mine_every=4, mine_per_scan=5, measure_every=6, save_every=2, workers=0
+    ),
+    SampleConfig(patch=32),
+    TINY,
+    device="cpu",
+)
+
+
+# -- made-up data ----------------------------------------------------------------------------------------------------
+def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> np.ndarray:
+    axes = np.ogrid[tuple(slice(0, n) for n in shape)]
+    return sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) < radius**2
+
+
+def write_dicom(folder: Path, hu: np.ndarray, spacing_z: float, origin: tuple[float, float, float]) -> None:
+    """One axial series, its files in no order."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    folder.mkdir(parents=True)
+    for k, plane in enumerate(hu):
+        ds = Dataset()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CT
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"1.2.3.{k + 1}"
+        ds.Rows, ds.Columns = plane.shape
+        ds.PixelSpacing = [1.0, 1.0]
+        ds.ImagePositionPatient = [origin[0], origin[1], origin[2] + k * spacing_z]
+        ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
+        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+        ds.PixelData = (plane + 1024).astype("<u2").tobytes()
+        ds.save_as(folder / f"{(k * 7) % len(hu):03}.dcm", enforce_file_format=True)
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """The layout of the annotated data: eight cubes of three subsets, three scans with a ball each."""
+    import jpeg_ls
+
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    cubes, others, masks = [], [], {}
+    (root / "cubes" / "ct").mkdir(parents=True)
+    for n in range(8):
+        hu = rng.normal(-850, 30, (50, 50, 50))
+        mask = ball((50, 50, 50), (25, 25, 25), 3 + n % 4)
+        hu[mask] = 100
+        if n == 2:
+            hu[ball(hu.shape, (40, 40, 40), 3.5)] = 100
+        code = (np.clip(hu, -1000, 2000) + 1024).astype(np.uint16).reshape(2500, 50)
+        (root / "cubes" / "ct" / f"c{n}.jls").write_bytes(bytes(jpeg_ls.encode(code)))
+        masks[f"c{n}"] = np.packbits(mask)
+        row = {
+            "cube": f"c{n}", "series_uid": f"s{n}", "patient_id": f"p{n}", "luna16_subset": "9" if n > 5 else "2",
+            "placed": "no" if n == 3 else "yes", "nodule_z": 25, "nodule_y": 25, "nodule_x": 25,
+            "diameter_mm": 2 * (3 + n % 4), "texture": "1" if n == 1 else "",
+        }  # fmt: skip
+        cubes.append(row)
+    others.append({"cube": "c0", "kind": "excluded", "z": 8, "y": 9, "x": 10, "diameter_mm": -1})
+    others.append({"cube": "c2", "kind": "nodule", "z": 40, "y": 40, "x": 40, "diameter_mm": 6})
+    write_table(root / "cubes" / "cubes.csv", cubes)
+    write_table(root / "cubes" / "others.csv", others)
+    np.savez(root / "cubes" / "masks.npz", **masks)
+    scans, lesions = [], []
+    for n, name in enumerate(("first", "second", "third")):
+        hu = np.full((40, 90, 130), 40.0)
+        hu[5:-5, 20:75, 20:60] = hu[5:-5, 20:75, 70:110] = -850
+        hu[ball((80, 90, 130), (40, 45, 40), 5)[::2]] = 100
+        hu[:, :3] = -1000
+        write_dicom(root / "scans" / name, hu + rng.normal(0, 20, hu.shape), 2.0, (-50.0, 10.0 * n, 300.0))
+        scans.append(
+            {"folder": f"scans/{name}", "series_uid": f"u{n}", "original_series_uid": "s4" if n == 1 else f"o{n}",
+             "licence": "CC BY", "annotation": "LUNA16" if n < 2 else "lesions may exist"}
+        )  # fmt: skip
+        lesions.append({"series_uid": f"u{n}", "x_mm": -10, "y_mm": 10 * n + 45, "z_mm": 340, "diameter_mm": 10})
+    write_table(root / "scans.csv", scans)
+    write_table(root / "lesions.csv", lesions)
+    row = {"seriesuid": "o0", "coordX": 40, "coordY": 40, "coordZ": 330, "diameter_mm": 4}
+    write_table(root / "tables" / "excluded.csv", [row])
+    return root
+
+
+@pytest.fixture(scope="module")
+def shards(data: Path, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("shards")
+    prepare_cubes(data, out)
+    prepare_scans(data, out)
+    return out
+
+
+# -- preparing -------------------------------------------------------------------------------------------------------
+def test_cubes_come_back(shards: Path) -> None:
+    hu, masks, cubes = load_cubes(shards)
+    assert hu.shape == (8, 50, 50, 50)
+    assert [c.subset for c in cubes] == ["2"] * 6 + ["9"] * 2
+    assert not cubes[3].placed
+    assert cubes[0].excluded == (Mark((8.0, 9.0, 10.0), -1.0),)
+    assert cubes[2].nodules == (Mark((40.0, 40.0, 40.0), 6.0),)
+    inside = np.unpackbits(masks[1])[:125000].reshape(50, 50, 50).astype(bool)
+    assert np.allclose(hu[1][inside], 100)
+    assert cubes[1].nodule.diameter_mm == pytest.approx(8, abs=0.6)
+
+
+def test_scans_come_back_at_one_millimetre(shards: Path) -> None:
+    """2 mm slices in shuffled files: the lesion's voxel is the ball's, and the lungs are the lungs."""
+    for name, sure in (("first", True), ("third", False)):
+        scan = load_scan(shards, name)
+        assert scan.sure == sure
+        (lesion,) = scan.lesions
+        assert scan.hu[tuple(np.round(lesion.voxel).astype(int))] > 0
+        centre = np.argwhere((scan.hu > 0) & ball(scan.hu.shape, lesion.voxel, 7)).mean(0)
+        assert np.linalg.norm(centre - lesion.voxel) < 1.0
+        assert scan.lung.sum() / 1e6 == pytest.approx(0.060 * 0.055 * 0.080 * 1000, rel=0.15)
+    assert len(load_scan(shards, "first").excluded) == 1
+
+
+def test_preparing_again_does_nothing(data: Path, shards: Path) -> None:
+    before = (shards / "first.npz").stat().st_mtime_ns
+    prepare_scans(data, shards, ["first"])
+    assert (shards / "first.npz").stat().st_mtime_ns == before
+
+
+def test_a_lesion_outside_the_scan_is_said(data: Path, tmp_path: Path) -> None:
+    for name in ("scans", "tables", "scans.csv"):
+        (tmp_path / name).symlink_to(data / name)
+    lesion = {"series_uid": "u0", "x_mm": 900, "y_mm": 0, "z_mm": 340, "diameter_mm": 10}
+    write_table(tmp_path / "lesions.csv", [lesion])
+    with pytest.raises(LungscreenError, match="outside") as caught:
+        prepare_scans(tmp_path, tmp_path / "out", ["first"])
+    assert caught.value.code == "training-data-invalid"
+
+
+# -- samples ---------------------------------------------------------------------------------------------------------
+def engine_of(shards: Path, config: SampleConfig | None = None) -> Engine:
+    hu, masks, cubes = load_cubes(shards)
+    scans = [load_scan(shards, name) for name in ("first", "third")]
+    return Engine(config or SampleConfig(), hu, masks, cubes[:6], scans, 5)
+
+
+def test_positives_lie_on_nodules(shards: Path) -> None:
+    """After shift, zoom, turns and flips the target's sub-voxel centre lies in something dense, at its middle."""
+    config = SampleConfig(cover=0.0, decoy=0.0, blur=0.0, noise_hu=0.0, synthetic=0.0, zoom=0.5)
+    engine = engine_of(shards, config)
+    rng = np.random.default_rng(1)
+    seen = 0
+    for n in range(60):
+        hu, targets = engine.sample(rng, cube=n % 2 == 0)
+        for k, j, i in np.argwhere(targets[0] == 1):
+            centre = np.array([k, j, i]) * 2 + targets[3:6, k, j, i]
+            assert hu[tuple(np.clip(np.round(centre).astype(int), 0, 47))] > -200
+            near = (hu > -400) & ball(hu.shape, tuple(centre), np.exp(targets[2, k, j, i]) * 0.7)
+            assert np.linalg.norm(np.argwhere(near).mean(0) - centre) < 2.5
+            seen += 1
+    assert seen > 30
+
+
+def test_covered_cubes_have_no_nodule(shards: Path) -> None:
+    """Where the nodule is covered nothing dense is left in the middle, and nothing is asked for there."""
+    engine = engine_of(shards, SampleConfig(cover=1.0, cover_below_mm=99.0))
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        block = engine._cube_block(rng)
+        if not block.ignore.any() and not any(m.voxel == (40.0, 40.0, 40.0) for m in block.nodules):
+            assert block.nodules == []
+            assert block.hu[22:29, 22:29, 22:29].mean() < -300
+
+
+def test_unplaced_cubes_are_ignored_but_for_their_nodule(shards: Path) -> None:
+    engine = engine_of(shards)
+    engine.cubes = [engine.cubes[3]]
+    engine._weights = np.ones(1)
+    block = engine._cube_block(np.random.default_rng(3))
+    assert block.ignore[2, 2, 2]
+    assert not block.ignore[25, 25, 25]
+    assert len(block.nodules) == 1
+
+
+def test_suspicious_places_of_unsure_scans_are_ignored(shards: Path) -> None:
+    engine = engine_of(shards)
+    marks = np.array([[30, 50, 60, 0.9], [30, 30, 60, 0.1]], np.float32)
+    engine.mined = MinedMarks({"first": marks, "third": marks}, {})
+    sure, unsure = (engine._piece(scan, np.array([30.0, 40.0, 60.0])) for scan in engine.scans)
+    assert len(unsure.nothing) - len(sure.nothing) >= 1 - len(sure.nothing)
+    assert any(m.voxel == (25.0, 35.0, 25.0) for m in unsure.nothing)
+    assert not any(m.voxel == (25.0, 35.0, 25.0) for m in sure.nothing)
+    assert not any(m.voxel == (25.0, 15.0, 25.0) for m in unsure.nothing)
+
+
+def test_synthetic_ground_glass_is_brighter_than_lung_and_darker_than_tissue(shards: Path) -> None:
+    engine = engine_of(shards, SampleConfig(synthetic=1.0, insert=0.7, from_mined=0.0))
+    rng = np.random.default_rng(4)
+    levels = []
+    for _ in range(40):
+        block = engine._lung_block(rng)
+        for mark in block.nodules:
+            if 5 < mark.diameter_mm < 30:
+                levels.append(float(block.hu[ball((50, 50, 50), mark.voxel, mark.diameter_mm / 4)].mean()))
+    assert sum(-820 < level < -300 for level in levels) >= 3
+
+
+def test_batches_follow_from_their_number(shards: Path) -> None:
+    first, second = engine_of(shards).batch(7, 3), engine_of(shards).batch(7, 3)
+    assert np.array_equal(first.hu, second.hu)
+    assert np.array_equal(first.targets, second.targets)
+    assert not np.array_equal(first.hu, engine_of(shards).batch(8, 3).hu)
+
+
+def test_targets_of_a_known_nodule() -> None:
+    ignore = np.zeros((16, 16, 16), bool)
+    ignore[:, :, 12:] = True
+    targets = make_targets([Mark((5.0, 6.5, 7.0), 8.0)], [Mark((14.0, 14.0, 2.0), 3.0)], ignore)
+    assert targets.shape == (6, 8, 8, 8)
+    (peak,) = np.argwhere(targets[0] == 1)
+    assert tuple(peak) in {(2, 3, 3), (3, 3, 3), (2, 3, 4), (3, 3, 4)}
+    k, j, i = peak
+    assert targets[2, k, j, i] == pytest.approx(np.log(8))
+    assert targets[3:6, k, j, i] + 2 * peak == pytest.approx([5.0, 6.5, 7.0])
+    assert targets[1, 7, 7, 1] == 0
+    assert targets[1, 0, 0, 7] == 0
+    assert targets[1, 0, 0, 0] == 1
+
+
+@pytest.mark.parametrize("wrong", [{"cover": 1.2}, {"patch": 40}, {"shift_mm": 40}, {"scales": ()}])
+def test_impossible_samples_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        SampleConfig(**wrong)
+
+
+# -- loss and schedule -----------------------------------------------------------------------------------------------
+def test_the_loss_knows_right_from_wrong() -> None:
+    targets = torch.from_numpy(make_targets([Mark((8, 8, 8), 6.0)], [], np.zeros((16, 16, 16), bool)))[None]
+    right = torch.zeros(1, 5, 8, 8, 8)
+    right[:, 0] = torch.where(targets[:, 0] == 1, 12.0, -12.0)
+    right[:, 1:] = targets[:, 2:]
+    heat, size, offset = detection_loss(right, targets)
+    assert float(heat) < 0.01
+    assert float(size) == 0
+    assert float(offset) == 0
+    missed = right.clone()
+    missed[:, 0] = -12.0
+    false = right.clone()
+    false[0, 0, 0, 0, 0] = 12.0
+    assert float(detection_loss(missed, targets)[0]) > 10
+    assert float(detection_loss(false, targets)[0]) > 10
+    targets[0, 1, 0, 0, 0] = 0
+    assert float(detection_loss(false, targets)[0]) < 0.01, "what is ignored costs nothing"
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    schedule = Schedule(steps=100, warmup=10, decay=20, rate=0.01)
+    rates = [learning_rate(step, schedule) for step in range(100)]
+    assert rates[0] == pytest.approx(0.001)
+    assert rates[10:80] == pytest.approx([0.01] * 70)
+    assert rates[90] == pytest.approx(0.005)
+    assert 0 < rates[99] < 1e-4
+
+
+# -- measuring -------------------------------------------------------------------------------------------------------
+class LooksForDense(torch.nn.Module):
+    """Stands in for the network: says "centre" where a ball of tissue lies, by a mean over 7³ voxels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.architecture = TINY
+
+    def forward(self, hu: Any) -> Any:
+        dense = torch.nn.functional.avg_pool3d(((hu > -300) & (hu < 300)).float(), 7, 1, 3)[:, :, ::2, ::2, ::2]
+        out = torch.zeros(hu.shape[0], 5, *dense.shape[2:])
+        out[:, 0] = (dense[:, 0] - 0.5) * 12
+        return out
+
+
+def test_measuring_finds_what_is_there(shards: Path) -> None:
+    hu, _, cubes = load_cubes(shards)
+    measured = detector_measure.measure(LooksForDense(), hu, cubes[4:], [], torch.device("cpu"))
+    assert measured.nodules == 4
+    assert measured.sensitivity == (1.0,) * 7
+    assert measured.row()["at_4"] == 1.0
+    assert "4 nodules" in measured.line()
+
+
+def test_the_curve_counts_as_the_protocol_does() -> None:
+    """Two "scans", false marks at .9 .5 .4: at a rate of 1 two are allowed, so hits above .4 count."""
+    hits, rare = np.array([0.95, 0.45, 0.41, 0.2]), np.array([True, False, False, True])
+    measured = detector_measure._curve(hits, rare, np.array([0.9, 0.5, 0.4]), 2.0, (1,))
+    by_rate = dict(zip(detector_measure.RATES, measured.sensitivity, strict=True))
+    assert by_rate[0.125] == 0.25
+    assert by_rate[0.5] == 0.25
+    assert by_rate[1.0] == 0.75
+    assert by_rate[2.0] == 1.0
+    assert measured.rare_at_4 == 1.0
+
+
+def test_mining_keeps_what_is_not_annotated(shards: Path) -> None:
+    engine = engine_of(shards)
+    mined = detector_measure.mine(LooksForDense(), engine, 10, torch.device("cpu"))
+    for scan in engine.scans:
+        for mark in mined.scans[scan.name]:
+            assert all(np.linalg.norm(mark[:3] - m.voxel) > m.diameter_mm / 2 for m in scan.lesions)
+    assert set(mined.cubes) == {c.index for c in engine.cubes}
+    assert all(0 <= v <= 1 for v in mined.cubes.values())
+
+
+# -- the run ---------------------------------------------------------------------------------------------------------
+def losses_of(out: Path) -> list[str]:
+    return (out / "losses.csv").read_text().splitlines()
+
+
+def test_the_whole_recipe_runs_dry(data: Path, tmp_path: Path, capsys) -> None:
+    """From annotated data to weights that detect, by the command; then again: nothing is left to do."""
+    config = tmp_path / "recipe.toml"
+    config.write_text(
+        'device = "cpu"\n[split]\ntrain_subsets = ["2"]\nchoice_subsets = ["9"]\nscans = ["first", "second", "third"]\n'
+        'held_out_scans = ["second"]\n[architecture]\nchannels = [4, 6]\nblocks = [1, 1]\nhead = 4\n'
+        "[schedule]\nsteps = 4\nbatch = 2\nwarmup = 1\ndecay = 2\nmine_every = 2\nmeasure_every = 4\nsave_every = 2\n"
+        "[samples]\npatch = 32\n"
+    )
+    words = ["train", "detector", "--config", str(config), "--data", str(data), "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    weights = find_weights("detector", tmp_path / "run" / "weights")
+    assert capsys.readouterr().out.strip() == str(tmp_path / "run" / "weights")
+    points = weights.parameters["operating_points"]
+    assert points["screening"] <= points["second-reader"] <= points["high-specificity"]
+    hu = np.full((20, 20, 20), -800, np.int16)
+    series = Series("image", "1.2", Patient(), Exam("1"), Acquisition())
+    volume = Volume(hu, Geometry.axial(hu.shape, (1.0, 1.0, 1.0)), series)
+    assert isinstance(detect_nodules(volume, None, load_detector(weights)), tuple)
+    assert len(losses_of(tmp_path / "run")) == 5
+    assert (tmp_path / "run" / "measured.csv").exists()
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
+    assert main(words) == 0
+    assert len(losses_of(tmp_path / "run")) == 5
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_run_that_was_stopped_goes_on_exactly(shards: Path, tmp_path: Path, replicas: int) -> None:
+    """The same losses and the same weights, to the last bit, marks that were mined between included."""
+    recipe = replace(RECIPE, schedule=replace(RECIPE.schedule, replicas=replicas))
+    whole = train_detector(recipe, shards, tmp_path / "whole")
+
+    def stop(line: str) -> None:
+        if line.startswith("step 6: loss"):
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        train_detector(recipe, shards, tmp_path / "parts", stop)
+    assert len(losses_of(tmp_path / "parts")) == 7, "rows beyond the checkpoint are on the disk"
+    lines: list[str] = []
+    parts = train_detector(recipe, shards, tmp_path / "parts", lines.append)
+    assert lines[0] == "going on from step 4"
+    assert losses_of(tmp_path / "parts") == losses_of(tmp_path / "whole")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+def test_learning_lowers_the_loss(shards: Path, tmp_path: Path) -> None:
+    schedule = Schedule(
+        steps=60, batch=4, warmup=5, decay=10, rate=5e-3, mine_every=0, measure_every=0, save_every=60, workers=0
+    )
+    train_detector(replace(RECIPE, schedule=schedule), shards, tmp_path)
+    loss = [float(row.split(",")[2]) for row in losses_of(tmp_path)[1:]]
+    assert np.mean(loss[-10:]) < 0.8 * np.mean(loss[:10])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(shards: Path, tmp_path: Path, monkeypatch) -> None:
+    """Said with its code; the checkpoint before it stands, and the run can go on from there."""
+    right = detector.detection_loss
+    calls = []
+
+    def wrong(out: Any, targets: Any, count: Any = None) -> Any:
+        calls.append(1)
+        heat, size, offset = right(out, targets, count)
+        return heat * (float("nan") if len(calls) == 4 else 1.0), size, offset
+
+    monkeypatch.setattr(detector, "detection_loss", wrong)
+    with pytest.raises(LungscreenError, match="step 4") as caught:
+        train_detector(RECIPE, shards, tmp_path)
+    assert caught.value.code == "training-diverged"
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+    monkeypatch.setattr(detector, "detection_loss", right)
+    train_detector(RECIPE, shards, tmp_path)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(shards: Path, tmp_path: Path, monkeypatch) -> None:
+    train_detector(replace(RECIPE, schedule=replace(RECIPE.schedule, steps=2, decay=1)), shards, tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def full(content: Any, file: Any) -> None:
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="No space left") as caught:
+        train_detector(RECIPE, shards, tmp_path)
+    assert caught.value.code == "output-failed"
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_run_of_another_recipe_is_not_continued(shards: Path, tmp_path: Path) -> None:
+    short = replace(RECIPE, schedule=replace(RECIPE.schedule, steps=2, decay=1))
+    train_detector(short, shards, tmp_path)
+    with pytest.raises(UsageError, match="another recipe"):
+        train_detector(replace(RECIPE, seed=9), shards, tmp_path)
+    train_detector(replace(short, schedule=replace(short.schedule, steps=3)), shards, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["checkpoint", "shard", "empty"])
+def test_what_cannot_be_read_is_said(shards: Path, tmp_path: Path, damage: str) -> None:
+    recipe = RECIPE
+    if damage == "checkpoint":
+        (tmp_path / "checkpoint.pt").write_bytes(b"nothing of the kind")
+    elif damage == "shard":
+        for path in shards.iterdir():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+        content = bytearray((tmp_path / "first.npz").read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        (tmp_path / "first.npz").write_bytes(content)
+        shards = tmp_path
+    else:
+        recipe = replace(RECIPE, split=replace(SPLIT, train_subsets=("7",)))
+    with pytest.raises(LungscreenError) as caught:
+        train_detector(recipe, shards, tmp_path)
+    assert caught.value.code == "training-data-invalid"
+
+
+def test_what_is_held_out_is_not_learned_from(shards: Path) -> None:
+    """The scan, its series' cube, its patient's cubes and the choices stay out; and the choices' scan is the held-out."""
+    engine, choice, kept, _ = detector._read_data(RECIPE, shards)
+    assert [s.name for s in engine.scans] == ["first", "third"]
+    assert [c.name for c in engine.cubes] == ["c0", "c1", "c2", "c3", "c5"], "c4 is of the series of the scan held out"
+    assert [c.name for c in choice] == ["c6", "c7"]
+    assert [s.name for s in kept] == ["second"]
+    named = replace(RECIPE, split=replace(SPLIT, held_out_patients=("p1",)))
+    assert "c1" not in [c.name for c in detector._read_data(named, shards)[0].cubes]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"choice_subsets": ("2",)},
+        {"held_out_scans": ("fourth",)},
+    ],
+)
+def test_impossible_splits_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="subset|held_out"):
+        replace(SPLIT, **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 3, "replicas": 2}, {"decay": -1}, {"rate": 0.0}])
+def test_impossible_schedules_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Schedule(**{"steps": 5, **wrong})
+
+
+def test_a_gpu_that_is_not_there_is_said() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UsageError, match="no usable GPU"):
+        detector._device("cuda")
+
+
+# -- the recipe that ships -------------------------------------------------------------------------------------------
+def test_the_shipped_recipe_is_read_and_keeps_the_rules() -> None:
+    """Subset 1, 0 and 5, the scan and the study kept for the end, and the NC scan are in no part of it."""
+    table = read_toml(packaged_folder("pipelines") / "train_detector.toml")
+    recipe = read_table(DetectorTraining, table, "train_detector")
+    assert not {"0", "1", "5"} & {*recipe.split.train_subsets, *recipe.split.choice_subsets}
+    assert not {"LIDC-IDRI-0001", "NSCLC-Radiogenomics-R01-001", "LUNG1-003"} & set(recipe.split.scans)
+    assert count_flops(recipe.architecture) <= 60_000
+    table["schedule"]["stepps"] = 3
+    with pytest.raises(UsageError, match="stepps"):
+        read_table(DetectorTraining, table, "train_detector")
+
+
+def test_the_identity_follows_what_matters() -> None:
+    longer = replace(RECIPE, schedule=replace(RECIPE.schedule, steps=99, workers=1))
+    assert longer.identity == RECIPE.identity
+    assert replace(RECIPE, schedule=replace(RECIPE.schedule, rate=0.1)).identity != RECIPE.identity
