@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
 import numpy as np
 import pytest
 
-from lungscreen.assess import AssessConfig, FindingFacts, assess_baseline
+from lungscreen.assess import (
+    AssessConfig,
+    FindingFacts,
+    NoduleAtExam,
+    assess_baseline,
+    assess_follow_up,
+    share_prior_category,
+)
+from lungscreen.errors import Notice
 from lungscreen.records import (
     Candidate,
     ClinicalData,
@@ -129,6 +140,7 @@ def test_what_came_from_the_header_is_marked():
         ("upper", "", True),
         ("lower", "", False),
         ("unknown", "", None),
+        ("middle", "", None),
         ("lower", "left upper lobe", True),
         ("middle", "lingula", True),
         ("upper", "right middle lobe", False),
@@ -204,9 +216,80 @@ def test_what_nobody_looked_at_is_listed():
 
 
 def test_notices_that_a_finding_had_stay():
-    from dataclasses import replace
-
-    from lungscreen.errors import Notice
-
     before = replace(finding(), notices=(Notice("not-assessed", "kept"),))
     assert assess_baseline([before], lungs(), None).findings[0].notices[0].text == "kept"
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"long_axis_mm": 0.0, "short_axis_mm": 0.0}, {"long_axis_mm": 2.0}, {"volume_mm3": 0.0}]
+)
+def test_an_impossible_measurement_is_not_assessed_rather_than_an_error(sizes):
+    broken = finding()
+    broken = replace(broken, measurement=replace(broken.measurement, max_transverse_mm=0.0, **sizes))
+    graded = assess_baseline([broken], lungs(), WOMAN)
+    assert graded.category == "not assessed"
+    assert graded.findings[0].risks[0].needs == ("largest transverse diameter",)
+
+
+# -- against earlier exams -------------------------------------------------------------------------------------------
+TODAY = date(2026, 3, 5)
+
+
+def seen(mm, day, category="", volume=None, kind=NoduleType.SOLID):
+    return NoduleAtExam(day, kind, mm, mm, volume_mm3=volume, category=category)
+
+
+def test_follow_up_grades_new_grown_and_stable_findings():
+    findings = [finding(1, 5.0, volume=65.0), finding(2, 9.0, volume=382.0), finding(3, 7.0, volume=180.0)]
+    earlier = {
+        2: (seen(7.0, date(2025, 9, 1), "3", volume=180.0),),
+        3: (seen(7.0, date(2025, 9, 1), "3", volume=180.0),),
+    }
+    result = assess_follow_up(findings, lungs(), None, TODAY, earlier)
+    assert [f.category for f in result.findings] == ["3", "4B", "2"]
+    assert result.findings[0].growth == "new"
+    assert result.findings[1].growth == "grown; volume-doubling time: 170 days"
+    assert result.findings[2].growth == "stable; volume-doubling time: not growing"
+    assert result.category == "4B"
+    assert "as-baseline" not in codes(result.notices)
+    assert not any(item.startswith("growth") for item in result.not_assessed)
+
+
+def test_follow_up_flags_many_new_nodules():
+    findings = [finding(number, 4.5, volume=48.0) for number in range(1, 8)]
+    result = assess_follow_up(findings, lungs(), None, TODAY, {})
+    assert result.category == "3"
+    assert "inflammation-possible" in codes(result.notices)
+    assert "inflammation-possible" not in codes(assess_follow_up(findings[:6], lungs(), None, TODAY, {}).notices)
+
+
+def test_follow_up_without_a_measurement_or_earlier_volume():
+    bare = replace(finding(1), measurement=None)
+    earlier = {1: (seen(7.0, date(2025, 9, 1), "3"),), 2: (seen(6.0, date(2025, 9, 1), "3"),)}
+    result = assess_follow_up([bare, finding(2)], lungs(), None, TODAY, earlier)
+    assert [f.growth for f in result.findings] == ["not assessed: needs a measurement", "stable"]
+    assert [f.category for f in result.findings] == ["not assessed", "2"]
+
+
+def test_follow_up_refuses_an_exam_that_is_not_earlier():
+    with pytest.raises(ValueError, match="order of time"):
+        assess_follow_up([finding(1)], lungs(), None, TODAY, {1: (seen(7.0, TODAY),)})
+
+
+def test_a_prior_exams_category_goes_to_its_most_suspicious_nodule():
+    """The others count as not known (choice c)."""
+    day = date(2025, 3, 5)
+    prior = (seen(5.0, day), seen(9.0, day), seen(12.0, day), seen(29.0, day, kind=NoduleType.GROUND_GLASS))
+    assert [nodule.category for nodule in share_prior_category(prior, "4A")] == ["", "", "4A", ""]
+
+
+@pytest.mark.parametrize("exam", ["0", "", "not assessed"])
+def test_a_prior_exam_of_0_or_unknown_category_leaves_all_unknown(exam):
+    prior = (seen(5.0, date(2025, 3, 5)),)
+    assert share_prior_category(prior, exam) == prior
+
+
+def test_nodules_with_their_own_category_keep_it():
+    prior = (seen(5.0, date(2025, 3, 5), "2"), seen(9.0, date(2025, 3, 5)))
+    assert share_prior_category(prior, "4B") == prior
+    assert share_prior_category((), "4B") == ()

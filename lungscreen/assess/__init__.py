@@ -20,7 +20,7 @@ from lungscreen.assess.growth import (
 )
 from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, measured_nodule
 from lungscreen.assess.lung_rads import grade_nodule, name_growth
-from lungscreen.assess.lung_rads_exam import ExamFacts, grade_exam
+from lungscreen.assess.lung_rads_exam import ExamFacts, grade_exam, share_prior_category
 from lungscreen.assess.lung_rads_rows import Measure
 from lungscreen.assess.lung_rads_special import (
     AirwayNodule,
@@ -41,7 +41,7 @@ from lungscreen.assess.nelson import (
 from lungscreen.assess.plco import PLCO_RACES, estimate_plco
 from lungscreen.assess.results import NOT_ASSESSED, RANK, Advice, Category, LungRads, read_category
 from lungscreen.assess.rounding import mean_diameter
-from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, assess_baseline
+from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, assess_baseline, assess_follow_up
 
 __all__ = [
     "BROCK_MODELS",
@@ -80,6 +80,7 @@ __all__ = [
     "advise_nelson_growth",
     "advise_nelson_new_solid",
     "assess_baseline",
+    "assess_follow_up",
     "doubling_time",
     "estimate_brock",
     "estimate_herder",
@@ -99,4 +100,5 @@ __all__ = [
     "months_between",
     "name_growth",
     "read_category",
+    "share_prior_category",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lungscreen.assess.results import RANK, Category, LungRads, highest
+from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory
+from lungscreen.assess.lung_rads import grade_nodule
+from lungscreen.assess.results import RANK, Category, LungRads, highest, read_category
 from lungscreen.errors import Notice
 
-__all__ = ["ExamFacts", "grade_exam"]
+__all__ = ["ExamFacts", "grade_exam", "share_prior_category"]
 
 MANY_NEW_NODULES = 6
 """More new nodules than this are a flag for inflammation (note 10, choice l)."""
@@ -54,6 +56,26 @@ def grade_exam(nodules: Sequence[Category], facts: ExamFacts | None = None) -> C
         worst = _with_incomplete(worst, reasons)
     flags = _inflammation_flag(facts)
     return replace(worst, significant_other=facts.significant_other, notices=(*worst.notices, *flags))
+
+
+def share_prior_category(matched: Sequence[NoduleAtExam], exam_category: str) -> tuple[NoduleAtExam, ...]:
+    """Nodules of a prior exam, of which only the exam's category is known, each with the category that counts as its own.
+
+    The exam's category goes to the nodule with the highest baseline category at the prior, the larger one of two; the
+    others, and all where the exam was 0 or is not known, stay not known (choice c). Categories that are known stay.
+    """
+    category = read_category(exam_category)
+    open_ones = [index for index, nodule in enumerate(matched) if read_category(nodule.category) is None]
+    if category not in RANK or len(open_ones) < len(matched) or not matched:
+        return tuple(matched)
+    chosen = max(open_ones, key=lambda index: (_baseline_rank(matched[index]), matched[index].mean_diameter_mm))
+    return tuple(
+        replace(nodule, category=str(category)) if index == chosen else nodule for index, nodule in enumerate(matched)
+    )
+
+
+def _baseline_rank(nodule: NoduleAtExam) -> int:
+    return RANK.get(grade_nodule(NoduleHistory(nodule)).name, 0)
 
 
 def _worst(nodules: Sequence[Category]) -> Category:

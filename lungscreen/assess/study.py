@@ -1,21 +1,24 @@
-"""Finding… + Lungs + ClinicalData → Assessment: what the rules say of a study that was read without an earlier exam."""
+"""Finding… + Lungs + ClinicalData → Assessment: what the rules say of a study, alone or against earlier exams."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import get_args
 
 from lungscreen.assess.brock import BROCK_MODELS, BrockInput, estimate_brock
-from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, measured_nodule
-from lungscreen.assess.lung_rads import grade_nodule
+from lungscreen.assess.growth import doubling_time
+from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, days_between, measured_nodule
+from lungscreen.assess.lung_rads import grade_nodule, name_growth
 from lungscreen.assess.lung_rads_exam import ExamFacts, grade_exam
 from lungscreen.assess.lung_rads_rows import Measure
 from lungscreen.assess.results import RANK, Category, LungRads
 from lungscreen.errors import Notice
 from lungscreen.records import ClinicalData, Finding, Location, Lungs, NoduleType, Risk
 
-__all__ = ["AssessConfig", "Assessment", "FindingFacts", "assess_baseline"]
+__all__ = ["AssessConfig", "Assessment", "FindingFacts", "assess_baseline", "assess_follow_up"]
 
 NO_PRIOR = "not assessed: no prior"
 """Growth of a study that was read alone."""
@@ -76,7 +79,6 @@ class Assessment:
     exam: Category
     notices: tuple[Notice, ...]
     not_assessed: tuple[str, ...]
-    growth: str = NO_PRIOR
 
     @property
     def category(self) -> str:
@@ -105,42 +107,131 @@ def assess_baseline(
     lacks is named, what was estimated is marked.
     """
     facts = facts or {}
-    graded = [_grade(finding, facts.get(finding.number), config.measure) for finding in findings]
-    assessed = tuple(
-        _with_result(finding, category, facts.get(finding.number), clinical, len(findings) + cut_off)
-        for finding, category in zip(findings, graded, strict=True)
+    graded = [_graded(finding, facts.get(finding.number, FindingFacts()), config.measure, None) for finding in findings]
+    exam = grade_exam(
+        [grade.category for grade in graded],
+        ExamFacts(not_evaluable=_not_evaluable(lungs), prior_pending=config.prior_pending),
     )
-    exam = grade_exam(graded, ExamFacts(not_evaluable=_not_evaluable(lungs), prior_pending=config.prior_pending))
-    notices = (_as_baseline(clinical), *_evaluable_notice(lungs), *exam.notices)
-    return Assessment(assessed, exam, notices, _open_items(findings, facts))
+    count = len(findings) + cut_off
+    return Assessment(
+        tuple(_with_grade(*pair, facts, clinical, count) for pair in zip(findings, graded, strict=True)),
+        exam,
+        (_as_baseline(clinical), *_evaluable_notice(lungs), *exam.notices),
+        (*_open_items(findings, facts), "growth (no images of an earlier exam)"),
+    )
+
+
+def assess_follow_up(
+    findings: Sequence[Finding],
+    lungs: Lungs,
+    clinical: ClinicalData | None,
+    exam_date: date,
+    earlier: Mapping[int, tuple[NoduleAtExam, ...]],
+    config: AssessConfig = AssessConfig(),
+    *,
+    facts: Mapping[int, FindingFacts] | None = None,
+    cut_off: int = 0,
+) -> Assessment:
+    """Grade a study whose findings were matched with those of earlier exams.
+
+    `earlier` by the finding's number: the exams that show it, oldest first, each with the nodule's own category where
+    it is known (`share_prior_category`); a finding that is not in it, or has none, is new.
+    Errors: ValueError where an earlier exam has no date or is not before this one.
+    """
+    facts = facts or {}
+    histories = [_Earlier(exam_date, earlier.get(finding.number, ())) for finding in findings]
+    graded = [
+        _graded(finding, facts.get(finding.number, FindingFacts()), config.measure, history)
+        for finding, history in zip(findings, histories, strict=True)
+    ]
+    exam = grade_exam(
+        [grade.category for grade in graded],
+        ExamFacts(
+            not_evaluable=_not_evaluable(lungs),
+            prior_pending=config.prior_pending,
+            new_nodules=sum(not history.exams for history in histories),
+        ),
+    )
+    count = len(findings) + cut_off
+    return Assessment(
+        tuple(_with_grade(*pair, facts, clinical, count) for pair in zip(findings, graded, strict=True)),
+        exam,
+        (*_evaluable_notice(lungs), *exam.notices),
+        _open_items(findings, facts),
+    )
 
 
 # -- one finding -----------------------------------------------------------------------------------------------------
-def _grade(finding: Finding, facts: FindingFacts | None, measure: Measure) -> Category:
-    facts = facts or FindingFacts()
-    if finding.measurement is None:
-        need = "a measurement"
-        notice = Notice("not-assessed", f"No Lung-RADS category: the rule needs {need}.")
-        return Category(
-            LungRads.NOT_ASSESSED, "Lung-RADS v2022", f"not assessed: needs {need}", notices=(notice,), needs=(need,)
-        )
-    nodule = measured_nodule(finding.measurement, finding.nodule_type, None, juxtapleural=facts.juxtapleural)
-    category = grade_nodule(NoduleHistory(nodule, suspicious=facts.suspicious), measure)
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """When this exam was, and the earlier exams that show a nodule."""
+
+    exam_date: date
+    exams: tuple[NoduleAtExam, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Grade:
+    """A finding's category and what became of it."""
+
+    category: Category
+    growth: str
+
+
+def _graded(finding: Finding, facts: FindingFacts, measure: Measure, earlier: _Earlier | None) -> _Grade:
+    """Grade one finding as baseline, or against the exams that show it."""
+    nodule = _nodule(finding, facts, earlier)
+    if nodule is None:
+        return _Grade(_without_measurement(), NO_PRIOR if earlier is None else "not assessed: needs a measurement")
+    exams = () if earlier is None else earlier.exams
+    history = NoduleHistory(nodule, exams, compared=earlier is not None, suspicious=facts.suspicious)
+    category = grade_nodule(history, measure)
     flags = (
-        *_estimated_shape(nodule, category, facts, measure),
+        *_estimated_shape(history, category, facts, measure),
         *_consider_4x(category, facts),
         *_no_solid_part(nodule),
     )
-    return replace(category, notices=(*category.notices, *flags))
+    return _Grade(replace(category, notices=(*category.notices, *flags)), _growth_words(history))
+
+
+def _nodule(finding: Finding, facts: FindingFacts, earlier: _Earlier | None) -> NoduleAtExam | None:
+    """The finding as the rules take it; None where nothing was measured, or nothing possible."""
+    if finding.measurement is None:
+        return None
+    exam_date = None if earlier is None else earlier.exam_date
+    try:
+        return measured_nodule(finding.measurement, finding.nodule_type, exam_date, juxtapleural=facts.juxtapleural)
+    except ValueError:
+        return None
+
+
+def _without_measurement() -> Category:
+    need = "a measurement"
+    notice = Notice("not-assessed", f"No Lung-RADS category: the rule needs {need}.")
+    reason = f"not assessed: needs {need}"
+    return Category(LungRads.NOT_ASSESSED, "Lung-RADS v2022", reason, notices=(notice,), needs=(need,))
+
+
+def _growth_words(history: NoduleHistory) -> str:
+    """What became of a nodule, with its volume-doubling time where both volumes are known."""
+    words = name_growth(history)
+    if not history.earlier:
+        return words
+    last, now = history.earlier[-1], history.current
+    if last.volume_mm3 is None or now.volume_mm3 is None:
+        return words
+    return (
+        f"{words}; volume-doubling time: {doubling_time(last.volume_mm3, now.volume_mm3, days_between(last, now)).text}"
+    )
 
 
 def _estimated_shape(
-    nodule: NoduleAtExam, category: Category, facts: FindingFacts, measure: Measure
+    history: NoduleHistory, category: Category, facts: FindingFacts, measure: Measure
 ) -> tuple[Notice, ...]:
     """Says which category a nodule would have without an estimated juxtapleural shape."""
     if not (facts.juxtapleural and facts.estimated):
         return ()
-    without = grade_nodule(NoduleHistory(replace(nodule, juxtapleural=False), suspicious=facts.suspicious), measure)
+    without = grade_nodule(replace(history, current=replace(history.current, juxtapleural=False)), measure)
     if without.name is category.name:
         return ()
     text = f"Category {category.name} rests on an estimated juxtapleural shape; without it {without.name}."
@@ -162,17 +253,19 @@ def _no_solid_part(nodule: NoduleAtExam) -> tuple[Notice, ...]:
     return (Notice("type-size-disagree", "Part-solid by its type, but no solid part was measured: taken as 0 mm."),)
 
 
-def _with_result(
-    finding: Finding, category: Category, facts: FindingFacts | None, clinical: ClinicalData | None, count: int
+def _with_grade(
+    finding: Finding, grade: _Grade, facts: Mapping[int, FindingFacts], clinical: ClinicalData | None, count: int
 ) -> Finding:
+    category = grade.category
+    known = facts.get(finding.number, FindingFacts())
     return replace(
         finding,
         category=str(category.name),
         category_reason=category.reason,
         category_clause=category.clause,
         management=category.management,
-        risks=_brock(finding, facts or FindingFacts(), clinical or ClinicalData(), count),
-        growth=NO_PRIOR,
+        risks=_brock(finding, known, clinical or ClinicalData(), count),
+        growth=grade.growth,
         notices=(*finding.notices, *category.notices),
     )
 
@@ -188,7 +281,7 @@ def _brock(finding: Finding, facts: FindingFacts, person: ClinicalData, count: i
         assumed.append(("spiculation", "spiculation estimated from the image"))
     assumed += [(name, f"{name} from the DICOM header") for name in person.from_header]
     data = BrockInput(
-        size_mm=None if finding.measurement is None else finding.measurement.max_transverse_mm,
+        size_mm=_transverse_mm(finding),
         upper_lobe=upper_lobe,
         sex=person.sex,
         spiculation=facts.spiculated,
@@ -202,12 +295,21 @@ def _brock(finding: Finding, facts: FindingFacts, person: ClinicalData, count: i
     return tuple(estimate_brock(data, model) for model in BROCK_MODELS)
 
 
+def _transverse_mm(finding: Finding) -> float | None:
+    size = 0.0 if finding.measurement is None else finding.measurement.max_transverse_mm
+    return size if math.isfinite(size) and size > 0 else None
+
+
 def _upper_lobe(location: Location) -> tuple[bool | None, str]:
-    """Whether a finding lies in an upper lobe, and how that was come by; the lingula counts to the left upper lobe."""
+    """Whether a finding lies in an upper lobe, and how that was come by; the lingula counts to the left upper lobe.
+
+    Without a lobe the upper third of the lung is assumed to be upper lobe, the lower third not; the middle third is
+    neither, and not known.
+    """
     lobe = location.lobe.lower()
     if lobe:
         return "upper" in lobe or "lingula" in lobe or lobe in ("rul", "lul"), "lobe estimated from the image"
-    if location.zone == "unknown":
+    if location.zone not in ("upper", "lower"):
         return None, ""
     return location.zone == "upper", f"upper lobe assumed from the zone ({location.zone})"
 
@@ -243,5 +345,4 @@ def _open_items(findings: Sequence[Finding], facts: Mapping[int, FindingFacts]) 
         *NOT_ASSESSED_ITEMS,
         *((_SHAPE_ITEM,) if shape else ()),
         *((_SPICULATION_ITEM,) if spiculation else ()),
-        "growth (no images of an earlier exam)",
     )
