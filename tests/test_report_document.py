@@ -138,7 +138,7 @@ def test_not_read_and_notices_reach_the_document():
     document = report_document(make_report(volume=volume, study=study, cut_off=3))
     assert [row["where"] for row in document["not_read"]] == ["1.8", "1.9"]
     assert [n["text"] for n in document["notices"]] == [
-        "volume", "3 more findings above the operating point, less suspicious, are not listed.",
+        "volume", "3 more findings lie above the operating point; less suspicious, not listed.",
     ]  # fmt: skip
     assert document["cut_off"] == 3
 

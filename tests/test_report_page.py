@@ -175,7 +175,7 @@ def test_cut_off_series_not_read_and_lung_flags_are_said():
     report = replace(report, lungs=replace(report.lungs, apex_cut=True, base_cut=True, incomplete=True))
     text = _check_safe(report_page(report, CONFIG)).text
     for shown in (
-        "4 more above the operating point are not listed", "A scout.", "Half of it.", "cuts the apex", "cuts the base",
+        "4 more above the operating point not listed", "A scout.", "Half of it.", "cuts the apex", "cuts the base",
         "large opacity",
     ):  # fmt: skip
         assert shown in text

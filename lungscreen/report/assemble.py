@@ -108,8 +108,8 @@ def _gather(study: Study, volume: Volume, lungs: Lungs, cut_off: int, notices: I
     """Every notice once, in the order of the stages."""
     more: tuple[Notice, ...] = ()
     if cut_off:
-        some = "1 more finding" if cut_off == 1 else f"{cut_off} more findings"
-        more = (Notice("findings-cut-off", f"{some} above the operating point, less suspicious, are not listed."),)
+        some = "1 more finding lies" if cut_off == 1 else f"{cut_off} more findings lie"
+        more = (Notice("findings-cut-off", f"{some} above the operating point; less suspicious, not listed."),)
     stages = (*study.notices, *volume.series.notices, *volume.notices, *lungs.notices)
     outside = check_acquisition(volume.series.acquisition, {notice.code for notice in stages})
     return tuple(dict.fromkeys((*outside, *stages, *notices, *more)))

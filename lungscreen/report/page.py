@@ -147,7 +147,7 @@ def _verdict(report: Report) -> str:
 def _counts(report: Report) -> str:
     number, tried = len(report.findings), len(report.candidates)
     found = "No finding" if number == 0 else "1 finding" if number == 1 else f"{number} findings"
-    cut = f"; {report.cut_off} more above the operating point are not listed" if report.cut_off else ""
+    cut = f"; {report.cut_off} more above the operating point not listed" if report.cut_off else ""
     return (
         f"{found} at the operating point “{escape(report.provenance.operating_point)}”, "
         f"from {tried} candidate{'' if tried == 1 else 's'}{cut}."
