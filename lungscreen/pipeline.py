@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from lungscreen import __version__
 from lungscreen.assess import AssessConfig, assess_baseline
 from lungscreen.classify import ClassifyConfig, classify_nodules, load_classifier
+from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.config import config_hash, packaged_folder, read_table, read_toml
 from lungscreen.detect import DetectConfig, detect_nodules, load_detector
 from lungscreen.errors import LungscreenError, Notice, Refusal, UsageError, WeightsError
@@ -26,7 +27,6 @@ from lungscreen.lungs import LungsConfig, segment_lungs
 from lungscreen.measure import MeasureConfig, Measured, locate_nodule, measure_nodules
 from lungscreen.records import (
     Candidate,
-    ClinicalData,
     Finding,
     Lungs,
     Malignancy,
@@ -133,9 +133,11 @@ def load_networks(pipeline: Pipeline) -> Networks:
 
 
 def screen_study(
-    study: Study, pipeline: Pipeline, networks: Future[Networks], clinical: ClinicalData | None = None
+    study: Study, pipeline: Pipeline, networks: Future[Networks], clinical: ClinicalTable | None = None
 ) -> Report:
     """One study from its files to its report. The networks may still be loading: they are waited for when needed.
+
+    clinical: what is known of the people beside the images; the row of this exam is looked up.
 
     Errors: what keeps every one of the study's series from being read, `no-lungs`, `weights-invalid`.
     """
@@ -157,8 +159,9 @@ def screen_study(
     graded = zip(chosen, measured, malignancies, strict=True)
     found = [_finding(volume, lungs, *parts, pipeline.findings) for parts in graded]
     findings, cut_off, small = _select(found, pipeline.findings)
+    person, said = match_clinical(clinical, study.patient, study.exam)
     with clock.stage("assess"):
-        assessment = assess_baseline(findings, lungs, clinical, pipeline.assess, cut_off=cut_off)
+        assessment = assess_baseline(findings, lungs, person, pipeline.assess, cut_off=cut_off)
     return build_report(
         study,
         volume,
@@ -169,7 +172,7 @@ def screen_study(
         _provenance(volume, pipeline, loaded, clock),
         category=assessment.category,
         category_reason=assessment.category_reason,
-        notices=(*assessment.notices, *small),
+        notices=(*assessment.notices, *small, *said),
     )
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lungscreen.clinical import ClinicalTable
 from lungscreen.errors import LungscreenError, OutputError, Refusal, UsageError, WeightsError
 from lungscreen.logs import LOG
-from lungscreen.pipeline import Networks, Pipeline, load_networks, screen_study
+from lungscreen.pipeline import Pipeline, load_networks, screen_study
 from lungscreen.records import Study
 from lungscreen.report import clean_leftovers, study_key, write_report, write_tables
 from lungscreen.series import find_series
@@ -41,8 +42,17 @@ class Summary:
         return 0 < self.studies == self.reports and is_complete(self.refusals)
 
 
-def screen_inputs(inputs: Sequence[Path], out: Path, pipeline: Pipeline, *, save_masks: bool = False) -> Summary:
+def screen_inputs(
+    inputs: Sequence[Path],
+    out: Path,
+    pipeline: Pipeline,
+    *,
+    clinical: ClinicalTable | None = None,
+    save_masks: bool = False,
+) -> Summary:
     """Screen every study in the inputs and write the results (docs/reference/files.md).
+
+    clinical: patient data beside the images (`lungscreen.clinical.read_clinical`).
 
     Errors: `usage` where an input and `out` are the same folder, `output-failed`, `weights-invalid`, `config-invalid`.
     What is wrong with a study or file is no error of the run: it is in the summary and in refused.csv.
@@ -56,7 +66,9 @@ def screen_inputs(inputs: Sequence[Path], out: Path, pipeline: Pipeline, *, save
         refusals = list(inventory.refused)
         for study in show_progress(inventory.studies):
             with guard(study, refusals):
-                refusals.extend(_screen(study, networks, out, pipeline, save_masks))
+                report = screen_study(study, pipeline, networks, clinical)
+                write_report(report, out, save_masks)
+                refusals.extend(report.volume.refused)
                 reports += 1
         networks.result()
     write_tables(
@@ -116,15 +128,6 @@ def show_progress(studies: Sequence[Study]) -> Iterator[Study]:
     from tqdm import tqdm
 
     yield from tqdm(studies, "studies", unit="study", disable=not sys.stderr.isatty(), leave=False)
-
-
-def _screen(
-    study: Study, networks: Future[Networks], out: Path, pipeline: Pipeline, save_masks: bool
-) -> tuple[Refusal, ...]:
-    """One study to its folder; returns what of it was left out."""
-    report = screen_study(study, pipeline, networks)
-    write_report(report, out, save_masks)
-    return report.volume.refused
 
 
 def _refuse(study: Study, code: str, reason: str) -> tuple[Refusal, ...]:

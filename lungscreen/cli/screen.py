@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lungscreen import RESEARCH_USE
 from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.text import plain_text
 
 __all__ = ["add_arguments", "run"]
 
@@ -27,12 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--operating-point", choices=("screening", "second-reader", "high-specificity"),
         help="which candidates become findings (default: as the pipeline says)",
     )  # fmt: skip
+    parser.add_argument(
+        "--clinical", type=Path, metavar="FILE", help="patient data as CSV or JSON (docs/clinical-rules.md)"
+    )
     parser.add_argument("--save-masks", action="store_true", help="write lungs.nii.gz and findings.nii.gz per study")
     parser.add_argument("--log-json", action="store_true", help="log every event to stderr, one JSON object a line")
 
 
 def run(args: argparse.Namespace) -> int:
     """Screen, then say where the results are."""
+    from lungscreen.clinical import read_clinical
     from lungscreen.logs import start_logs
     from lungscreen.pipeline import read_pipeline
     from lungscreen.screening import screen_inputs
@@ -41,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
     pipeline = read_pipeline(args.pipeline)
     if args.operating_point:
         pipeline = replace(pipeline, findings=replace(pipeline.findings, operating_point=args.operating_point))
-    summary = screen_inputs(args.inputs, args.out, pipeline, save_masks=args.save_masks)
+    clinical = read_clinical(args.clinical) if args.clinical else None
+    for notice in clinical.notices if clinical else ():
+        print(f"{args.clinical.name}: {plain_text(notice.text)}", file=sys.stderr)
+    summary = screen_inputs(args.inputs, args.out, pipeline, clinical=clinical, save_masks=args.save_masks)
     print(args.out / "worklist.html")
     print(f"{summary.reports} of {summary.studies} studies read. {RESEARCH_USE}", file=sys.stderr)
     if not summary.complete:
