@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import shared_folder
+from small_chest import SPACING, chest, mm, write_image
 
 from lungscreen.cli.main import main
 from lungscreen.datasets import (
@@ -389,35 +390,6 @@ def test_table_of_crops(tmp_path: Path) -> None:
 
 
 # -- chests made here, small and quick ---------------------------------------------------------------------------------
-SPACING = (4.0, 3.5, 3.0)
-ORIGIN = (-110.0, -80.0, 200.0)
-SHAPE = (60, 50, 74)
-
-
-def chest() -> np.ndarray:
-    """A body with two lungs in it, (z, y, x)."""
-    z, y, x = np.ogrid[:60, :50, :74]
-    body = ((y - 25) / 22.0) ** 2 + ((x - 37) / 34.0) ** 2 < 1
-    hu = np.where(body & (z >= 0), 40, -1000).astype(np.int16)
-    for middle in (20, 54):
-        lung = ((z - 30) / 24.0) ** 2 + ((y - 24) / 13.0) ** 2 + ((x - middle) / 9.0) ** 2 < 1
-        hu[lung] = -850
-    return hu
-
-
-def write_image(path: Path, hu: np.ndarray) -> Path:
-    image = sitk.GetImageFromArray(hu)
-    image.SetSpacing(SPACING[::-1])
-    image.SetOrigin(ORIGIN)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path))
-    return path
-
-
-def mm(z: int, y: int, x: int) -> tuple[float, ...]:
-    return tuple(Geometry.axial(SHAPE, SPACING, ORIGIN).to_mm((z, y, x)))
-
-
 def write_rows(path: Path, *rows: tuple[str, tuple[float, ...], float]) -> Path:
     lines = [f"{uid},{x},{y},{z},{diameter}" for uid, (x, y, z), diameter in rows]
     path.parent.mkdir(parents=True, exist_ok=True)

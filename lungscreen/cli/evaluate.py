@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,8 @@ def _run_detection(args: argparse.Namespace) -> int:
     excluded = read_nodules(args.excluded) if args.excluded else Nodules.none()
     series = read_series_list(args.series)
     result = evaluate_detection(read_marks(args.candidates), read_nodules(args.annotations), excluded, series, config)
-    notices = write_detection(result, args.out, _provenance(args, "candidates", "annotations", "excluded", "series"))
-    _say(notices)
+    provenance = _provenance(args, "candidates", "annotations", "excluded", "series")
+    _say(write_detection(result, args.out, provenance, args.images, _with_bar))
     print("\n".join(_detection_lines(result)))
     return ExitCode.OK
 
@@ -125,7 +125,9 @@ def _interval(bounds: Mapping[str, float | None]) -> str:
 
 def _detection_lines(result: DetectionResult) -> list[str]:
     figures = result.figures
-    interval = figures["bootstrap"]["at_exact_rates"]
+    bootstrap = figures["bootstrap"]
+    whole = bootstrap["nan_samples"] == 0
+    interval = bootstrap["at_exact_rates" if whole else "counting_misses"]
     lines = [
         f"scans {figures['scans']}, nodules {figures['nodules']}: found {figures['tp']}, missed {figures['fn']}, "
         f"false marks {figures['fp']}",
@@ -134,6 +136,8 @@ def _detection_lines(result: DetectionResult) -> list[str]:
     for n, rate in enumerate(figures["fp_rates"]):
         low, high = interval["lower"][n], interval["upper"][n]
         lines.append(f"{rate:>20g}   {_number(figures['sensitivity'][n]):>11}   {_number(low)} – {_number(high)}")
+    if not whole:
+        lines.append("intervals: draws without a hit count as 0, draws without a nodule are left out")
     return [*lines, f"CPM {_number(figures['cpm'])}"]
 
 
@@ -147,6 +151,14 @@ def _provenance(args: argparse.Namespace, *inputs: str) -> Mapping[str, Any]:
 
     paths = {name: getattr(args, name) for name in inputs}
     return {"sha256": {name: sha256_of(path) for name, path in paths.items() if path is not None}}
+
+
+def _with_bar(series: Iterable[str]) -> Iterable[str]:
+    """A progress bar on stderr, none where that is no terminal."""
+    from tqdm import tqdm
+
+    bar: Iterable[str] = tqdm(series, desc="pictures", unit="scan", disable=None, file=sys.stderr)
+    return bar
 
 
 def _say(notices: tuple[Notice, ...]) -> None:

@@ -139,7 +139,8 @@ def evaluate_detection(
         "sensitivity": defined(curve.at(rates)),
         "cpm": defined(curve.at(rates).mean()),
         "max_marks": config.max_marks,
-        "bootstrap": _bootstrap_figures(bootstrap, config),
+        "bootstrap": _bootstrap_figures(bootstrap, config)
+        | {"counting_misses": _counting_misses(matches, config, weights)},
         "by_diameter": _by_diameter(matches, nodules, config, weights),
         "by_type": _by_type(matches, nodules, config, weights),
         "froc_curve": {
@@ -198,6 +199,14 @@ def _bootstrap_figures(bootstrap: Bootstrap, config: DetectionConfig) -> dict[st
     }
 
 
+def _counting_misses(matches: Matches, config: DetectionConfig, weights: NDArray[np.int64]) -> dict[str, Any]:
+    """The same draws, made usable for few scans: no hit among nodules is 0, draws without a nodule are left out."""
+    draws = bootstrap_rates(matches, weights, np.array(config.rates), config.confidence, unhit=0.0).integer
+    draws = draws[~np.isnan(draws[:, 0])]
+    nothing = dict.fromkeys(("mean", "lower", "upper"), [None] * len(config.rates))
+    return {"draws": len(draws), **(_interval(spread(draws, config.confidence)) if len(draws) else nothing)}
+
+
 def _interval(interval: Interval) -> dict[str, Any]:
     return {name: defined(getattr(interval, name)) for name in ("mean", "lower", "upper")}
 
@@ -232,19 +241,14 @@ def _group(matches: Matches, config: DetectionConfig, weights: NDArray[np.int64]
     """
     rates, found = np.array(config.rates), int((~np.isnan(matches.nodule_score)).sum())
     empty = [0.0 if len(matches.nodule_row) else None] * len(rates)
-    figures: dict[str, Any] = {
+    draws = _counting_misses(matches, config, weights)
+    return {
         "nodules": len(matches.nodule_row),
         "tp": found,
         "sensitivity": defined(froc_curve(matches).at(rates)) if found else empty,
-        "lower": [None] * len(rates),
-        "upper": [None] * len(rates),
+        "lower": draws["lower"],
+        "upper": draws["upper"],
     }
-    draws = bootstrap_rates(matches, weights, rates, config.confidence, unhit=0.0).integer
-    draws = draws[~np.isnan(draws[:, 0])]
-    if len(draws):
-        interval = spread(draws, config.confidence)
-        figures |= {"lower": defined(interval.lower), "upper": defined(interval.upper)}
-    return figures
 
 
 # -- one by one ------------------------------------------------------------------------------------------------------

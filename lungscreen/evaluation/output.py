@@ -1,6 +1,6 @@
 """DetectionResult, ClassificationResult ─► files: evaluation.json, tables and plots.
 
-Detection: froc.csv, froc.png, nodules.csv, misses.csv, false_positives.csv.
+Detection: froc.csv, froc.png, nodules.csv, misses.csv, false_positives.csv; with images misses.png, false_positives.png.
 Classification: roc.csv, roc.png, calibration.csv, reliability.png, confusion.png.
 """
 
@@ -18,11 +18,14 @@ from lungscreen import RESEARCH_USE, __version__
 from lungscreen.errors import Notice, OutputError
 from lungscreen.evaluation.classification import ClassificationResult
 from lungscreen.evaluation.detection import DetectionResult, NoduleOutcome
+from lungscreen.evaluation.pictures import Progress, draw_places, false_places, missed_places
 from lungscreen.evaluation.plots import draw_confusion, draw_froc, draw_reliability, draw_roc
 from lungscreen.report.files import replace_file
 
 __all__ = ["make_folder", "write_classification", "write_csv", "write_detection", "write_json", "write_picture"]
 
+MOST_PICTURES = 40
+"""Places on one contact sheet at most."""
 SCHEMA = 1
 """Version of evaluation.json: fields are only ever added."""
 NODULE_COLUMNS = (
@@ -42,17 +45,31 @@ FALSE_COLUMNS = ("rank", "seriesuid", "coordX", "coordY", "coordZ", "score", "fp
 
 
 def write_detection(
-    result: DetectionResult, folder: Path, provenance: Mapping[str, Any], notices: Sequence[Notice] = ()
+    result: DetectionResult,
+    folder: Path,
+    provenance: Mapping[str, Any],
+    images: Path | None = None,
+    progress: Progress = iter,
 ) -> tuple[Notice, ...]:
     """Write an evaluation into `folder`, every file whole or not at all; older files of the same name are replaced.
 
-    `provenance`: inputs and options, as they should stand in evaluation.json. `notices`: what came up on the way here.
+    `provenance`: inputs and options, as they should stand in evaluation.json. `images`: the scans, for pictures of the
+    largest misses and the worst false marks; `progress` wraps the series that are read for them.
 
     Returns all notices. Errors: `output-failed`.
     """
     make_folder(folder)
-    drawn, plot = draw_froc(result)
-    said = (*result.notices, *notices, *plot)
+    drawn, said = draw_froc(result)
+    said = (*result.notices, *said)
+    if images is not None:
+        sheets = {
+            "misses.png": missed_places(result, MOST_PICTURES),
+            "false_positives.png": false_places(result, MOST_PICTURES),
+        }
+        pictures, trouble = draw_places(images, sheets, progress)
+        said = (*said, *trouble)
+        for name, picture in pictures.items():
+            write_picture(folder / name, picture)
     write_csv(folder / "froc.csv", ("fp_per_scan", "sensitivity", "threshold"), _curve_rows(result))
     write_csv(folder / "nodules.csv", NODULE_COLUMNS, map(_nodule_row, result.outcomes))
     write_csv(folder / "misses.csv", NODULE_COLUMNS, map(_nodule_row, result.missed))
