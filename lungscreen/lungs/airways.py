@@ -40,8 +40,8 @@ MAIN_BRONCHUS_MAX_MM = 60.0
 BRONCHUS_TO_TRACHEA = (0.35, 0.8)
 """A main bronchus' cross-section, as a share of the trachea's, lies between these."""
 
-LEAK_FACTOR = 1.8
-"""A front so much larger than a section of its tube is no longer in the tube; at the carina fronts do not reach it."""
+LEAK_FACTOR = {False: 2.8, True: 1.8}
+"""A front so much larger than its tube's section has left it: above the carina, where it widens, and past it."""
 
 STEPS_BACK = 2
 """Fronts that a leaking branch gives back."""
@@ -144,12 +144,14 @@ def _walk(grid: CoarseGrid, dark: Mask, chain: _Chain) -> Mask:
             _keep(airway, branch)
         for front in tubes:
             child = _child(branch, front, trachea, carina, step_mm)
-            if front.size <= LEAK_FACTOR * child.section and child.length_mm <= MAIN_BRONCHUS_MAX_MM:
-                if len(tubes) == 1:
-                    _settle(airway, branch)
-                branches.append(child)
-            elif front.size <= LEAK_FACTOR * child.section:
+            if front.size > LEAK_FACTOR[child.past_carina] * child.section:
+                continue
+            if child.length_mm > MAIN_BRONCHUS_MAX_MM:
                 _keep(airway, branch)
+                continue
+            if len(tubes) == 1:
+                _settle(airway, branch)
+            branches.append(child)
     return airway[1:-1, 1:-1, 1:-1]
 
 

@@ -17,11 +17,11 @@ from lungscreen.lungs.grid import (
     Mask,
     closed,
     dilated,
-    distance_mm,
     eroded,
     labelled,
     largest_first,
     slice_hulls,
+    widened,
 )
 
 __all__ = ["Filled", "add_masses", "add_pockets", "close_lungs"]
@@ -91,17 +91,17 @@ def add_pockets(grid: CoarseGrid, sides: NDArray[np.uint8], forbidden: Mask) -> 
     labels, sizes = labelled(eroded(gap, STRIP_MM, grid.spacing_mm))
     middle = set(largest_first(sizes)[:1]) | set(np.unique(labels[0]))
     result = sides.copy()
-    nearer_left = distance_mm(sides == 2, grid.spacing_mm) < distance_mm(sides == 1, grid.spacing_mm)
     largest = 0.0
     for n, box in enumerate(ndimage.find_objects(labels), start=1):
         if n in middle or sizes[n] * grid.voxel_ml < POCKET_MIN_ML:
             continue
-        wide = tuple(slice(max(0, s.start - 4), s.stop + 4) for s in box)
+        wide = tuple(slice(max(0, s.start - 5), s.stop + 5) for s in box)
         pocket = dilated(labels[wide] == n, STRIP_MM + max(grid.spacing_mm) / 2, grid.spacing_mm) & gap[wide]
         ml = float(pocket.sum() * grid.voxel_ml)
         if ml > POCKET_MAX_ML or grid.hu[wide][pocket].mean() > ENHANCED_HU or not _over_lung(pocket, lung[wide]):
             continue
-        result[wide][pocket] = np.where(nearer_left[wide][pocket], 2, 1)
+        around = np.bincount(sides[wide][widened(pocket, (1, 1, 1))], minlength=3)
+        result[wide][pocket] = 1 if around[1] >= around[2] else 2
         largest = max(largest, ml)
     return Filled(result, largest)
 

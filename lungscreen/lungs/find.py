@@ -9,12 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.lungs.grid import CoarseGrid, Mask, distance_mm, eroded, labelled, largest_first, slice_hulls
+from lungscreen.lungs.grid import (
+    Box,
+    CoarseGrid,
+    Mask,
+    box_around,
+    distance_mm,
+    labelled,
+    largest_first,
+    narrowed,
+    slice_hulls,
+    widened,
+)
 
-__all__ = ["body_middle", "find_inside", "lung_like", "split_sides"]
+__all__ = ["body_middle", "chest_box", "find_gas", "find_inside", "lung_like", "split_sides"]
 
 WALL_HU = -500.0
 """Darker is air, for telling the body from what is around it."""
+
+OPEN_AIR_HU = -920.0
+"""Air around the body is darker than this."""
 
 THIN_MM = 3.0
 """Half of the thickness below which tissue is no body wall: tables, cushions' covers, clothes, tubes."""
@@ -27,6 +41,21 @@ PIECE_MIN_ML = 2.0
 
 GAS_HU = -930.0
 """Gas in bowel, stomach or between arms and body is darker than this throughout; even emphysema holds vessels."""
+
+GAS_CORE_MM = 3.5
+"""Half of a gas-filled piece's least thickness."""
+
+GAS_MIN_ML = 0.1
+"""Least core of a piece of gas; smaller bubbles are left with the lung."""
+
+GAS_HEIGHT_SHARE = 0.5
+"""Share of the lungs' height, from below, in which bowel may touch a lung."""
+
+GAS_EXCESS = 0.25
+"""A piece of gas has so much more of its voxels as dark as gas than the lungs' cores have."""
+
+LARGE_PIECE_ML = 20.0
+"""Air that is looked at all around."""
 
 GAS_SHARE = 0.10
 """Lung has at least this share of its inner voxels brighter than gas."""
@@ -50,21 +79,29 @@ SMALLER_SHARE = 0.12
 def find_inside(grid: CoarseGrid) -> Mask:
     """The body and all it encloses: not reached, slice by slice, from the sides through air or thin things.
 
-    In a box cut around the lungs the body's wall ends at the sides; what it encloses is found all the same.
+    In a box cut around the lungs the body's wall ends at the sides, and lung may come near them: only open air there
+    counts.
     """
-    margin = [int(np.ceil(THIN_MM / s)) + 1 for s in grid.spacing_mm]
-    tissue = np.pad(grid.hu > WALL_HU, [(m, m) for m in margin], mode="edge")
-    core = eroded(tissue, THIN_MM, grid.spacing_mm)
-    wall = distance_mm(core, grid.spacing_mm) <= THIN_MM
-    wall = wall[tuple(slice(m, m + n) for m, n in zip(margin, grid.hu.shape, strict=True))]
+    thin = grid.steps(THIN_MM)
+    wall = widened(narrowed(grid.hu > WALL_HU, thin), thin)
     in_plane = np.zeros((3, 3, 3))
     in_plane[1] = ndimage.generate_binary_structure(2, 1)
     labels, count = ndimage.label(~wall, in_plane, output=np.int32)
     outer = np.zeros(count + 1, np.bool_)
-    for side in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
-        outer[side] = True
+    for side in np.s_[:, 0], np.s_[:, -1], np.s_[:, :, 0], np.s_[:, :, -1]:
+        outer[labels[side][grid.hu[side] < OPEN_AIR_HU]] = True
     outer[0] = False
-    return np.asarray(distance_mm(outer[labels], grid.spacing_mm) > SKIN_MM)
+    return ~widened(outer[labels], grid.steps(SKIN_MM))
+
+
+def chest_box(grid: CoarseGrid, air: Mask, margin_mm: float) -> Box | None:
+    """The box around all large pieces of air, up to the top of the scan for the trachea; None where there are none."""
+    labels, sizes = labelled(air)
+    large = sizes * grid.voxel_ml >= LARGE_PIECE_ML
+    if not large.any():
+        return None
+    z, y, x = box_around(large[labels], grid.steps(margin_mm))
+    return slice(z.start, air.shape[0]), y, x
 
 
 def body_middle(inside: Mask) -> float:
@@ -82,7 +119,7 @@ def lung_like(grid: CoarseGrid, air: Mask) -> tuple[NDArray[np.int32], list[int]
     """
     labels, sizes = labelled(air)
     bright = np.bincount(labels[grid.hu > GAS_HU], minlength=sizes.size)
-    inner = ndimage.binary_erosion(air)
+    inner = narrowed(air, (1, 1, 1))
     inner_sizes = np.bincount(labels[inner], minlength=sizes.size)
     inner_bright = np.bincount(labels[inner & (grid.hu > GAS_HU)], minlength=sizes.size)
     share = np.where(inner_sizes > 0, inner_bright / np.maximum(inner_sizes, 1), bright / np.maximum(sizes, 1))
@@ -99,7 +136,7 @@ def split_sides(grid: CoarseGrid, labels: NDArray[np.int32], lungs: list[int], m
         main = labels == lungs[0]
         sides = np.where(main, 1 if float(np.nonzero(main)[2].mean()) < middle else 2, 0).astype(np.uint8)
     else:
-        sides = _grown(grid, cores, air)
+        sides = _grown(grid, *cores, air)
     return _with_pieces(grid, sides, labels, lungs)
 
 
@@ -120,30 +157,77 @@ def _with_pieces(
     return result
 
 
-def _two_cores(grid: CoarseGrid, air: Mask) -> NDArray[np.uint8] | None:
-    """One core in each lung, after as little shrinking as makes two of them; None where there is one lung."""
-    depth = distance_mm(~air, grid.spacing_mm)
+def _two_cores(grid: CoarseGrid, air: Mask) -> tuple[NDArray[np.uint8], float] | None:
+    """One core in each lung, and by how much (mm) the air was shrunk to make two of them; None where one lung is."""
+    depth = None
     for radius in ERODE_MM:
-        labels, sizes = labelled(depth > radius)
+        if radius and depth is None:
+            depth = distance_mm(~air, grid.spacing_mm)
+        labels, sizes = labelled(air if depth is None else depth > radius)
         pair = largest_first(sizes)[:2]
         if len(pair) < 2 or sizes[pair[1]] < SMALLER_SHARE * sizes.sum():
             continue
-        right, left = sorted(pair, key=lambda n: float(np.nonzero(labels == n)[2].mean()))
-        columns = [float(np.nonzero(labels == n)[2].mean()) for n in (right, left)]
-        if (columns[1] - columns[0]) * grid.spacing_mm[2] >= APART_MM:
-            return np.where(labels == right, 1, np.where(labels == left, 2, 0)).astype(np.uint8)
+        columns = {n: float(np.nonzero(labels == n)[2].mean()) * grid.spacing_mm[2] for n in pair}
+        right, left = sorted(pair, key=lambda n: columns[n])
+        if columns[left] - columns[right] >= APART_MM:
+            code = np.zeros(sizes.size, np.uint8)
+            code[[right, left]] = 1, 2
+            return code[labels], radius
     return None
 
 
-def _grown(grid: CoarseGrid, cores: NDArray[np.uint8], air: Mask) -> NDArray[np.uint8]:
-    """Both cores grown through the air in step, through dark lung first, so that they meet on the pleura between."""
+def _grown(grid: CoarseGrid, cores: NDArray[np.uint8], radius_mm: float, air: Mask) -> NDArray[np.uint8]:
+    """Both cores given back what they were shrunk by, then all that hangs on one of them alone, then the rest.
+
+    Distance alone would give a thin tongue of one lung that lies along the other to the wrong side.
+    """
     sides = cores.copy()
-    for allowed in (air & (grid.hu < -700), air):
-        while True:
-            right = ndimage.binary_dilation(sides == 1) & allowed & (sides == 0)
-            left = ndimage.binary_dilation(sides == 2) & allowed & (sides == 0) & ~right
-            if not right.any() and not left.any():
-                break
-            sides[right] = 1
-            sides[left] = 2
+    if not radius_mm:
+        return sides
+    right, left = (distance_mm(cores == side, grid.spacing_mm) for side in (1, 2))
+    nearest = np.where(left < right, 2, 1).astype(np.uint8)
+    near = air & (np.minimum(right, left) <= radius_mm + max(grid.spacing_mm))
+    sides[near] = nearest[near]
+    labels, sizes = labelled(air & (sides == 0))
+    touches = []
+    for side in (1, 2):
+        touched = np.zeros(sizes.size, np.bool_)
+        touched[labels[widened(sides == side, (1, 1, 1))]] = True
+        touches.append(touched)
+    only_right, only_left, both = touches[0] & ~touches[1], touches[1] & ~touches[0], touches[0] & touches[1]
+    for allowed, side in ((only_right, 1), (only_left, 2)):
+        allowed[0] = False
+        sides[allowed[labels]] = side
+    both[0] = False
+    shared = both[labels]
+    sides[shared] = nearest[shared]
     return sides
+
+
+def find_gas(grid: CoarseGrid, sides: NDArray[np.uint8]) -> Mask:
+    """Bowel or stomach gas that hangs on a lung's base through the thin diaphragm between.
+
+    A thick piece of air, apart from the lung's core, low, and darker than this patient's lung.
+    """
+    lung = sides > 0
+    gas = np.zeros_like(lung)
+    heights = np.flatnonzero(lung.any(axis=(1, 2)))
+    low = int(heights[0] + GAS_HEIGHT_SHARE * (heights[-1] - heights[0]))
+    cores = distance_mm(~lung, grid.spacing_mm) > GAS_CORE_MM
+    labels, sizes = labelled(cores)
+    dark = np.bincount(labels[cores & (grid.hu < GAS_HU)], minlength=sizes.size) / np.maximum(sizes, 1)
+    order = largest_first(sizes)
+    usual = max((dark[n] for n in order[:2]), default=0.0)
+    boxes = ndimage.find_objects(labels)
+    pieces = [
+        n
+        for n in order[1:]
+        if sizes[n] * grid.voxel_ml >= GAS_MIN_ML and boxes[n - 1][0].stop <= low and dark[n] >= usual + GAS_EXCESS
+    ]
+    if pieces:
+        is_gas = np.zeros(sizes.size, np.bool_)
+        is_gas[pieces] = True
+        to_gas = distance_mm(is_gas[labels], grid.spacing_mm)
+        to_lung = distance_mm(cores & ~is_gas[labels], grid.spacing_mm)
+        gas = (to_gas <= GAS_CORE_MM + max(grid.spacing_mm)) & (to_gas < to_lung) & lung
+    return gas

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from lungscreen.lungs.grid import CoarseGrid, Mask
+from lungscreen.lungs.grid import CoarseGrid, Mask, narrowed, widened
 
 __all__ = ["refine_border"]
 
@@ -36,13 +35,12 @@ def refine_border(
     lung = sides > 0
     if not lung.any():
         return mask
-    filled = ndimage.binary_dilation(lung & ~air)
-    keep = lung & (ndimage.binary_erosion(lung, border_value=1) | filled)
+    keep = lung & (narrowed(lung, (1, 1, 1)) | widened(lung & ~air, (1, 1, 1)))
     code = _spread(sides, forbidden) | np.where(keep, 4, 0).astype(np.uint8)
-    box = [_fine_box(np.asarray(lung.any(axis=tuple({0, 1, 2} - {n}))), grid.factors[n], hu.shape[n]) for n in range(3)]
-    (z0, z1), (y0, y1), (x0, x1) = box
-    weights = [_weights(a, b, grid.factors[n], lung.shape[n]) for n, (a, b) in enumerate(box)]
-    nearest = [np.minimum(np.arange(a, b) // grid.factors[n], lung.shape[n] - 1) for n, (a, b) in enumerate(box)]
+    ends = [_fine_ends(grid, n, np.asarray(lung.any(axis=tuple({0, 1, 2} - {n}))), hu.shape[n]) for n in range(3)]
+    (z0, z1), (y0, y1), (x0, x1) = ends
+    weights = [_weights(grid, n, *ends[n]) for n in range(3)]
+    nearest = [np.clip(np.arange(*ends[n]) // grid.factors[n] - grid.start[n], 0, lung.shape[n] - 1) for n in range(3)]
     region = lung.astype(np.float32)
     across = weights[2].T
     for k in range(z0, z1):
@@ -61,20 +59,22 @@ def _spread(sides: NDArray[np.uint8], forbidden: Mask) -> NDArray[np.uint8]:
     spread = sides.copy()
     for _ in range(2):
         for side in (1, 2):
-            spread[ndimage.binary_dilation(spread == side) & (spread == 0)] = side
+            spread[widened(spread == side, (1, 1, 1)) & (spread == 0)] = side
     spread[forbidden & (sides == 0)] = 0
     return spread
 
 
-def _fine_box(filled: Mask, factor: int, size: int) -> tuple[int, int]:
-    """First and last + 1 voxel of the volume that one coarse voxel around the lungs covers."""
-    used = np.flatnonzero(filled)
+def _fine_ends(grid: CoarseGrid, axis: int, filled: Mask, size: int) -> tuple[int, int]:
+    """First and last + 1 voxel of the volume that the coarse lungs and one coarse voxel around them cover."""
+    factor = grid.factors[axis]
+    used = np.flatnonzero(filled) + grid.start[axis]
     stop = (int(used[-1]) + 2) * factor
     return max(0, (int(used[0]) - 1) * factor), size if stop + factor > size else stop
 
 
-def _weights(start: int, stop: int, factor: int, coarse: int) -> NDArray[np.float32]:
+def _weights(grid: CoarseGrid, axis: int, start: int, stop: int) -> NDArray[np.float32]:
     """Linear interpolation from coarse voxels to the voxels start..stop of the volume, (stop - start, coarse)."""
-    position = np.clip((np.arange(start, stop) - (factor - 1) / 2) / factor, 0, coarse - 1)
-    weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(coarse)))
+    factor, coarse = grid.factors[axis], grid.hu.shape[axis]
+    position = (np.arange(start, stop) - (factor - 1) / 2) / factor - grid.start[axis]
+    weights = np.maximum(0, 1 - np.abs(np.clip(position, 0, coarse - 1)[:, None] - np.arange(coarse)))
     return np.asarray(weights, dtype=np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from lungscreen.errors import Notice, VolumeError
 from lungscreen.lungs.airways import find_airways
 from lungscreen.lungs.fill import add_masses, add_pockets, close_lungs
-from lungscreen.lungs.find import body_middle, find_inside, lung_like, split_sides
+from lungscreen.lungs.find import body_middle, chest_box, find_gas, find_inside, lung_like, split_sides
 from lungscreen.lungs.grid import CoarseGrid, dilated
 from lungscreen.lungs.refine import refine_border
 from lungscreen.records import Lungs, Volume
@@ -61,25 +61,30 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
 
     Errors: `no-lungs`.
     """
-    grid = CoarseGrid.shrink(volume.hu, volume.geometry.spacing_mm, config.coarse_mm)
-    inside = find_inside(grid)
-    middle = body_middle(inside)
+    whole = CoarseGrid.shrink(volume.hu, volume.geometry.spacing_mm, config.coarse_mm)
+    inside = find_inside(whole)
+    box = chest_box(whole, (whole.hu < config.air_hu) & inside, config.closing_mm)
+    if box is None:
+        raise VolumeError("no-lungs", "no air was found inside a body")
+    middle = body_middle(inside) - box[2].start
+    grid, inside = whole.part(box), inside[box]
     airways = find_airways(grid, inside, middle)
     forbidden = ~inside
     if airways is not None:
         forbidden |= dilated(airways, config.airway_wall_mm, grid.spacing_mm)
     labels, pieces = lung_like(grid, (grid.hu < config.air_hu) & ~forbidden)
     if not pieces:
-        raise VolumeError("no-lungs", "no air-filled lung was found")
+        raise VolumeError("no-lungs", "the air inside the body is gas, not lung")
     sides = split_sides(grid, labels, pieces, middle)
+    gas = find_gas(grid, sides)
+    forbidden |= gas
+    sides[gas] = 0
     air = sides > 0
     sides = close_lungs(grid, sides, config.closing_mm, forbidden)
     pockets = add_pockets(grid, sides, forbidden)
     masses = add_masses(grid, pockets.sides, forbidden, airways)
     mask = refine_border(volume.hu, grid, masses.sides, air, forbidden, config.air_hu)
-    right_ml, left_ml = (
-        float(n) * volume.geometry.voxel_mm3 / 1000 for n in np.bincount(mask.ravel(), minlength=3)[1:3]
-    )
+    right_ml, left_ml = (np.count_nonzero(mask == n) * volume.geometry.voxel_mm3 / 1000 for n in (1, 2))
     if right_ml + left_ml < config.min_ml:
         raise VolumeError("no-lungs", f"no more than {right_ml + left_ml:.0f} ml of lung was found")
     base_cut, apex_cut = (
