@@ -14,6 +14,8 @@ from lungscreen.geometry import Geometry
 from lungscreen.records import Candidate, Outline
 from lungscreen.report import finding_position, report_document, write_report
 from lungscreen.report.masks import finding_labels, nifti_bytes, source_grid
+from lungscreen.series import SeriesConfig, find_series
+from lungscreen.volume import VolumeConfig, build_volume
 
 
 def _turned(order, signs, angle=0.0):
@@ -75,6 +77,44 @@ def _check_itk(path, source, points):
     )
     for label, point in points.items():
         assert image.GetPixel(image.TransformPhysicalPointToIndex([float(c) for c in point])) == label
+
+
+IMAGES = {
+    "ras": np.diag([0.7, 0.8, 2.5]),
+    "lps": np.diag([-0.7, -0.8, 2.5]),
+    "las, top slice first": np.diag([-0.7, 0.8, -2.5]),
+    "permuted": np.array([[0, 0.7, 0], [0, 0, -0.8], [2.5, 0, 0]]),
+}
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "mha"])
+@pytest.mark.parametrize("name", IMAGES)
+def test_masks_of_an_image_file_have_its_shape_and_affine(tmp_path, name, ending):
+    """Through the real reader: what a viewer lays over the input, voxel by voxel."""
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = IMAGES[name], (11.0, -20.0, 300.0)
+    hu = np.full(tuple(52 + 8 * n for n in range(3)), -850, np.int16)
+    hu[:, :5] = 40
+    hu[30:34, 25:30, 40:45] = 60
+    path = tmp_path / "scan.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(hu, affine), path)
+    if ending == "mha":
+        image, path = sitk.ReadImage(str(path)), tmp_path / "scan.mha"
+        sitk.WriteImage(image, str(path))
+    (study,) = find_series([path], SeriesConfig()).studies
+    volume = build_volume(study.series[0], VolumeConfig())
+    voxel = tuple(int(v) for v in np.argwhere(volume.hu == 60).mean(axis=0).round())
+    report = make_report(make_finding(volume, voxel), volume=volume, study=study)
+    folder = write_report(report, tmp_path / "out", save_masks=True)
+    found, source = sitk.ReadImage(str(folder / "findings.nii.gz")), sitk.ReadImage(str(path))
+    assert found.GetSize() == source.GetSize()
+    for there, here in ((found.GetOrigin(), source.GetOrigin()), (found.GetDirection(), source.GetDirection())):
+        np.testing.assert_allclose(there, here, atol=1e-3)
+    place = found.TransformPhysicalPointToIndex(report_document(report)["findings"][0]["position_mm"])
+    assert found.GetPixel(place) == 1
+    assert source.GetPixel(place) == 60
+    if ending == "nii.gz":
+        np.testing.assert_allclose(nibabel.load(folder / "lungs.nii.gz").affine, affine, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -13,6 +13,8 @@ from lungscreen.records import Finding, Report, Volume
 
 __all__ = ["finding_labels", "finding_position", "nifti_bytes", "source_grid"]
 
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
 
 def finding_position(finding: Finding, geometry: Geometry) -> Vector:
     """The finding's place in LPS mm, to 0.01 mm: the candidate's centre, or the outline's voxel nearest to it.
@@ -70,13 +72,20 @@ def nifti_bytes(array: NDArray[Any], volume: Volume) -> bytes:
     from nibabel.nifti1 import Nifti1Image
 
     labels, geometry = source_grid(array, volume)
+    # A NIfTI source's axes are the file's own (i, j, k); all others' are (z, y, x), the reverse of NIfTI's.
+    voxels, affine = (labels, _LPS_TO_RAS @ geometry.affine) if _is_nifti(volume) else (labels.T, geometry.to_nifti())
     # Its stubs leave the constructor untyped.
-    image: Any = Nifti1Image(labels.T, geometry.to_nifti())  # type: ignore[no-untyped-call]
+    image: Any = Nifti1Image(np.asfortranarray(voxels), affine)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")
     # Readers disagree on which of the two they trust: both say scanner coordinates.
-    image.set_qform(geometry.to_nifti(), code=1)
-    image.set_sform(geometry.to_nifti(), code=1)
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+
+
+def _is_nifti(volume: Volume) -> bool:
+    image = volume.series.image
+    return image is not None and (image.member or image.path.name).lower().endswith((".nii", ".nii.gz"))
 
 
 def _paint(labels: NDArray[Any], finding: Finding) -> None:
