@@ -43,6 +43,7 @@ def test_doubling_time_with_uncertainty():
     assert result.longest_days == pytest.approx(90 * 0.693147 / (0.693147 - 0.138593), rel=1e-4)
     assert result.text == "90 days (95 % interval 75 to 112)"
     assert doubling_time(100, 200, 90).text == "90 days"
+    assert doubling_time(100, 200, 90, 5).text == doubling_time(100, 200, 90, None, 5).text == "90 days"
 
 
 def test_a_growth_within_the_uncertainty_has_no_longest_doubling_time():

@@ -422,6 +422,8 @@ def test_an_unknown_prior_category_leaves_the_baseline_cuts_and_is_said(prior):
         (("4A", "3"), (0, 100, 160), "3"),  # the 3 began at day 100
         (("4A", "3"), (0, 100, 250), "2"),
         (("3", "4A", "3"), (0, 90, 180, 300), "3"),  # a higher one in between: counts from the later 3
+        (("3", "2", "3"), (0, 90, 180, 300), "2"),  # a lower one in between: counts from the first 3
+        (("3", "", "3"), (0, 90, 100, 160), "2"),  # so does one that is not known
         (("4A", "4A"), (0, 50, 80), "3"),
         (("4B", "4A"), (0, 50, 80), "4A"),
     ],
