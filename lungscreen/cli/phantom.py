@@ -81,8 +81,8 @@ def _config(args: argparse.Namespace, number: int) -> Any:
     from dataclasses import replace
 
     from lungscreen.phantom import Pose, sized
-    from lungscreen.phantom.nodules import draw_nodules
     from lungscreen.phantom.anatomy import draw_person
+    from lungscreen.phantom.nodules import draw_nodules
 
     seed = args.seed * (MOST_PATIENTS + 1) + number
     thickness = {} if args.slice_thickness is None else {"slice_thickness_mm": args.slice_thickness}

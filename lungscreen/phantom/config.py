@@ -24,6 +24,9 @@ Size = Literal["full", "small", "tiny"]
 NODULE_TYPES = (NoduleType.SOLID, NoduleType.PART_SOLID, NoduleType.GROUND_GLASS, NoduleType.CALCIFIED)
 """What a phantom's nodule can be made of."""
 
+MOST_NODULES = 100
+"""More do not fit into a pair of lungs."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -113,7 +116,8 @@ class PhantomConfig:
         _require(0.3 <= self.pixel_mm <= 6, "expected pixel_mm from 0.3 to 6")
         _require(0.3 <= self.slice_spacing_mm <= 10, "expected slice_spacing_mm from 0.3 to 10")
         _require(0.3 <= self.slice_thickness_mm <= 10, "expected slice_thickness_mm from 0.3 to 10")
-        _require(isinstance(self.nodules, tuple) or 0 <= self.nodules <= 100, "expected 0 to 100 nodules")
+        count = len(self.nodules) if isinstance(self.nodules, tuple) else self.nodules
+        _require(0 <= count <= MOST_NODULES, f"expected 0 to {MOST_NODULES} nodules, got {count}")
         _require(self.dose in get_args(Dose), f"unknown dose {self.dose!r}")
         _require(self.kernel in get_args(Kernel), f"unknown kernel {self.kernel!r}")
         _require(
@@ -130,6 +134,13 @@ SIZES: dict[Size, dict[str, Any]] = {
 """Matrix and slices by name: what a scanner writes; a whole thorax in seconds; the least that is still a chest CT."""
 
 
+ARMS_VIEW = 1.3
+"""How much wider the field of view is that holds the arms too."""
+
+
 def sized(size: Size, **options: Any) -> PhantomConfig:
-    """A configuration of a named size; `options` are PhantomConfig's fields."""
-    return replace(PhantomConfig(), **{**SIZES[size], **options})
+    """A configuration of a named size; `options` are PhantomConfig's fields. Arms beside the body get a wider view."""
+    table = dict(SIZES[size])
+    if options.get("arms_down"):
+        table["pixel_mm"] = round(table["pixel_mm"] * ARMS_VIEW, 3)
+    return replace(PhantomConfig(), **{**table, **options})

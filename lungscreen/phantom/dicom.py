@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
 
 from lungscreen import __version__
 from lungscreen.config import config_hash
@@ -34,14 +34,14 @@ INTERCEPT = -1024
 HALF_SECOND_ROTATION_MS = 500
 
 
-def phantom_uid(*words: object) -> str:
+def phantom_uid(*words: object) -> UID:
     """A UID under 2.25 (UUID-derived, DICOM PS3.5 B.2) that depends on nothing but the words."""
     digest = hashlib.sha256("/".join(map(str, ("lungscreen phantom", *words))).encode()).digest()[:16]
     # the version and variant bits of a UUID (version 8: made by the application's own rule, RFC 9562)
     raw = bytearray(digest)
     raw[6] = (raw[6] & 0x0F) | 0x80
     raw[8] = (raw[8] & 0x3F) | 0x80
-    return f"2.25.{int.from_bytes(raw, 'big')}"
+    return UID(f"2.25.{int.from_bytes(raw, 'big')}")
 
 
 def patient_id(config: PhantomConfig) -> str:

@@ -34,7 +34,7 @@ CENTRE_Y_MM = 12.0
 """Middle of the field of view, from the carina backwards."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class TrueNodule:
     """A nodule as it is in the scan. `centre_mm` and `diameter_mm` are the uncut shape's; `volume_mm3` what is in the lung."""
 

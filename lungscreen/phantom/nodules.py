@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.phantom.anatomy import stream
-from lungscreen.phantom.config import NODULE_TYPES, NoduleSpec, PhantomConfig, Place, Shape
+from lungscreen.phantom.config import MOST_NODULES, NODULE_TYPES, NoduleSpec, PhantomConfig, Place, Shape
 from lungscreen.phantom.trees import Inside
 from lungscreen.records import NoduleType
 
@@ -70,6 +70,8 @@ def place_nodules(config: PhantomConfig, inside: Inside, pleura: Inside) -> tupl
 
 def draw_nodules(seed: int, count: int) -> tuple[NoduleSpec, ...]:
     """Random nodules as a screening population has them: most solid, 4 to 24 mm, a quarter on the pleura."""
+    if not 0 <= count <= MOST_NODULES:
+        raise ValueError(f"expected 0 to {MOST_NODULES} nodules, got {count}")
     rng = stream(seed, "specifications")
     return tuple(_draw(rng) for _ in range(count))
 

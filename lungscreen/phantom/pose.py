@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,18 +18,22 @@ SPINE_MM, FREE_MM = 75.0, 20.0
 INVERSE_STEPS = 12
 """Fixed-point steps that invert the breathing: each shrinks the error at least fourfold."""
 
-Points = NDArray[np.float64]
+Points = NDArray[np.floating[Any]]
 
 
 def to_scan(points: Points, pose: Pose) -> Points:
     """LPS mm (..., 3) of the anatomy → where they lie in the scan."""
     moved = np.array(points, dtype=np.float64)
+    if pose == Pose():
+        return moved
     moved[..., 2] += pose.breathing_mm * _weight(moved)
     return np.asarray(_times(moved, _rotation(pose)) + np.array(pose.shift_mm))
 
 
 def to_anatomy(points: Points, pose: Pose) -> Points:
     """LPS mm (..., 3) of the scan → which place of the anatomy lies there; the inverse of `to_scan`."""
+    if pose == Pose():
+        return points
     moved = _times(np.asarray(points, dtype=np.float64) - np.array(pose.shift_mm), _rotation(pose).T)
     if pose.breathing_mm:
         place = moved.copy()

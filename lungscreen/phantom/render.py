@@ -20,7 +20,7 @@ from lungscreen.phantom.structures import Structures
 from lungscreen.phantom.trees import Tubes
 from lungscreen.records import NoduleType
 
-__all__ = ["Drawn", "Scene", "render", "true_volume_mm3"]
+__all__ = ["Drawn", "Scanner", "Scene", "blob_coverage", "render", "true_volume_mm3"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -84,7 +84,7 @@ def render(scene: Scene, progress: Callable[[int, int], None] | None = None) -> 
     lungs, nodules = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
     slab, weights = _grid(scene)
     inserts = [_Insert(blob, centre, slab) for blob, centre in scene.blobs]
-    scan = _Scanner(scene)
+    scan = Scanner(scene.config, scene.geometry)
     for k, image, right, left in _slices(scene, slab, weights, inserts):
         hu[k] = scan.finish(k, image)
         lungs[k] = np.where(right + left >= 0.5, np.where(right > left, 1, 2), 0)
@@ -157,7 +157,7 @@ def _sub_slices(
 def _walls(tubes: Tubes) -> Floats:
     """Thickness of each bronchus's wall: a sixth of its radius and a third of a millimetre, less in thin ones."""
     radius = tubes.radii.mean(axis=1)
-    return np.minimum(radius / 6 + 0.33, 0.4 * radius)
+    return np.asarray(np.minimum(radius / 6 + 0.33, 0.4 * radius))
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,14 +357,13 @@ def true_volume_mm3(scene: Scene, blob: Blob, centre: Floats, share: float = 1.0
 
 
 # -- the scanner -----------------------------------------------------------------------------------------------------
-class _Scanner:
+class Scanner:
     """Kernel and noise of one scan; slices come in order."""
 
-    def __init__(self, scene: Scene) -> None:
-        config = scene.config
+    def __init__(self, config: PhantomConfig, geometry: Geometry) -> None:
         self._config = config
         self._blur_mm, fade, factor = KERNELS[config.kernel]
-        ny, nx = scene.geometry.shape[1:]
+        ny, nx = geometry.shape[1:]
         f = np.hypot(fft.fftfreq(ny, config.pixel_mm)[:, None], fft.rfftfreq(nx, config.pixel_mm)[None, :])
         self._filter = np.sqrt((f + 0.02) * np.exp(-((f / fade) ** 2))).astype(np.float32)
         self._filter /= np.sqrt((self._filter[:, 1:-1] ** 2).mean())
@@ -375,7 +374,7 @@ class _Scanner:
         self._sigma = NOISE_HU[config.dose] * factor * np.sqrt(seen / config.slice_thickness_mm)
         self._rho = 0.25 + 0.5 * max(0.0, 1 - config.slice_spacing_mm / config.slice_thickness_mm)
         self._before: Floats | None = None
-        self._radial, self._height = _noise_shape(scene)
+        self._radial, self._height = _noise_shape(config, geometry)
 
     def finish(self, k: int, image: Floats) -> NDArray[np.int16]:
         """HU of slice k as the scanner would give it."""
@@ -400,13 +399,13 @@ class _Scanner:
         return np.asarray(coloured * np.float32(self._sigma), dtype=np.float32)
 
 
-def _noise_shape(scene: Scene) -> tuple[Floats, Floats]:
+def _noise_shape(config: PhantomConfig, geometry: Geometry) -> tuple[Floats, Floats]:
     """Relative noise over a slice (most in the middle) and of each slice (most where the body is thick)."""
-    nz, ny, nx = scene.geometry.shape
+    nz, ny, nx = geometry.shape
     y = np.linspace(-1, 1, ny, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, nx, dtype=np.float32)[None, :]
     radial = 0.72 + 0.36 * np.exp(-1.8 * (x * x + y * y))
-    heights = scene.geometry.origin_mm[2] + np.arange(nz) * scene.geometry.spacing_mm[0]
-    shoulders = 0.6 if scene.config.arms_down else 0.3
+    heights = geometry.origin_mm[2] + np.arange(nz) * geometry.spacing_mm[0]
+    shoulders = 0.6 if config.arms_down else 0.3
     height = 1 + shoulders / (1 + np.exp(-(heights - 85) / 9)) + 0.2 / (1 + np.exp((heights + 125) / 14))
     return radial, height.astype(np.float32)

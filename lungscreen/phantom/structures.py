@@ -25,6 +25,8 @@ THINNEST_BRONCHUS_MM = 1.0
 """Thinner bronchi cannot be seen."""
 RIB_STRANDS_MM = (-2.1, 2.1)
 """A rib is two strands, one above the other."""
+COARSE_DETAIL = 500
+"""With fewer vessels than this the voxels are so large that bones may be drawn from fewer pieces."""
 LUNG_BOX_MM = ((-138, -95, -185), (138, 100, 118))
 """Corners of a box that holds the lungs, body scale taken out."""
 LOBES: dict[str, tuple[Vector, Vector, float]] = {
@@ -39,7 +41,7 @@ LOBES: dict[str, tuple[Vector, Vector, float]] = {
 
 @dataclass(frozen=True, eq=False)
 class Structures:
-    """Tubes in the scan's or the anatomy's mm; `solid_bone` has no marrow."""
+    """Tubes in the scan's or the anatomy's mm."""
 
     bone: Tubes
     cartilage: Tubes
@@ -58,7 +60,7 @@ def make_structures(body: Body, inside: Inside, detail: int, *, emphysema: bool,
     """
     rng = stream(body.seed, "trees")
     scale = np.array(body.scale)
-    ribs, cartilage = _ribs()
+    ribs, cartilage = _ribs(22 if detail > COARSE_DETAIL else 12)
     bone = join([ribs, _spine_processes(), _sternum(), _shoulders(arms_down)])
     main = _main_airways()
     vessels: list[Tubes] = []
@@ -140,14 +142,14 @@ def _holes(inside: Inside, scale: Floats, rng: np.random.Generator) -> Tubes:
     draw = rng.uniform(*LUNG_BOX_MM, (60000, 3)) * scale
     draw = draw[inside(draw) < -1.0]
     chance = 1 / (1 + np.exp(-(draw[:, 2] - 25) / 28))
-    draw = draw[rng.random(len(draw)) < chance * 0.14 + 0.003]
+    draw = draw[rng.random(len(draw)) < chance * 0.26 + 0.004]
     radii = np.clip(rng.lognormal(1.05, 0.4, len(draw)), 1.3, 8.0)
     stretch = rng.normal(0, 0.7, (len(draw), 3)) * radii[:, None]
     return Tubes(draw, draw + stretch, np.stack([radii, 0.75 * radii], axis=1), np.ones(len(draw), dtype=np.int64))
 
 
 # -- bones -----------------------------------------------------------------------------------------------------------
-def _ribs() -> tuple[Tubes, Tubes]:
+def _ribs(steps: int) -> tuple[Tubes, Tubes]:
     ribs: list[Tubes] = []
     cartilage: list[Tubes] = []
     drops = (30, 48, 62, 74, 84, 92, 98, 100, 96, 84, 50, 32)
@@ -155,10 +157,10 @@ def _ribs() -> tuple[Tubes, Tubes]:
     for number, (height, drop, stop) in enumerate(zip(vertebra_heights(), drops, bone_ends, strict=False)):
         reach = (2.93, 2.93, 2.93, 2.93, 2.93, 2.9, 2.85, 2.6, 2.4)[number] if number < 9 else stop
         for side in (-1.0, 1.0):
-            angle = np.linspace(0.2, stop, 22)
+            angle = np.linspace(0.2, stop, steps)
             ribs.append(_rib(angle, height, drop, side, 4.1))
             if reach > stop:
-                front = np.linspace(stop, reach, 7)
+                front = np.linspace(stop, reach, 1 + steps // 4)
                 cartilage.append(_rib(front, height, drop, side, 4.3))
     return join(ribs), join(cartilage)
 

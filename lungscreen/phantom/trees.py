@@ -71,6 +71,8 @@ def grow_tree(
 
     inside: distance to the lobe's surface at points (n, 3), negative inside; forks are kept within.
     """
+    if not len(places):
+        return join([])
     rows: list[tuple[Floats, Floats, int, int, bool]] = []
     stack = [(np.asarray(root, float), np.asarray(heading, float), places, len(places), 0)]
     while stack:

@@ -81,7 +81,7 @@ def _write_masks(phantom: Phantom, path: Path) -> list[Path]:
     written = []
     _, spacing, origin, direction = phantom.geometry.to_itk()
     for name, mask in (("lungs", phantom.lungs), ("nodules", phantom.nodule_labels)):
-        image = sitk.GetImageFromArray(mask)
+        image: Any = sitk.GetImageFromArray(mask)
         image.SetSpacing(spacing)
         image.SetOrigin(origin)
         image.SetDirection(direction)
