@@ -169,7 +169,7 @@ def test_volume_and_diameter_of_a_ball(outliner: FakeOutliner | None, turned: fl
     centre = centre_of(geometry)
     volume = volume_of(body(geometry, centre, (diameter / 2,) * 3), geometry)
     candidate = Candidate(moved(centre, (1.2, -1.2, 1.0)), diameter * 1.2, 0.9)
-    (found,) = measure_nodules(volume, None, (candidate,), outliner)
+    (found,) = measure_nodules(volume, None, (candidate,), outliner=outliner)
     assert found.measurement is not None
     assert found.outline is not None
     assert found.measurement.volume_mm3 == pytest.approx(math.pi / 6 * diameter**3, rel=0.10)
@@ -280,7 +280,7 @@ def test_the_outliner_is_asked_twice_and_followed() -> None:
     centre = centre_of(geometry)
     volume = volume_of(np.full(geometry.shape, TISSUE), geometry)
     outliner = FakeOutliner(radius=6.0)
-    (found,) = measure_nodules(volume, None, (Candidate(centre, 12.0, 0.9),), outliner)
+    (found,) = measure_nodules(volume, None, (Candidate(centre, 12.0, 0.9),), outliner=outliner)
     assert outliner.asked == 2
     assert found.outline is not None
     drawn = found.outline.mask.sum() * geometry.voxel_mm3
@@ -291,7 +291,7 @@ def test_an_outliner_that_sees_nothing_hands_over_to_intensities() -> None:
     geometry = grid()
     centre = centre_of(geometry)
     volume = volume_of(body(geometry, centre, (4.0, 4.0, 4.0)), geometry)
-    (blind,) = measure_nodules(volume, None, (Candidate(centre, 8.0, 0.9),), FakeOutliner(value=0.05))
+    (blind,) = measure_nodules(volume, None, (Candidate(centre, 8.0, 0.9),), outliner=FakeOutliner(value=0.05))
     (alone,) = measure_nodules(volume, None, (Candidate(centre, 8.0, 0.9),))
     assert blind.measurement == alone.measurement
 
@@ -300,8 +300,8 @@ def test_an_unsure_outliner_is_read_at_half_of_its_highest_value() -> None:
     geometry = grid()
     centre = centre_of(geometry)
     volume = volume_of(body(geometry, centre, (4.0, 4.0, 4.0)), geometry)
-    (sure,) = measure_nodules(volume, None, (Candidate(centre, 8.0, 0.9),), FakeOutliner(value=0.9))
-    (unsure,) = measure_nodules(volume, None, (Candidate(centre, 8.0, 0.9),), FakeOutliner(value=0.3))
+    (sure,) = measure_nodules(volume, None, (Candidate(centre, 8.0, 0.9),), outliner=FakeOutliner(value=0.9))
+    (unsure,) = measure_nodules(volume, None, (Candidate(centre, 8.0, 0.9),), outliner=FakeOutliner(value=0.3))
     assert sure.measurement is not None
     assert unsure.measurement is not None
     assert unsure.measurement.volume_mm3 == pytest.approx(sure.measurement.volume_mm3, rel=0.02)
@@ -313,11 +313,11 @@ def test_a_mass_is_not_given_to_the_outliner() -> None:
     centre = centre_of(geometry)
     volume = volume_of(body(geometry, centre, (21.0, 21.0, 21.0)), geometry)
     outliner = FakeOutliner(radius=99.0)
-    (known,) = measure_nodules(volume, None, (Candidate(centre, 42.0, 0.9),), outliner)
+    (known,) = measure_nodules(volume, None, (Candidate(centre, 42.0, 0.9),), outliner=outliner)
     assert outliner.asked == 0
     assert known.measurement is not None
     assert known.measurement.mean_diameter_mm == pytest.approx(42.0, abs=1.5)
-    (unknown,) = measure_nodules(volume, None, (Candidate(centre, 28.0, 0.9),), outliner)
+    (unknown,) = measure_nodules(volume, None, (Candidate(centre, 28.0, 0.9),), outliner=outliner)
     assert outliner.asked == 2
     assert unknown.measurement is not None
     assert unknown.measurement.mean_diameter_mm > 30
@@ -327,7 +327,7 @@ def test_a_mass_is_not_given_to_the_outliner() -> None:
 def test_a_point_outside_the_volume_is_said() -> None:
     geometry = grid()
     volume = volume_of(np.full(geometry.shape, LUNG), geometry)
-    (found,) = measure_nodules(volume, None, (Candidate((900.0, 0.0, 0.0), 8.0, 0.9),), FakeOutliner())
+    (found,) = measure_nodules(volume, None, (Candidate((900.0, 0.0, 0.0), 8.0, 0.9),), outliner=FakeOutliner())
     assert found.measurement is None
     assert found.outline is None
     assert [notice.code for notice in found.notices] == ["outside-volume"]
@@ -357,7 +357,7 @@ def test_candidates_keep_their_order() -> None:
     centre = centre_of(geometry)
     volume = volume_of(body(geometry, centre, (4.0, 4.0, 4.0)), geometry)
     outside = Candidate((900.0, 0.0, 0.0), 8.0, 0.9)
-    found = measure_nodules(volume, None, (outside, Candidate(centre, 8.0, 0.9), outside), FakeOutliner())
+    found = measure_nodules(volume, None, (outside, Candidate(centre, 8.0, 0.9), outside), outliner=FakeOutliner())
     assert [one.measurement is None for one in found] == [True, False, True]
     assert measure_nodules(volume, None, ()) == ()
 

@@ -94,8 +94,8 @@ def measure_nodules(
     volume: Volume,
     lungs: Lungs | None,
     candidates: Sequence[Candidate],
-    outliner: Outliner | None = None,
     config: MeasureConfig | None = None,
+    outliner: Outliner | None = None,
 ) -> tuple[Measured, ...]:
     """Outline, measure and type each candidate, in order.
 
@@ -218,7 +218,7 @@ def _measurement(patch: Patch, region: Region, texture: Texture, config: Measure
     volume_mm3 = fine_volume(field, patch.step_mm)
     inside = patch.hu[field >= 0.5]
     long_mm, short_mm = round_axis(longest.long_mm), round_axis(longest.short_mm)
-    solid = _solid_part(texture, step)
+    solid = _solid_part(texture, step) if type_of(texture) is NoduleType.PART_SOLID else (0.0, 0.0)
     return Measurement(
         long_axis_mm=long_mm,
         short_axis_mm=short_mm,

@@ -16,8 +16,23 @@ __all__ = ["Texture", "describe_texture", "total_levels", "type_of"]
 SOLID_HU = -300.0
 """Denser is solid tissue, less dense is ground glass."""
 
-CALCIUM_HU = 250.0
-"""Denser is calcium rather than contrast in tissue, once it fills the core."""
+CALCIUM_HU = 310.0
+"""A nodule whose densest twentieth is denser than this is calcified: contrast in tissue stays below."""
+
+GLASS_HU = -450.0
+"""A ground-glass nodule's median is below this; blur takes small solid nodules nearly as low."""
+
+GLASS_SOLID_SHARE = 0.08
+"""A ground-glass nodule has less solid tissue than this."""
+
+SOLID_SOLID_SHARE = 0.7
+"""A nodule with more solid tissue than this is solid."""
+
+PART_SOLID_LOW_HU = -500.0
+"""A part-solid nodule's least dense twentieth is below this."""
+
+PART_SOLID_DEPTH_MM = 3.0
+"""Radius of the largest ball inside, below which blur does not let a solid core be told from ground glass."""
 
 RIM_MM = 1.5
 """Blur makes the outermost shell of a solid nodule look like ground glass: it does not count for the type."""
@@ -29,8 +44,12 @@ class Texture:
 
     inner_hu: float
     """Median."""
+    low_hu: float
+    """5th percentile."""
     high_hu: float
-    """90th percentile."""
+    """95th percentile of the whole nodule, unsmoothed."""
+    depth_mm: float
+    """Radius of the largest ball inside."""
     solid_share: float
     """Share of voxels that are solid."""
     rim_hu: float
@@ -49,7 +68,9 @@ def describe_texture(hu: NDArray[np.float32], region: Region, step_mm: float) ->
     solid = np.where(region.mask, np.clip(0.5 + (smooth - SOLID_HU) / 600.0, 0, 1), 0)
     return Texture(
         inner_hu=float(np.median(values)),
-        high_hu=float(np.percentile(values, 90)),
+        low_hu=float(np.percentile(values, 5)),
+        high_hu=float(np.percentile(hu[region.mask], 95)),
+        depth_mm=float(depth.max()),
         solid_share=float((values >= SOLID_HU).mean()),
         rim_hu=float(np.median(soft)) if soft.size else float("nan"),
         solid_field=solid.astype(np.float32),
@@ -57,12 +78,13 @@ def describe_texture(hu: NDArray[np.float32], region: Region, step_mm: float) ->
 
 
 def type_of(texture: Texture) -> NoduleType:
-    """Type from densities; cuts chosen on LIDC readers' ratings."""
+    """Type from densities; the cuts were chosen on LIDC readers' ratings of texture and calcification."""
     if texture.high_hu > CALCIUM_HU:
         return NoduleType.CALCIFIED
-    if texture.solid_share > 0.6:
-        return NoduleType.SOLID
-    return NoduleType.PART_SOLID if texture.solid_share > 0.08 else NoduleType.GROUND_GLASS
+    if texture.inner_hu < GLASS_HU and texture.solid_share < GLASS_SOLID_SHARE:
+        return NoduleType.GROUND_GLASS
+    mixed = GLASS_SOLID_SHARE <= texture.solid_share < SOLID_SOLID_SHARE and texture.low_hu < PART_SOLID_LOW_HU
+    return NoduleType.PART_SOLID if mixed and texture.depth_mm > PART_SOLID_DEPTH_MM else NoduleType.SOLID
 
 
 def total_levels(levels: Levels, texture: Texture) -> Levels:

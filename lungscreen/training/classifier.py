@@ -43,6 +43,10 @@ __all__ = [
 Progress = Callable[[str], None]
 Indices = NDArray[np.intp]
 
+PATCHES = (24, 32, 40, 48)
+"""Patches that can be trained on. With 16, the deepest maps are 2 x 2 x 2, and there the bfloat16 gradient of PyTorch 2.13's
+convolution reads memory that nobody wrote: two equal runs differ, some diverge."""
+
 LOSS_WEIGHTS = (1.0, 1.0, 2.0, 1.0, *(0.3,) * (len(OUTPUTS) - 4))
 """Of the outputs: "at least 4" is what is asked for; the attributes only help to see."""
 
@@ -112,8 +116,10 @@ class ClassifierTraining:
     version: str = "1"
 
     def __post_init__(self) -> None:
-        if min(self.members, self.epochs, self.batch) < 1 or self.patch % 8 or not 8 <= self.patch <= SIDE:
-            raise ValueError("expected members, epochs and batch of at least 1, and a patch of 8, 16, … up to 48")
+        if min(self.members, self.epochs, self.batch) < 1:
+            raise ValueError("expected members, epochs and batch of at least 1")
+        if self.patch not in PATCHES:
+            raise ValueError(f"expected a patch of one of {PATCHES} voxels")
         if not (0 < self.rate < 1 and 0 <= self.ema < 1 and self.clip > 0 and self.outline_weight >= 0):
             raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, clip above 0, outline_weight of at least 0")
 
@@ -132,7 +138,7 @@ class _State:
 def train_classifier(
     config: ClassifierTraining, cubes: Cubes, out: Path, progress: Progress = lambda _: None
 ) -> WeightsFile:
-    """Train all members, or go on with the run in `out`; calibrate; write the weights and their manifest to `out`.
+    """Train all members, or go on with the run in `out`; calibrate; write weights and manifest to `out/weights`.
 
     Errors: `config-invalid` where `out` holds a run of another recipe or the split is empty, `training-diverged`.
     """
@@ -145,13 +151,14 @@ def train_classifier(
         raise UsageError("config-invalid", f"{len(twice)} persons are learned from and used for choices")
     out.mkdir(parents=True, exist_ok=True)
     members = [train_member(config, cubes, train, n, out, progress) for n in range(config.members)]
-    return write_weights(members, config, cubes, choice, out)
+    return write_weights(members, config, cubes, choice, out / "weights")
 
 
 def write_weights(
     members: list[NoduleNetwork], config: ClassifierTraining, cubes: Cubes, choice: Indices, folder: Path
 ) -> WeightsFile:
     """Calibrate on the cubes for choices, then write weights and manifest entry to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     rated = choice[cubes.rated[choice]]
     logits = rate_cubes(members, cubes, rated, config.patch, seed=config.seed)
     calibration = fit_calibration(logits, cubes.majority[rated])

@@ -1,0 +1,189 @@
+"""Classifying: what the network is shown, what its answer becomes, and weights that are not what they should be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lungscreen.classify import Calibration, ClassifyConfig, classify_nodules, cut_patches, load_classifier
+from lungscreen.classify.calibration import expected_rating, fit_calibration, suspicion
+from lungscreen.classify.preparation import scale_hu
+from lungscreen.errors import WeightsError
+from lungscreen.geometry import Geometry, Vector
+from lungscreen.records import Acquisition, Candidate, Exam, Patient, Series, Volume
+
+
+def volume_of(hu: NDArray[np.int16], geometry: Geometry) -> Volume:
+    return Volume(hu, geometry, Series("image", "1.2.3", Patient(), Exam("1.2"), Acquisition()))
+
+
+def ramp(geometry: Geometry) -> NDArray[np.int16]:
+    """HU that says where a voxel lies: 1 HU a mm along y, 5 along x, 20 along z."""
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in geometry.shape], indexing="ij"), -1)
+    mm = geometry.to_mm(index)
+    return np.rint(mm @ np.array([5.0, 1.0, 20.0]) - 600).astype(np.int16)
+
+
+class FakeClassifier:
+    """Rates a patch by its middle: the logits are what the middle's intensity says."""
+
+    patch_size = 8
+    calibration = Calibration(2.0, -1.0)
+    name = "fake 1"
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def rate(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.sizes.append(len(patches))
+        middle = patches[:, 3:5, 3:5, 3:5].mean((1, 2, 3))
+        return np.repeat(middle[:, None], 11, axis=1).astype(np.float32)
+
+
+GEOMETRY = Geometry.axial((20, 34, 40), (2.0, 0.7, 0.8), (-40.0, 11.0, 5.0))
+
+
+# -- what the network is shown ---------------------------------------------------------------------------------------
+def test_a_patch_is_cut_in_millimetres_around_the_point() -> None:
+    """On an anisotropic, off-origin grid every voxel of the patch has the HU of its own place."""
+    volume = volume_of(ramp(GEOMETRY), GEOMETRY)
+    point: Vector = (-25.3, 22.1, 21.7)
+    (patch,) = cut_patches(volume, [point], 8)
+    away = np.arange(8) - 3.5
+    expected = 20 * (point[2] + away)[:, None, None] + (point[1] + away)[:, None] + 5 * (point[0] + away) - 600
+    assert np.abs(patch * 1400 - 1000 - expected).max() < 1.0
+
+
+def test_beyond_the_volume_its_edge_goes_on() -> None:
+    volume = volume_of(np.full(GEOMETRY.shape, -400, np.int16), GEOMETRY)
+    corner = GEOMETRY.origin_mm
+    assert np.allclose(cut_patches(volume, [corner], 16), 600 / 1400)
+    assert cut_patches(volume, [], 16).shape == (0, 16, 16, 16)
+
+
+def test_the_window() -> None:
+    assert scale_hu(np.array([-1024, -1000, -300, 400, 3000])).tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+# -- what its answer becomes -----------------------------------------------------------------------------------------
+def test_each_candidate_gets_its_own_probability_in_order() -> None:
+    """Batches and points outside the volume do not mix up the order."""
+    hu = np.full(GEOMETRY.shape, -1000, np.int16)
+    hu[:, :, 20:] = 400
+    volume = volume_of(hu, GEOMETRY)
+    dark, bright, outside = (-35.0, 22.0, 25.0), (-15.0, 22.0, 25.0), (500.0, 0.0, 0.0)
+    candidates = [Candidate(place, 6.0, 0.5) for place in (bright, outside, dark, dark, bright)]
+    fake = FakeClassifier()
+    found = classify_nodules(volume, candidates, fake, ClassifyConfig(batch=3))
+    assert fake.sizes == [3, 1]
+    values = [None if one is None else round(one.probability, 4) for one in found]
+    high, low = (round(1 / (1 + np.exp(-(2 * x - 1))), 4) for x in (1.0, 0.0))
+    assert values == [high, None, low, low, high]
+    assert {one.model for one in found if one} == {"fake 1"}
+    assert classify_nodules(volume, [], fake) == ()
+
+
+def test_a_batch_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        ClassifyConfig(batch=0)
+
+
+def test_calibration_recovers_a_known_curve() -> None:
+    """Labels drawn from a logistic curve give that curve back."""
+    rng = np.random.default_rng(4)
+    logits = np.repeat(rng.normal(0, 2, 4000)[:, None], 11, axis=1)
+    truth = Calibration(1.4, -0.8)
+    majority = rng.random(4000) < truth.probability(suspicion(logits))
+    found = fit_calibration(logits, majority)
+    assert (found.slope, found.intercept) == (pytest.approx(1.4, abs=0.12), pytest.approx(-0.8, abs=0.12))
+
+
+def test_calibration_stays_finite_where_groups_do_not_overlap() -> None:
+    logits = np.repeat(np.array([-3.0, -2.0, 2.0, 3.0])[:, None], 11, axis=1)
+    found = fit_calibration(logits, np.array([False, False, True, True]))
+    assert 0 < found.slope < 20
+
+
+def test_calibration_needs_both_kinds() -> None:
+    with pytest.raises(ValueError, match="both kinds"):
+        fit_calibration(np.zeros((3, 11)), np.zeros(3, dtype=bool))
+    for slope, intercept in ((0.0, 1.0), (float("nan"), 0.0)):
+        with pytest.raises(ValueError, match="slope"):
+            Calibration(slope, intercept)
+
+
+def test_expected_rating_runs_from_1_to_5() -> None:
+    logits = np.array([[-50.0] * 11, [0.0] * 11, [50.0] * 11])
+    assert expected_rating(logits).tolist() == pytest.approx([1, 3, 5])
+
+
+# -- weights ---------------------------------------------------------------------------------------------------------
+def make_weights(folder: Path, **changes: object) -> Path:
+    """A small classifier as weights, with its manifest's entry changed."""
+    import torch
+
+    from lungscreen.classify.network import NoduleNetwork
+    from lungscreen.weights import add_weights
+
+    torch.manual_seed(0)
+    network = NoduleNetwork((2, 2, 4, 4))
+    architecture = {"widths": [2, 2, 4, 4], "members": 1, "patch": 16}
+    parameters: dict[str, object] = {"calibration": asdict(Calibration(1.0, 0.0))}
+    architecture.update({k: v for k, v in changes.items() if k in architecture})  # type: ignore[misc]
+    parameters.update({k: v for k, v in changes.items() if k in parameters})
+    tensors = {f"member0.{key}": value for key, value in network.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    add_weights(folder, "classifier", tensors, "7", architecture, parameters)
+    return folder
+
+
+def test_weights_make_a_classifier_that_rates_and_outlines(tmp_path: Path) -> None:
+    """Loaded twice they say the same; a rating is the mean over the patch and its three mirrorings."""
+    import torch
+
+    from lungscreen.classify.inference import mean_logits
+
+    patches = np.random.default_rng(1).random((9, 16, 16, 16)).astype(np.float32)
+    first, second = (load_classifier(make_weights(tmp_path)) for _ in range(2))
+    logits = first.rate(patches)
+    assert logits.shape == (9, 11)
+    assert np.array_equal(logits, second.rate(patches))
+    tensor = torch.from_numpy(patches)[:, None]
+    single = [mean_logits(first.members, tensor.flip(axes), ((),))[0] for axes in ((), (2,), (3,), (4,))]
+    assert np.allclose(logits, np.mean(single, axis=0), atol=1e-3)
+    assert not np.allclose(logits, single[0], atol=1e-6)
+    assert first.name.startswith("classifier 7 (")
+    drawn = first.outline(patches * 1400 - 1000)
+    assert drawn.shape == patches.shape
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"members": 2}, {"widths": [2, 2, 4, 8]}, {"calibration": {"slope": -1.0, "intercept": 0.0}}, {"calibration": {}}],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    with pytest.raises(WeightsError) as refusal:
+        load_classifier(make_weights(tmp_path, **wrong))
+    assert refusal.value.code == "weights-invalid"
+
+
+def test_damaged_or_absent_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError):
+        load_classifier(tmp_path)
+    make_weights(tmp_path)
+    content = (tmp_path / "classifier.safetensors").read_bytes()
+    (tmp_path / "classifier.safetensors").write_bytes(content[:-4] + b"abcd")
+    with pytest.raises(WeightsError, match="sha256"):
+        load_classifier(tmp_path)
+
+
+def test_the_manifest_says_what_the_network_is(tmp_path: Path) -> None:
+    entry = json.loads((make_weights(tmp_path) / "manifest.json").read_text())["weights"]["classifier"]
+    assert entry["architecture"] == {"widths": [2, 2, 4, 4], "members": 1, "patch": 16}
+    assert set(entry["parameters"]["calibration"]) == {"slope", "intercept"}

@@ -1,0 +1,257 @@
+"""Training the classifier: a dry run on synthetic cubes from the command line, going on after a stop, and refusals."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import shared_folder
+
+from lungscreen.classify import load_classifier
+from lungscreen.classify.network import OUTPUTS
+from lungscreen.cli.main import main
+from lungscreen.errors import InputError, UsageError, WeightsError
+from lungscreen.training.classifier import (
+    ClassifierSplit,
+    ClassifierTraining,
+    Variation,
+    draw_batch,
+    shift_centres,
+    train_classifier,
+    train_member,
+)
+from lungscreen.training.classifier_data import Cubes, read_cubes, select
+
+SPLIT = ClassifierSplit(("2",), ("9",), ("P3",))
+TINY = ClassifierTraining(SPLIT, widths=(2, 2, 4, 4), epochs=2, batch=4, patch=24)
+
+
+def cubes_of(count: int = 14, seed: int = 0) -> Cubes:
+    """Balls in noise: large ones are rated 5, small ones 1."""
+    rng = np.random.default_rng(seed)
+    hu = rng.normal(-850, 30, (count, 50, 50, 50))
+    radius = np.where(np.arange(count) % 2, 6.0, 2.5)
+    centres = 24.5 + rng.uniform(-1.5, 1.5, (count, 3))
+    index = np.stack(np.meshgrid(*[np.arange(50)] * 3, indexing="ij"), -1)
+    masks = np.stack([np.linalg.norm(index - c, axis=-1) <= r for c, r in zip(centres, radius, strict=True)])
+    hu[masks] += 870
+    high = radius > 4
+    targets = np.full((count, len(OUTPUTS)), np.nan, np.float32)
+    targets[:, :4] = high[:, None]
+    targets[2:, 4:] = 0.5
+    return Cubes(
+        names=tuple(f"c{n}" for n in range(count)),
+        hu=hu.astype(np.int16),
+        masks=masks,
+        centres=centres.astype(np.float32),
+        targets=targets,
+        mean_rating=np.where(high, 5, 1).astype(np.float32),
+        majority=high,
+        subsets=tuple("9" if n >= count - 4 else "2" for n in range(count)),
+        persons=tuple(f"P{n}" for n in range(count)),
+        diameter_mm=(2 * radius).astype(np.float32),
+    )
+
+
+def write_cubes(cubes: Cubes, folder: Path) -> Path:
+    """The cubes as they are published: table, packed masks, JPEG-LS."""
+    import jpeg_ls
+
+    (folder / "cubes" / "ct").mkdir(parents=True)
+    names = [
+        "cube",
+        "series_uid",
+        "patient_id",
+        "luna16_subset",
+        "placed",
+        "nodule_z",
+        "nodule_y",
+        "nodule_x",
+        "diameter_mm",
+        "malignancy_scores",
+    ]
+    ratings = ["subtlety", "calcification", "sphericity", "margin", "lobulation", "spiculation", "texture"]
+    with (folder / "cubes" / "cubes.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([*names, *ratings])
+        for n, name in enumerate(cubes.names):
+            scores = "5 5 4" if cubes.majority[n] else "1 2 1"
+            rest = ["5", "6", "3", "3", "1", "1", "5"] if n else [""] * 7
+            person = "" if n == 1 else cubes.persons[n]
+            table.writerow([name, f"1.2.{n}", person, cubes.subsets[n], "yes", *cubes.centres[n], 5.0, scores, *rest])
+            path = folder / "cubes" / "ct" / f"{name}.jls"
+            stored = (cubes.hu[n].astype(np.int32) + 1024).astype(np.uint16)
+            path.write_bytes(bytes(jpeg_ls.encode(np.ascontiguousarray(stored.reshape(2500, 50)))))
+    packed = {name: np.packbits(cubes.masks[n]) for n, name in enumerate(cubes.names)}
+    np.savez(folder / "cubes" / "masks.npz", **packed)  # type: ignore[arg-type]
+    return folder
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+def test_published_cubes_are_read_as_they_were_written(tmp_path: Path) -> None:
+    cubes = cubes_of()
+    read = read_cubes(write_cubes(cubes, tmp_path))
+    assert np.array_equal(read.hu, cubes.hu)
+    assert np.array_equal(read.masks, cubes.masks)
+    assert np.allclose(read.centres, cubes.centres, atol=1e-4)
+    assert np.array_equal(read.majority, cubes.majority)
+    assert read.persons[1] == "1.2.1"
+    assert read.targets[1][:4].tolist() == [1, 1, 1, pytest.approx(2 / 3)]
+    assert read.targets[2][:4].tolist() == [pytest.approx(1 / 3), 0, 0, 0]
+    assert np.isnan(read.targets[0][4:]).all()
+    assert read.targets[1][4:].tolist() == [1.0, 0.5, 0.5, 0.0, 0.0, 1.0, 0.0]
+    assert len(read_cubes(tmp_path, ("9",)).names) == 4
+
+
+def test_data_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refusal:
+        read_cubes(tmp_path)
+    assert refusal.value.code == "training-data-invalid"
+    write_cubes(cubes_of(3), tmp_path)
+    (tmp_path / "cubes" / "ct" / "c1.jls").unlink()
+    with pytest.raises(InputError):
+        read_cubes(tmp_path)
+
+
+def test_a_split_leaves_persons_out() -> None:
+    cubes = cubes_of()
+    assert 3 not in select(cubes, ("2",), ("P3",))
+    assert select(cubes, ("9",)).tolist() == [10, 11, 12, 13]
+
+
+# -- samples ---------------------------------------------------------------------------------------------------------
+def test_a_batch_is_varied_but_keeps_its_nodule() -> None:
+    """The mask goes with the picture: bright voxels are the nodule's, dark ones are not."""
+    cubes = cubes_of()
+    chosen = np.array([1, 3, 5])
+    config = replace(TINY, patch=32, variation=Variation(noise=0.0, gain=0.0, offset=0.0, blur=0.0))
+    from lungscreen.training.classifier import _tensors
+
+    patch, mask = draw_batch(*_tensors(cubes), cubes.centres[chosen], chosen, config, torch.Generator().manual_seed(1))
+    assert patch.shape == mask.shape == (3, 1, 32, 32, 32)
+    assert 0 <= float(patch.min()) <= float(patch.max()) <= 1
+    assert float(patch[mask > 0.9].mean()) > 0.65
+    assert float(patch[mask < 0.1].mean()) < 0.2
+    volume = mask.sum((1, 2, 3, 4)) / (4 / 3 * np.pi * 216)
+    assert bool(((volume > 0.75) & (volume < 1.3)).all())
+    again, _ = draw_batch(*_tensors(cubes), cubes.centres[chosen], chosen, config, torch.Generator().manual_seed(2))
+    assert not torch.allclose(patch, again, atol=0.05)
+
+
+def test_blur_and_noise_change_the_picture_only() -> None:
+    cubes = cubes_of(4)
+    from lungscreen.training.classifier import _tensors
+
+    chosen = np.arange(4)
+    still = Variation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    noisy = replace(still, noise=0.2, blur=1.0)
+    drawn = [
+        draw_batch(
+            *_tensors(cubes), cubes.centres, chosen, replace(TINY, variation=v), torch.Generator().manual_seed(3)
+        )
+        for v in (still, noisy)
+    ]
+    assert not torch.allclose(drawn[0][0], drawn[1][0], atol=0.02)
+    assert torch.equal(drawn[0][1], drawn[1][1])
+
+
+def test_centres_move_within_their_ball() -> None:
+    moved = shift_centres(np.zeros((500, 3), np.float32), 3.0, seed=5)
+    away = np.linalg.norm(moved, axis=1)
+    assert away.max() <= 3.0
+    assert away.mean() == pytest.approx(2.25, abs=0.1)
+    assert np.array_equal(moved, shift_centres(np.zeros((500, 3), np.float32), 3.0, seed=5))
+
+
+# -- the run ---------------------------------------------------------------------------------------------------------
+def test_a_run_learns_large_from_small_and_its_weights_load(tmp_path: Path) -> None:
+    """From the command line, data as published, to weights that the product loads."""
+    data = write_cubes(cubes_of(18), tmp_path / "data")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "epochs = 2\nbatch = 4\npatch = 24\nmembers = 2\nwidths = [2, 2, 4, 4]\n"
+        '[split]\ntrain_subsets = ["2"]\nchoice_subsets = ["9"]\n'
+    )
+    out = tmp_path / "out"
+    assert main(["train", "classifier", "--config", str(recipe), "--data", str(data), "--out", str(out)]) == 0
+    classifier = load_classifier(out / "weights")
+    assert len(classifier.members) == 2
+    assert classifier.rate(np.zeros((1, 24, 24, 24), np.float32)).shape == (1, len(OUTPUTS))
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    cubes = cubes_of()
+    train = select(cubes, ("2",))
+    whole = train_member(replace(TINY, epochs=3), cubes, train, 0, tmp_path)
+    seen: list[str] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        seen.append(line)
+        if len(seen) == 2:
+            raise StoppedError
+
+    (tmp_path / "two").mkdir()
+    with pytest.raises(StoppedError):
+        train_member(replace(TINY, epochs=3), cubes, train, 0, tmp_path / "two", stop)
+    halves = train_member(replace(TINY, epochs=3), cubes, train, 0, tmp_path / "two")
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, halves.state_dict()[key]), key
+    with pytest.raises(UsageError) as refusal:
+        train_member(replace(TINY, epochs=3, rate=1e-4), cubes, train, 0, tmp_path / "two")
+    assert refusal.value.code == "config-invalid"
+
+
+def test_splits_that_mix_or_are_empty_are_refused(tmp_path: Path) -> None:
+    cubes = cubes_of()
+    with pytest.raises(ValueError, match="learned from and used"):
+        ClassifierSplit(("2",), ("2", "9"))
+    with pytest.raises(UsageError, match="too few"):
+        train_classifier(replace(TINY, split=ClassifierSplit(("7",), ("9",))), cubes, tmp_path)
+    same = replace(cubes, persons=("P0",) * len(cubes.persons))
+    with pytest.raises(UsageError, match="learned from and used"):
+        train_classifier(TINY, same, tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    cubes = cubes_of()
+    broken = replace(cubes, targets=np.full_like(cubes.targets, 3e38))
+    with pytest.raises(WeightsError) as refusal:
+        train_member(TINY, broken, select(cubes, ("2",)), 0, tmp_path)
+    assert refusal.value.code == "training-diverged"
+
+
+@pytest.mark.parametrize("wrong", [{"patch": 20}, {"patch": 16}, {"members": 0}, {"rate": 2.0}, {"ema": 1.0}])
+def test_a_recipe_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        replace(TINY, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected"):
+        Variation(blur=1.5)
+
+
+def test_the_shipped_recipe_keeps_the_test_data_out() -> None:
+    """Subset 1 and the patients of the test scans are nowhere in it; nobody is on both sides."""
+    from lungscreen.config import packaged_folder, read_table, read_toml
+
+    config = read_table(
+        ClassifierTraining, read_toml(packaged_folder("pipelines") / "train_classifier.toml"), "train_classifier"
+    )
+    used = {*config.split.train_subsets, *config.split.choice_subsets}
+    assert not used & {"0", "1", "5"}
+    assert {"LIDC-IDRI-0001", "LIDC-IDRI-0003", "LIDC-IDRI-0005", "LIDC-IDRI-0063"} <= {*config.split.held_out_patients}
+    table = shared_folder("data", "cubes", "cubes.csv")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = [r for r in rows if r["patient_id"] not in config.split.held_out_patients]
+    sides = [
+        {r["patient_id"] or r["series_uid"] for r in kept if r["luna16_subset"] in subsets}
+        for subsets in (config.split.train_subsets, config.split.choice_subsets, ("1",))
+    ]
+    assert not sides[0] & sides[1]
+    assert not (sides[0] | sides[1]) & sides[2]
