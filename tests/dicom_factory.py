@@ -19,7 +19,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -159,7 +159,16 @@ def save(dataset: Dataset, path: Path, syntax: str = str(ExplicitVRLittleEndian)
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = syntax
-    file = FileDataset(str(path), dataset, file_meta=meta, preamble=b"\0" * 128)
+    kind = UID(syntax)
+    known = not kind.is_private
+    file = FileDataset(
+        str(path),
+        dataset,
+        file_meta=meta,
+        preamble=b"\0" * 128,
+        is_implicit_VR=known and kind.is_implicit_VR,
+        is_little_endian=not known or kind.is_little_endian,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file.save_as(path, enforce_file_format=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,6 @@ def decode_frame(dataset: Dataset, shape: FrameShape, index: int = 0) -> Stored:
     decoder = DECODERS.get(syntax)
     if decoder is None:
         raise VolumeError("transfer-syntax", f"transfer syntax {syntax} is not supported")
-    if not dataset.get("PixelData"):
-        raise VolumeError("pixels-damaged", "there are no pixel data")
     try:
         frame = decoder(dataset, shape, index)
     except VolumeError:
@@ -86,8 +85,6 @@ def _jpeg_2000(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
 
 
 def _high_throughput(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
-    from importlib.util import find_spec
-
     if find_spec("openjpeg") is None:
         raise VolumeError("transfer-syntax", "high-throughput JPEG 2000 needs the extra lungscreen[htj2k]")
     stream = _codestream(dataset, shape, index)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.dicomfile import parse_dicom
-from lungscreen.errors import InputError, LungscreenError, Notice, Refusal, VolumeError
+from lungscreen.errors import LungscreenError, Notice, Refusal, VolumeError
 from lungscreen.sources import SourceReader
 from lungscreen.volume.decode import decode_frame
 from lungscreen.volume.frames import Frame
@@ -51,10 +51,12 @@ class PixelReader:
     def _read(self, frame: Frame, out: NDArray[np.int16] | None) -> NDArray[np.int16]:
         """Errors: `file-unreadable`, `dicom-damaged`, `pixels-damaged`, `pixels-unsupported`, `transfer-syntax`, ..."""
         dataset = self._dataset(frame)
+        if not dataset.get("PixelData"):
+            # where encoded pixels break off pydicom drops them, or everything, and only warns
+            raise VolumeError("pixels-damaged", "there are no pixel data")
         shape = read_shape(dataset)
-        if (shape.rows, shape.columns) != (frame.instance.rows, frame.instance.columns):
-            raise InputError("pixels-damaged", "the file changed while it was read")
-        if shape.frames != frame.instance.frames:
+        known = frame.instance
+        if (shape.rows, shape.columns, shape.frames) != (known.rows, known.columns, known.frames):
             raise VolumeError("pixels-damaged", "the file changed while it was read")
         rescale = frame.rescale or read_rescale(dataset)
         stored = decode_frame(dataset, shape, frame.index)
