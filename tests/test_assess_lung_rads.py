@@ -181,6 +181,8 @@ def test_measures_that_disagree_are_both_shown_and_said():
     assert (by_diameter.name, by_diameter.other) == ("2", "3")
     assert (by_volume.name, by_volume.other) == ("3", "2")
     assert [notice.code for notice in by_diameter.notices] == ["measures-disagree"]
+    assert by_diameter.reason.endswith("(by volume: 3)")
+    assert by_volume.reason.endswith("(by diameter: 2)")
 
 
 def test_measures_that_agree_give_no_notice():

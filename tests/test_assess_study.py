@@ -113,9 +113,7 @@ def test_brock_without_person_names_what_it_needs():
 
 def test_brock_takes_the_transverse_size_and_marks_what_was_assumed():
     """Golden: 8 mm, female, upper lobe, 65 years, one nodule; its Lung-RADS mean diameter is another."""
-    result = assess_baseline(
-        [finding(1, 6.0, transverse=8.0)], lungs(), WOMAN, facts={1: FindingFacts(spiculated=False)}
-    )
+    result = assess_baseline([finding(1, 6.0, transverse=8.0)], lungs(), WOMAN, facts=[FindingFacts(spiculated=False)])
     one_a, one_b, two_a, two_b = result.findings[0].risks
     assert [round(100 * r.probability, 3) for r in (one_a, one_b, two_a, two_b)] == [6.575, 5.760, 7.114, 6.281]
     assert one_a.assumed == ("upper lobe assumed from the zone (upper)",)
@@ -157,33 +155,33 @@ def test_lobe_for_brock(zone, lobe, upper):
 
 
 def test_an_estimated_juxtapleural_shape_is_said_with_the_category_without_it():
-    graded = assess_baseline([finding(1, 9.0, volume=400.0)], lungs(), None, facts={1: FindingFacts(juxtapleural=True)})
+    graded = assess_baseline([finding(1, 9.0, volume=400.0)], lungs(), None, facts=[FindingFacts(juxtapleural=True)])
     assert graded.category == "2"
     assert codes(graded.findings[0].notices) == ["estimated-shape"]
     assert "without it 4A" in graded.findings[0].notices[0].text
     by_reader = FindingFacts(juxtapleural=True, estimated=False)
     assert (
-        codes(assess_baseline([finding(1, 9.0, volume=400.0)], lungs(), None, facts={1: by_reader}).findings[0].notices)
+        codes(assess_baseline([finding(1, 9.0, volume=400.0)], lungs(), None, facts=[by_reader]).findings[0].notices)
         == []
     )
 
 
 def test_an_estimated_shape_that_changes_nothing_needs_no_notice():
-    graded = assess_baseline([finding(1, 4.0, volume=33.0)], lungs(), None, facts={1: FindingFacts(juxtapleural=True)})
+    graded = assess_baseline([finding(1, 4.0, volume=33.0)], lungs(), None, facts=[FindingFacts(juxtapleural=True)])
     assert codes(graded.findings[0].notices) == []
 
 
 @pytest.mark.parametrize(("mm", "flagged"), [(5.0, False), (6.0, True)])
 def test_estimated_spiculation_is_never_4x_but_is_said(mm, flagged):
     graded = assess_baseline(
-        [finding(1, mm, volume=112.0 + (mm > 5))], lungs(), None, facts={1: FindingFacts(spiculated=True)}
+        [finding(1, mm, volume=112.0 + (mm > 5))], lungs(), None, facts=[FindingFacts(spiculated=True)]
     )
     assert graded.category in ("2", "3")
     assert ("consider-4x" in codes(graded.findings[0].notices)) is flagged
 
 
 def test_a_readers_suspicion_makes_4x():
-    facts = {1: FindingFacts(spiculated=True, estimated=False, suspicious=True)}
+    facts = [FindingFacts(spiculated=True, estimated=False, suspicious=True)]
     graded = assess_baseline([finding(1, 9.0, volume=400.0)], lungs(), None, facts=facts)
     assert graded.category == "4X"
     assert "consider-4x" not in codes(graded.findings[0].notices)
@@ -211,7 +209,7 @@ def test_what_nobody_looked_at_is_listed():
     assert any(item.startswith("modifier S") for item in items)
     assert "airway nodules" in items
     assert "juxtapleural shape" in items
-    facts = {1: FindingFacts(juxtapleural=False, spiculated=False)}
+    facts = [FindingFacts(juxtapleural=False, spiculated=False)]
     assert "juxtapleural shape" not in assess_baseline([finding()], lungs(), None, facts=facts).not_assessed
 
 
@@ -241,10 +239,8 @@ def seen(mm, day, category="", volume=None, kind=NoduleType.SOLID):
 
 def test_follow_up_grades_new_grown_and_stable_findings():
     findings = [finding(1, 5.0, volume=65.0), finding(2, 9.0, volume=382.0), finding(3, 7.0, volume=180.0)]
-    earlier = {
-        2: (seen(7.0, date(2025, 9, 1), "3", volume=180.0),),
-        3: (seen(7.0, date(2025, 9, 1), "3", volume=180.0),),
-    }
+    before = (seen(7.0, date(2025, 9, 1), "3", volume=180.0),)
+    earlier = [(), before, before]
     result = assess_follow_up(findings, lungs(), None, TODAY, earlier)
     assert [f.category for f in result.findings] == ["3", "4B", "2"]
     assert result.findings[0].growth == "new"
@@ -257,15 +253,15 @@ def test_follow_up_grades_new_grown_and_stable_findings():
 
 def test_follow_up_flags_many_new_nodules():
     findings = [finding(number, 4.5, volume=48.0) for number in range(1, 8)]
-    result = assess_follow_up(findings, lungs(), None, TODAY, {})
+    result = assess_follow_up(findings, lungs(), None, TODAY, [()] * 7)
     assert result.category == "3"
     assert "inflammation-possible" in codes(result.notices)
-    assert "inflammation-possible" not in codes(assess_follow_up(findings[:6], lungs(), None, TODAY, {}).notices)
+    assert "inflammation-possible" not in codes(assess_follow_up(findings[:6], lungs(), None, TODAY, [()] * 6).notices)
 
 
 def test_follow_up_without_a_measurement_or_earlier_volume():
     bare = replace(finding(1), measurement=None)
-    earlier = {1: (seen(7.0, date(2025, 9, 1), "3"),), 2: (seen(6.0, date(2025, 9, 1), "3"),)}
+    earlier = [(seen(7.0, date(2025, 9, 1), "3"),), (seen(6.0, date(2025, 9, 1), "3"),)]
     result = assess_follow_up([bare, finding(2)], lungs(), None, TODAY, earlier)
     assert [f.growth for f in result.findings] == ["not assessed: needs a measurement", "stable"]
     assert [f.category for f in result.findings] == ["not assessed", "2"]
@@ -273,7 +269,7 @@ def test_follow_up_without_a_measurement_or_earlier_volume():
 
 def test_follow_up_refuses_an_exam_that_is_not_earlier():
     with pytest.raises(ValueError, match="order of time"):
-        assess_follow_up([finding(1)], lungs(), None, TODAY, {1: (seen(7.0, TODAY),)})
+        assess_follow_up([finding(1)], lungs(), None, TODAY, [(seen(7.0, TODAY),)])
 
 
 def test_a_prior_exams_category_goes_to_its_most_suspicious_nodule():
@@ -293,3 +289,10 @@ def test_nodules_with_their_own_category_keep_it():
     prior = (seen(5.0, date(2025, 3, 5), "2"), seen(9.0, date(2025, 3, 5)))
     assert share_prior_category(prior, "4B") == prior
     assert share_prior_category((), "4B") == ()
+
+
+def test_facts_and_earlier_exams_are_as_many_as_the_findings():
+    with pytest.raises(ValueError, match="facts of 1 findings"):
+        assess_baseline([finding()], lungs(), None, facts=[])
+    with pytest.raises(ValueError, match="zip"):
+        assess_follow_up([finding()], lungs(), None, TODAY, [])

@@ -98,7 +98,7 @@ def grade_nodule(history: NoduleHistory, measure: Measure = "diameter") -> Categ
     return Category(
         category,
         f"Lung-RADS v2022, {clause}",
-        f"{_describe(history, used)}: {clause}",
+        f"{_describe(history, used)}: {clause}{_other_words(used, other)}",
         other=other,
         notices=(*notices, *disagreement),
     )
@@ -367,6 +367,10 @@ def _by_other_measure(history: NoduleHistory, used: Measure, decided: LungRads) 
         return str(category), ()
     text = f"By {other} the category would be {category}; by {used} it is {decided}, which decides (choice h)."
     return str(category), (Notice("measures-disagree", text),)
+
+
+def _other_words(used: Measure, other: str) -> str:
+    return f" (by {'volume' if used == 'diameter' else 'diameter'}: {other})" if other else ""
 
 
 def _with_suspicion(row: Row) -> tuple[LungRads, str, tuple[Notice, ...]]:

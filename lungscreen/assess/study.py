@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import get_args
@@ -97,27 +97,30 @@ def assess_baseline(
     clinical: ClinicalData | None,
     config: AssessConfig = AssessConfig(),
     *,
-    facts: Mapping[int, FindingFacts] | None = None,
+    facts: Sequence[FindingFacts] | None = None,
     cut_off: int = 0,
 ) -> Assessment:
     """Grade a study that is read without images of an earlier exam: every nodule as baseline, and said (choice i).
 
-    `facts` by the finding's number; `cut_off` is how many nodules the limit of findings left out (they count in Brock).
-    A finding without a measurement or type is "not assessed". Brock takes the largest transverse diameter; what it
-    lacks is named, what was estimated is marked.
+    `facts` stand in the order of the findings; `cut_off` is how many nodules the limit of findings left out (they count
+    in Brock). A finding without a measurement or type is "not assessed". Brock takes the largest transverse diameter;
+    what it lacks is named, what was estimated is marked.
+    Errors: ValueError where `facts` are not as many as the findings.
     """
-    facts = facts or {}
-    graded = [_graded(finding, facts.get(finding.number, FindingFacts()), config.measure, None) for finding in findings]
+    known = _known_facts(findings, facts)
+    graded = [
+        _graded(finding, facts_of, config.measure, None) for finding, facts_of in zip(findings, known, strict=True)
+    ]
     exam = grade_exam(
         [grade.category for grade in graded],
         ExamFacts(not_evaluable=_not_evaluable(lungs), prior_pending=config.prior_pending),
     )
     count = len(findings) + cut_off
     return Assessment(
-        tuple(_with_grade(*pair, facts, clinical, count) for pair in zip(findings, graded, strict=True)),
+        tuple(_with_grade(*row, clinical, count) for row in zip(findings, graded, known, strict=True)),
         exam,
         (_as_baseline(clinical), *_evaluable_notice(lungs), *exam.notices),
-        (*_open_items(findings, facts), "growth (no images of an earlier exam)"),
+        (*_open_items(known), "growth (no images of an earlier exam)"),
     )
 
 
@@ -126,23 +129,24 @@ def assess_follow_up(
     lungs: Lungs,
     clinical: ClinicalData | None,
     exam_date: date,
-    earlier: Mapping[int, tuple[NoduleAtExam, ...]],
+    earlier: Sequence[Sequence[NoduleAtExam]],
     config: AssessConfig = AssessConfig(),
     *,
-    facts: Mapping[int, FindingFacts] | None = None,
+    facts: Sequence[FindingFacts] | None = None,
     cut_off: int = 0,
 ) -> Assessment:
     """Grade a study whose findings were matched with those of earlier exams.
 
-    `earlier` by the finding's number: the exams that show it, oldest first, each with the nodule's own category where
-    it is known (`share_prior_category`); a finding that is not in it, or has none, is new.
-    Errors: ValueError where an earlier exam has no date or is not before this one.
+    `earlier` in the order of the findings: the exams that show each, oldest first, with the nodule's own category where
+    it is known (`share_prior_category`); a finding that none shows is new.
+    Errors: ValueError where an earlier exam has no date or is not before this one, or `earlier` or `facts` are not as
+    many as the findings.
     """
-    facts = facts or {}
-    histories = [_Earlier(exam_date, earlier.get(finding.number, ())) for finding in findings]
+    known = _known_facts(findings, facts)
+    histories = [_Earlier(exam_date, tuple(exams)) for exams in earlier]
     graded = [
-        _graded(finding, facts.get(finding.number, FindingFacts()), config.measure, history)
-        for finding, history in zip(findings, histories, strict=True)
+        _graded(finding, facts_of, config.measure, history)
+        for finding, facts_of, history in zip(findings, known, histories, strict=True)
     ]
     exam = grade_exam(
         [grade.category for grade in graded],
@@ -154,10 +158,10 @@ def assess_follow_up(
     )
     count = len(findings) + cut_off
     return Assessment(
-        tuple(_with_grade(*pair, facts, clinical, count) for pair in zip(findings, graded, strict=True)),
+        tuple(_with_grade(*row, clinical, count) for row in zip(findings, graded, known, strict=True)),
         exam,
         (*_evaluable_notice(lungs), *exam.notices),
-        _open_items(findings, facts),
+        _open_items(known),
     )
 
 
@@ -254,17 +258,16 @@ def _no_solid_part(nodule: NoduleAtExam) -> tuple[Notice, ...]:
 
 
 def _with_grade(
-    finding: Finding, grade: _Grade, facts: Mapping[int, FindingFacts], clinical: ClinicalData | None, count: int
+    finding: Finding, grade: _Grade, facts: FindingFacts, clinical: ClinicalData | None, count: int
 ) -> Finding:
     category = grade.category
-    known = facts.get(finding.number, FindingFacts())
     return replace(
         finding,
         category=str(category.name),
         category_reason=category.reason,
         category_clause=category.clause,
         management=category.management,
-        risks=_brock(finding, known, clinical or ClinicalData(), count),
+        risks=_brock(finding, facts, clinical or ClinicalData(), count),
         growth=grade.growth,
         notices=(*finding.notices, *category.notices),
     )
@@ -337,8 +340,7 @@ def _as_baseline(clinical: ClinicalData | None) -> Notice:
     return Notice("as-baseline", text)
 
 
-def _open_items(findings: Sequence[Finding], facts: Mapping[int, FindingFacts]) -> tuple[str, ...]:
-    known = [facts.get(finding.number, FindingFacts()) for finding in findings]
+def _open_items(known: Sequence[FindingFacts]) -> tuple[str, ...]:
     shape = any(fact.juxtapleural is None for fact in known)
     spiculation = any(fact.spiculated is None for fact in known)
     return (
@@ -346,3 +348,12 @@ def _open_items(findings: Sequence[Finding], facts: Mapping[int, FindingFacts]) 
         *((_SHAPE_ITEM,) if shape else ()),
         *((_SPICULATION_ITEM,) if spiculation else ()),
     )
+
+
+def _known_facts(findings: Sequence[Finding], facts: Sequence[FindingFacts] | None) -> tuple[FindingFacts, ...]:
+    """One for each finding; nothing known where none are given."""
+    if facts is None:
+        return (FindingFacts(),) * len(findings)
+    if len(facts) != len(findings):
+        raise ValueError(f"expected facts of {len(findings)} findings, got {len(facts)}")
+    return tuple(facts)
