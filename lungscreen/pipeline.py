@@ -43,7 +43,7 @@ from lungscreen.volume import VolumeConfig, build_volume, source_fingerprint
 from lungscreen.weights import find_weights
 
 if TYPE_CHECKING:
-    from lungscreen.classify import Classifier
+    from lungscreen.classify.inference import TrainedClassifier
     from lungscreen.detect import Detector
 
 __all__ = [
@@ -99,7 +99,8 @@ class Networks:
     """The networks of a pipeline, loaded, and the weights they came from."""
 
     detector: Detector
-    classifier: Classifier
+    classifier: TrainedClassifier
+    """Rates nodules and outlines them."""
     weights: tuple[WeightsUsed, ...]
     operating_points: Mapping[OperatingPoint, float]
     """Detection score from which a candidate becomes a finding."""
@@ -153,7 +154,7 @@ def screen_study(
     threshold = loaded.operating_points[pipeline.findings.operating_point]
     chosen = [candidate for candidate in candidates if candidate.score >= threshold]
     with clock.stage("measure"):
-        measured = measure_nodules(volume, lungs, chosen, pipeline.measure)
+        measured = measure_nodules(volume, lungs, chosen, pipeline.measure, loaded.classifier)
     with clock.stage("classify"):
         malignancies = classify_nodules(volume, chosen, loaded.classifier, pipeline.classify)
     graded = zip(chosen, measured, malignancies, strict=True)
@@ -173,6 +174,7 @@ def screen_study(
         category=assessment.category,
         category_reason=assessment.category_reason,
         notices=(*assessment.notices, *small, *said),
+        not_assessed=assessment.not_assessed,
     )
 
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lungscreen.detect import Detector, detect_nodules, load_detector
+from lungscreen.files import replace_file
 from lungscreen.lungs import segment_lungs
 from lungscreen.pipeline import Pipeline, read_first_series
 from lungscreen.records import Candidate, Study
-from lungscreen.report import candidates_csv, refused_csv, replace_file
+from lungscreen.report import candidates_csv, refused_csv
 from lungscreen.screening import guard, is_complete, prepare_output, show_progress
 from lungscreen.series import find_series
 from lungscreen.weights import find_weights

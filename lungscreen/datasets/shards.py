@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from lungscreen.datasets.scans import Annotation, Annotations
 from lungscreen.detect.resampling import resample_box
 from lungscreen.errors import InputError
+from lungscreen.files import replace_file
 from lungscreen.geometry import Geometry
 from lungscreen.records import Lungs, Volume
-from lungscreen.report.files import replace_file
 from lungscreen.weights import sha256_of
 
 __all__ = ["INDEX", "Shard", "check_shard", "cut_shard", "load_shard", "read_index", "write_index", "write_shard"]

@@ -20,7 +20,7 @@ from lungscreen.evaluation.classification import ClassificationResult
 from lungscreen.evaluation.detection import DetectionResult, NoduleOutcome
 from lungscreen.evaluation.pictures import Progress, draw_places, false_places, missed_places
 from lungscreen.evaluation.plots import draw_confusion, draw_froc, draw_reliability, draw_roc
-from lungscreen.report.files import replace_file
+from lungscreen.files import replace_file
 
 __all__ = ["make_folder", "write_classification", "write_csv", "write_detection", "write_json", "write_picture"]
 

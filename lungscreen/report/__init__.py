@@ -11,6 +11,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from lungscreen.files import clean_leftovers, replace_folder
 from lungscreen.records import Report
 from lungscreen.report.assemble import CATEGORY_ORDER, NOT_ASSESSED, build_report, rank_findings, study_key
 from lungscreen.report.document import (
@@ -21,7 +22,6 @@ from lungscreen.report.document import (
     report_json,
     report_schema,
 )
-from lungscreen.report.files import clean_leftovers, replace_file, replace_folder
 from lungscreen.report.masks import finding_labels, finding_position, nifti_bytes
 from lungscreen.report.page import report_page
 from lungscreen.report.pictures import PictureConfig
@@ -53,7 +53,6 @@ __all__ = [
     "finding_position",
     "rank_findings",
     "refused_csv",
-    "replace_file",
     "report_document",
     "report_schema",
     "study_key",

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lungscreen.errors import Refusal
+from lungscreen.files import replace_file
 from lungscreen.records import Candidate
 from lungscreen.report.assemble import category_rank
-from lungscreen.report.files import replace_file
 from lungscreen.report.text import csv_cell
 
 __all__ = [
