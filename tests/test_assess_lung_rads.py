@@ -323,6 +323,8 @@ def test_less_solid_with_a_larger_solid_part_is_said():
         ((6.0, 6.7, 7.5), (0, 365, 731), "2"),  # +1.5 in all is not more than 1.5
         ((6.0, 6.8, 6.8, 7.6), (0, 365, 731, 1096), "2"),  # one step was not up
         ((6.0, 6.0, 6.8, 7.6), (0, 365, 731, 1096), "4B"),  # the last three exams step up
+        ((4.0, 6.0, 6.2), (0, 366, 1100), "2"),  # +2.0 mm within 12 months was no slow growth
+        ((4.0, 6.0, 6.2), (0, 367, 1100), "4B"),
         ((6.0, 7.6), (0, 366), "4A"),  # two exams: growth, not slow growth
     ],
 )
@@ -532,6 +534,8 @@ def test_reason_and_clause_name_the_row_and_the_comparison():
     assert first.management == "low-dose CT in 6 months"
     later = grade_nodule(NoduleHistory(nodule(PART, 9.0, 5.0, day=183), (nodule(PART, 9.0, 5.0, category="3"),)))
     assert later.reason.startswith("part-solid, 9.0 mm, solid part 5.0 mm (9.0 mm on 2020-01-15, 183 days ago)")
+    third = NoduleHistory(nodule(SOLID, 6.0, day=400), (nodule(SOLID, 5.0), nodule(SOLID, 6.0, day=30, category="2")))
+    assert "(6.0 mm on 2020-02-14, 370 days ago)" in grade_nodule(third).reason
     assert "new" in grade_nodule(NoduleHistory(nodule(GGN, 9.0), compared=True)).reason
     assert "113 mm³" in grade_nodule(NoduleHistory(nodule(SOLID, 6.0, volume=112.7)), "volume").reason
 

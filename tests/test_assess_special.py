@@ -123,7 +123,9 @@ def test_cyst_at_baseline(exam, category):
         ((cyst(category="4B"), cyst(90, wall=1.0)), {}, "4B"),
         ((cyst(category="4A"), cyst(90, wall=1.0)), {}, "not classified"),
         ((cyst(category="4A"), cyst(400, mm=10.5), cyst(500, mm=10.5)), {}, "4A"),
+        ((cyst(category="4B"), cyst(90, wall=3.6)), {"proven_benign": True}, "4B"),  # growth comes first
         ((cyst(), cyst(90)), {"suspicious": True}, "4X"),
+        ((cyst(category="4A"), cyst(90)), {"suspicious": True}, "4X"),
         ((cyst(category="3"), cyst(180)), {"suspicious": True}, "2"),
         ((cyst(multi=True), cyst(90, multi=True)), {"fluid_filled": True}, "not classified"),
         ((cyst(multi=True), cyst(90, multi=True)), {"one_of_many": True}, "not classified"),
