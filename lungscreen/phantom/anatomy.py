@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import map_coordinates
 
-from lungscreen.phantom.config import PhantomConfig
+from lungscreen.phantom.config import Sex
 from lungscreen.phantom.shapes import FAR_MM, Ball, Path, Space, blend_into, superellipse, to_distance, union
 
 __all__ = [
@@ -91,16 +91,16 @@ class Body:
     """Random values from which the lung's texture is interpolated."""
 
 
-def make_body(config: PhantomConfig) -> Body:
+def make_body(seed: int, sex: Sex) -> Body:
     """The person that the seed stands for."""
-    rng = stream(config.seed, "body")
-    woman = config.sex == "F"
+    rng = stream(seed, "body")
+    woman = sex == "F"
     common = rng.normal(0.955 if woman else 1.0, 0.02)
     scale = tuple(float(np.clip(common + rng.normal(0, 0.015), 0.88, 1.07)) for _ in range(3))
     dome = float(rng.normal(-90, 5))
     breast = float(np.clip(rng.normal(24, 7), 8, 40))
     return Body(
-        seed=config.seed,
+        seed=seed,
         scale=(scale[0], scale[1], scale[2]),
         fat_mm=float(np.clip(rng.normal(13, 4), 6, 22)),
         breast_mm=breast if woman else 0.0,

@@ -13,11 +13,12 @@ from typing import Any, Literal, get_args
 from lungscreen.geometry import Vector
 from lungscreen.records import NoduleType
 
-__all__ = ["SIZES", "Dose", "Kernel", "NoduleSpec", "PhantomConfig", "Place", "Pose", "Shape", "Size", "sized"]
+__all__ = ["SIZES", "Dose", "Kernel", "NoduleSpec", "PhantomConfig", "Place", "Pose", "Sex", "Shape", "Size", "sized"]
 
 Shape = Literal["sphere", "ellipsoid", "lobulated", "spiculated"]
 Place = Literal["parenchymal", "juxtapleural"]
 Kernel = Literal["soft", "standard", "sharp"]
+Sex = Literal["M", "F", "O"]
 Dose = Literal["standard", "low", "ultra-low"]
 Size = Literal["full", "small", "tiny"]
 
@@ -104,7 +105,7 @@ class PhantomConfig:
     kernel: Kernel = "standard"
     noise: bool = True
     pose: Pose = field(default_factory=Pose)
-    sex: Literal["M", "F", "O"] = "M"
+    sex: Sex = "M"
     age: int = 63
     study_date: str = "20200101"
 
@@ -120,9 +121,7 @@ class PhantomConfig:
         _require(0 <= count <= MOST_NODULES, f"expected 0 to {MOST_NODULES} nodules, got {count}")
         _require(self.dose in get_args(Dose), f"unknown dose {self.dose!r}")
         _require(self.kernel in get_args(Kernel), f"unknown kernel {self.kernel!r}")
-        _require(
-            self.sex in ("M", "F", "O") and 18 <= self.age <= 120, "expected sex M, F or O and an age of 18 to 120"
-        )
+        _require(self.sex in get_args(Sex) and 18 <= self.age <= 120, "expected sex M, F or O and an age of 18 to 120")
         _require(len(self.study_date) == 8 and self.study_date.isdecimal(), "expected study_date as YYYYMMDD")
 
 

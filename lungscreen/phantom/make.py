@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.ndimage import map_coordinates
 
 from lungscreen.geometry import Geometry, Vector
 from lungscreen.phantom.anatomy import APEX_TOP_MM, MIDLINE_MM, RECESS_MM, Body, make_body, organ_fields
-from lungscreen.phantom.config import NoduleSpec, PhantomConfig, Pose
+from lungscreen.phantom.config import NoduleSpec, PhantomConfig, Pose, Sex
 from lungscreen.phantom.nodules import Blob, make_blob, place_nodules
 from lungscreen.phantom.pose import to_anatomy, to_scan
 from lungscreen.phantom.render import Scene, render, true_volume_mm3
@@ -70,10 +71,9 @@ def make_phantom(config: PhantomConfig, progress: Callable[[int, int], None] | N
 
     Errors: ValueError where a nodule that was asked for finds no place.
     """
-    body = make_body(config)
-    inside, pleura = _plan(body)
-    structures = make_structures(body, inside, _detail(config), emphysema=config.emphysema, arms_down=config.arms_down)
-    specs = place_nodules(config, inside, pleura)
+    person = _grow(config.seed, config.sex, _detail(config), config.emphysema, config.arms_down)
+    body = person.body
+    specs = place_nodules(config, person.inside, person.pleura)
     geometry = scan_geometry(config, body)
     axes, points = _coarse(geometry, config)
     spacing = (axes[0][1] - axes[0][0], axes[1][1] - axes[1][0], axes[2][1] - axes[2][0])
@@ -86,18 +86,38 @@ def make_phantom(config: PhantomConfig, progress: Callable[[int, int], None] | N
         geometry,
         organ_fields(body, to_anatomy(points, config.pose), spacing, arms_down=config.arms_down),
         axes,
-        _posed(structures, config.pose),
+        _posed(person.structures, config.pose),
         blobs,
     )
     drawn = render(scene, progress)
     return Phantom(config, drawn.hu, geometry, drawn.lungs, drawn.nodules, _truth(scene))
 
 
+@dataclass(frozen=True, eq=False)
+class _Person:
+    """What a seed holds, whatever the scan."""
+
+    body: Body
+    inside: Inside
+    pleura: Inside
+    structures: Structures
+
+
+@lru_cache(maxsize=2)
+def _grow(seed: int, sex: Sex, detail: int, emphysema: bool, arms_down: bool) -> _Person:
+    """The person; kept for the next scan, because visits of one patient follow one another."""
+    body = make_body(seed, sex)
+    inside, pleura = _plan(body)
+    structures = make_structures(body, inside, detail, emphysema=emphysema, arms_down=arms_down)
+    return _Person(body, inside, pleura, structures)
+
+
 def scan_geometry(config: PhantomConfig, body: Body) -> Geometry:
-    """The scan's grid: the lungs with some margin, cut where that was asked for."""
-    scale = body.scale[2]
-    top = APEX_TOP_MM * scale + (ABOVE_MM if not config.cut_apex else -CUT_APEX_MM)
-    bottom = RECESS_MM * scale + (-BELOW_MM if not config.cut_base else CUT_BASE_MM)
+    """The scan's grid: the lungs where they lie at this visit, with some margin, cut where that was asked for."""
+    scale, pose = body.scale[2], config.pose
+    top = APEX_TOP_MM * scale + pose.shift_mm[2] + (ABOVE_MM if not config.cut_apex else -CUT_APEX_MM)
+    deeper = min(pose.breathing_mm, 0.0)
+    bottom = RECESS_MM * scale + pose.shift_mm[2] + deeper + (-BELOW_MM if not config.cut_base else CUT_BASE_MM)
     count = int(np.ceil((top - bottom) / config.slice_spacing_mm))
     origin = (
         -(config.columns - 1) / 2 * config.pixel_mm,
