@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lungscreen.geometry import Geometry, Vector
 from lungscreen.records import Outline
 
-__all__ = ["Patch", "cut_patch", "to_outline"]
+__all__ = ["Patch", "cut_patch", "resample_axis", "to_outline"]
 
 Array = NDArray[np.float32]
 
@@ -48,7 +48,7 @@ class Patch:
         away = (np.arange(self.hu.shape[0]) - self.centre[0]) * self.step_mm / step_mm + (cube.shape[0] - 1) / 2
         field = np.pad(cube, 1)
         for axis in range(3):
-            field = _resample(field, axis, away + 1)
+            field = resample_axis(field, axis, away + 1)
         return field
 
     def beyond(self) -> NDArray[np.bool_]:
@@ -72,7 +72,7 @@ def cut_patch(hu: NDArray[np.int16], geometry: Geometry, centre_mm: Vector, size
     piece = hu[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.float32)
     for axis in range(3):
         at = start[axis] + step_mm / spacing[axis] * np.arange(size) - low[axis]
-        piece = _resample(piece, axis, at)
+        piece = resample_axis(piece, axis, at)
     return Patch(piece, step_mm, start, geometry.spacing_mm, geometry.shape, np.full(3, (size - 1) / 2))
 
 
@@ -85,7 +85,7 @@ def to_outline(inside: Array, patch: Patch) -> Outline | None:
     field = inside
     for axis in range(3):
         scale = patch.volume_spacing_mm[axis] / patch.step_mm
-        field = _resample(field, axis, (np.arange(low[axis], high[axis]) - patch.start[axis]) * scale)
+        field = resample_axis(field, axis, (np.arange(low[axis], high[axis]) - patch.start[axis]) * scale)
     mask = field >= 0.5
     if not mask.any():
         return None
@@ -95,7 +95,7 @@ def to_outline(inside: Array, patch: Patch) -> Outline | None:
     return Outline((z, y, x), np.ascontiguousarray(mask[cut]))
 
 
-def _resample(array: Array, axis: int, at: NDArray[np.float64]) -> Array:
+def resample_axis(array: Array, axis: int, at: NDArray[np.float64]) -> Array:
     """Linear interpolation along one axis at fractional positions, the ends held."""
     size = array.shape[axis]
     at = np.clip(at, 0, size - 1)

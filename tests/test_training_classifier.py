@@ -168,12 +168,12 @@ def test_centres_move_within_their_ball() -> None:
 
 
 # -- the run ---------------------------------------------------------------------------------------------------------
-def test_a_run_learns_large_from_small_and_its_weights_load(tmp_path: Path) -> None:
+def test_a_run_from_the_command_line_makes_weights_that_load(tmp_path: Path) -> None:
     """From the command line, data as published, to weights that the product loads."""
     data = write_cubes(cubes_of(18), tmp_path / "data")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        "epochs = 2\nbatch = 4\npatch = 24\nmembers = 2\nwidths = [2, 2, 4, 4]\n"
+        "epochs = 1\nbatch = 4\npatch = 24\nmembers = 2\nwidths = [2, 2, 4, 4]\n"
         '[split]\ntrain_subsets = ["2"]\nchoice_subsets = ["9"]\n'
     )
     out = tmp_path / "out"

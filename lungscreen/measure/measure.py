@@ -28,6 +28,13 @@ from lungscreen.records import Candidate, Lungs, Measurement, NoduleType, Outlin
 __all__ = ["MeasureConfig", "Measured", "Outliner", "measure_nodules"]
 
 
+GRID_LEFT = 1 / 6
+"""What linear interpolation leaves of a voxel's own uncertainty."""
+
+EDGE_SHARE = 0.03
+"""Uncertainty from where the edge is put, as a share of the volume: largest error on balls of known volume."""
+
+
 @dataclass(frozen=True, slots=True)
 class MeasureConfig:
     """How a nodule is outlined and measured. Levels are shares of the way from the lung around to the nodule's core."""
@@ -226,7 +233,7 @@ def _measurement(patch: Patch, region: Region, texture: Texture, config: Measure
         max_transverse_mm=round_axis(transverse.long_mm),
         effective_diameter_mm=effective_diameter(volume_mm3),
         volume_mm3=volume_mm3,
-        volume_sd_mm3=_volume_sd(patch, field, levels),
+        volume_sd_mm3=_volume_sd(patch, field, levels, volume_mm3),
         mean_hu=float(inside.mean()),
         min_hu=float(inside.min()),
         max_hu=float(inside.max()),
@@ -245,11 +252,12 @@ def _solid_part(texture: Texture, step: tuple[float, float, float]) -> tuple[flo
     return mean, fine_volume(texture.solid_field, step[0])
 
 
-def _volume_sd(patch: Patch, field: NDArray[np.float32], levels: Levels) -> float:
-    """Standard uncertainty of the volume: each piece of edge is uncertain by the grid and by noise over its slope.
+def _volume_sd(patch: Patch, field: NDArray[np.float32], levels: Levels, volume_mm3: float) -> float:
+    """Standard uncertainty of the volume from the grid, the noise and the choice of the edge.
 
-    The edge is taken as pieces of 2 mm by 2 mm that err independently: by 1/sqrt(12) of a tenth of the widest voxel
-    (what linear interpolation leaves of it) and by the noise over the gradient. Breathing and position are not in it.
+    The edge is taken as pieces of 2 mm by 2 mm that err independently: by the noise over the edge's slope, and by what
+    interpolation leaves of the widest voxel. Checked on balls of 5 to 13 mm at 0.7 to 2.5 mm slices and 8 to 60 HU of
+    noise. Breathing, position and another scanner are not in it, and are more: 25 % between two scans of one day.
     """
     inside = field >= 0.5
     edge = inside & ~ndimage.binary_erosion(inside)
@@ -257,11 +265,10 @@ def _volume_sd(patch: Patch, field: NDArray[np.float32], levels: Levels) -> floa
     slopes = [np.gradient(patch.hu, patch.step_mm, axis=axis) for axis in range(3)]
     steepness = float(np.median(np.sqrt(sum(np.square(g) for g in slopes))[edge])) + 1.0
     lung = patch.hu[(patch.hu < levels.at(0.15)) & ~inside]
-    fine = lung - np.median(lung) if lung.size else np.zeros(1)
-    noise = 1.4826 * float(np.median(np.abs(fine)))
-    grid = max(patch.volume_spacing_mm) / math.sqrt(12.0)
-    pieces = max(area / 4.0, 1.0)
-    return area / math.sqrt(pieces) * math.hypot(grid / 2.0, noise / steepness)
+    noise = 1.4826 * float(np.median(np.abs(lung - np.median(lung)))) if lung.size else 0.0
+    grid = max(patch.volume_spacing_mm) / math.sqrt(12.0) * GRID_LEFT
+    random = area / math.sqrt(max(area / 4.0, 1.0)) * math.hypot(grid, noise / steepness)
+    return math.hypot(random, EDGE_SHARE * volume_mm3)
 
 
 def _touches_end(outline: Outline, shape: tuple[int, int, int]) -> bool:

@@ -117,7 +117,9 @@ def find_region(
     allowed: voxels that may be nodule (the lungs, grown a little); None allows all. None where nothing stands out.
     """
     step = patch.step_mm
-    hu = np.asarray(ndimage.gaussian_filter(np.clip(patch.hu, HU_FLOOR, HU_CEILING), 0.5 / step), dtype=np.float32)
+    hu = np.asarray(
+        ndimage.gaussian_filter(np.clip(patch.hu, HU_FLOOR, HU_CEILING), 0.5 / step, truncate=3.0), dtype=np.float32
+    )
     centre = refine_centre(patch.hu, patch.centre, diameter_mm, step, reach_mm)
     levels = find_levels(patch.hu, centre, diameter_mm, step)
     away = _distance(hu.shape, centre, step)

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lungscreen.patches import resample_axis
+
 __all__ = [
     "Axes",
     "effective_diameter",
@@ -71,9 +73,11 @@ def fine_volume(field: NDArray[np.floating], step_mm: float) -> float:
     """Volume inside the field's edge on cubic voxels, the field taken as linear between them, mm3."""
     inside = field >= EDGE
     box = [np.flatnonzero(inside.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
-    cut = np.pad(field, 1)[tuple(slice(b[0], b[-1] + 3) for b in box)]
-    fine = ndimage.zoom(cut, FINER, order=1, mode="nearest", grid_mode=True)
-    return float((fine >= EDGE).sum()) * (step_mm / FINER) ** 3
+    cut = np.pad(np.asarray(field, dtype=np.float32), 1)[tuple(slice(b[0], b[-1] + 3) for b in box)]
+    for axis in range(3):
+        count = cut.shape[axis] * FINER
+        cut = resample_axis(cut, axis, (np.arange(count) + 0.5) / FINER - 0.5)
+    return float((cut >= EDGE).sum()) * (step_mm / FINER) ** 3
 
 
 def round_axis(value_mm: float) -> float:

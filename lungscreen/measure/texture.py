@@ -60,7 +60,7 @@ class Texture:
 
 def describe_texture(hu: NDArray[np.float32], region: Region, step_mm: float) -> Texture:
     """Densities inside a region."""
-    smooth = np.asarray(ndimage.gaussian_filter(hu, 0.6 / step_mm), dtype=np.float32)
+    smooth = np.asarray(ndimage.gaussian_filter(hu, 0.6 / step_mm, truncate=3.0), dtype=np.float32)
     depth = ndimage.distance_transform_edt(region.mask) * step_mm
     inner = depth > min(RIM_MM, 0.5 * float(depth.max()))
     values = smooth[inner]
