@@ -12,6 +12,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from lungscreen.errors import InputError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
 
     from lungscreen.records import Source
     from lungscreen.sources import SourceReader
@@ -139,7 +141,8 @@ def transfer_syntax(dataset: Dataset) -> str:
 def plain_value(value: object, longest: int = LONGEST_TEXT) -> str:
     """One value as printable text: control characters out, blanks at the ends off, cut to `longest` characters."""
     text = str(value)[: 8 * longest]
-    return "".join(c for c in text if c.isprintable()).strip()[:longest].strip()
+    printable = text if text.isprintable() else "".join(c for c in text if c.isprintable())
+    return printable.strip()[:longest].strip()
 
 
 def get_text(dataset: Dataset | None, keyword: str, longest: int = LONGEST_TEXT) -> str:
@@ -206,15 +209,25 @@ def _element(dataset: Dataset | None, keyword: str) -> object:
     """A value as pydicom gives it; the raw bytes as Latin-1 where pydicom cannot convert them."""
     if dataset is None:
         return None
+    tag = _tag(keyword)
+    if tag not in dataset:
+        return None
     try:
-        return dataset.get(keyword)
+        return dataset[tag].value
     except Exception:  # a value of the wrong form, an unknown character set, a recursive sequence
         pass
     try:
-        raw = dataset.get_item(keyword).value
+        raw = dataset.get_item(tag).value
         return raw.decode("latin-1") if isinstance(raw, bytes) else None
     except Exception:
         return None
+
+
+@lru_cache(maxsize=256)
+def _tag(keyword: str) -> BaseTag:
+    from pydicom.tag import Tag
+
+    return Tag(keyword)
 
 
 def _check_inflated_size(data: bytes) -> None:

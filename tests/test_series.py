@@ -86,13 +86,30 @@ def test_quality_flags_come_from_one_header_field(tmp_path: Path, tags: dict[str
     assert code in notice_codes(only(find_series([tmp_path / "flagged"])))
 
 
+def test_what_varies_slice_by_slice_is_summed_up(tmp_path: Path) -> None:
+    """Medians of current and thickness; what warns in one slice warns for all."""
+
+    def edit(dataset: Dataset, k: int) -> None:
+        dataset.XRayTubeCurrent = (300, 90, 100, 110, 120)[k]
+        dataset.BurnedInAnnotation = "YES" if k == 4 else "NO"
+        dataset.LossyImageCompression = "01" if k == 4 else "00"
+
+    make_series(tmp_path, slices=5, edit=edit)
+    acquisition = only(find_series([tmp_path])).series[0].acquisition
+    assert (acquisition.tube_current_ma, acquisition.slice_thickness_mm) == (110, 2.5)
+    assert (acquisition.burned_in, acquisition.lossy) == ("YES", True)
+
+
 def test_a_full_field_of_view_is_not_called_small(tmp_path: Path) -> None:
-    """300 x 300 mm are enough, 300 x 160 mm are not."""
+    """300 mm wide and 200 mm deep are enough; 200 mm wide, or 160 mm deep, are not."""
     hu = np.zeros((2, 60, 60), dtype=np.int16)
-    make_series(tmp_path / "a", hu, spacing_mm=(5.0, 5.0))
-    make_series(tmp_path / "b", hu[:, :32], spacing_mm=(5.0, 5.0))
-    assert "small-field-of-view" not in notice_codes(only(find_series([tmp_path / "a"])))
-    assert "small-field-of-view" in notice_codes(only(find_series([tmp_path / "b"])))
+    turned = (0, 1, 0, -1, 0, 0)
+    make_series(tmp_path / "a", hu[:, :40], spacing_mm=(5.0, 5.0))
+    make_series(tmp_path / "b", hu[:, :, :40], spacing_mm=(5.0, 5.0))
+    make_series(tmp_path / "c", hu[:, :32], spacing_mm=(5.0, 5.0))
+    make_series(tmp_path / "d", hu[:, :, :40], spacing_mm=(5.0, 5.0), orientation=turned)
+    small = [name for name in "abcd" if "small-field-of-view" in notice_codes(only(find_series([tmp_path / name])))]
+    assert small == ["b", "c"]
 
 
 # -- what is CT ------------------------------------------------------------------------------------------------------
@@ -333,6 +350,7 @@ def test_copies_that_differ_are_left_for_the_pixels_to_decide(tmp_path: Path) ->
         ({"Rows": 65535, "Columns": 65535}, [], "size-absurd"),
         ({"NumberOfFrames": 2_000_000_000}, [], "size-absurd"),
         ({"NumberOfFrames": 9000, "Rows": 4000, "Columns": 4000}, [], "size-absurd"),
+        ({"NumberOfFrames": 2}, [], "frames-invalid"),
         ({"BitsAllocated": 32}, [], "pixels-unsupported"),
         ({"SamplesPerPixel": 3}, [], "pixels-unsupported"),
     ],

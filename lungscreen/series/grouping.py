@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median_high
 
 import numpy as np
 
@@ -21,6 +23,8 @@ SAME_POSITION_MM = 0.01
 """Slices nearer than this along the normal are at the same position."""
 SMALL_FIELD_MM = 250.0
 """Field of view below which parts of the lungs probably lie outside."""
+DEPTH_SHARE = 0.7
+"""A chest's depth over its width: so much less may a field of view measure from front to back."""
 LOW_CTDI_MGY = 3.0
 """CTDIvol up to which a chest CT counts as low-dose (ACR-STR practice parameter for a standard-sized patient)."""
 LOW_CURRENT_MA = 100.0
@@ -43,10 +47,13 @@ def group_headers(headers: Sequence[Header]) -> list[list[Header]]:
 
 
 def _belongs(header: Header, other: Header) -> bool:
-    exact = _exact_key(header) == _exact_key(other)
+    if _exact_key(header) != _exact_key(other):
+        return False
+    if header.orientation == other.orientation and header.pixel_spacing_mm == other.pixel_spacing_mm:
+        return True
     turned = np.abs(np.subtract(header.orientation, other.orientation)).max() > ORTHONORMAL_TOLERANCE
     scaled = np.abs(np.subtract(header.pixel_spacing_mm, other.pixel_spacing_mm)).max() > SAME_SPACING_MM
-    return exact and not turned and not scaled
+    return not turned and not scaled
 
 
 def _exact_key(header: Header) -> tuple[object, ...]:
@@ -72,14 +79,12 @@ def describe_series(headers: Sequence[Header], notices: tuple[Notice, ...] = ())
     normal = np.cross(row, column)
     positions = np.array([position for header in headers for position in header.positions_mm])
     slices, spacing, coverage = _extent(positions, normal)
-    rows_mm = first.instance.rows * first.pixel_spacing_mm[0]
-    columns_mm = first.instance.columns * first.pixel_spacing_mm[1]
     series = Series(
         kind="dicom",
         series_uid=first.series_uid,
         patient=first.patient,
         exam=first.exam,
-        acquisition=first.acquisition,
+        acquisition=_common(headers),
         instances=tuple(header.instance for header in headers),
         frame_of_reference=first.frame_of_reference,
         notices=notices,
@@ -89,12 +94,42 @@ def describe_series(headers: Sequence[Header], notices: tuple[Notice, ...] = ())
         slices=slices,
         spacing_mm=spacing,
         coverage_mm=coverage,
-        field_of_view_mm=min(rows_mm, columns_mm),
+        field_of_view_mm=_field_of_view(first),
         degrees_off_axial=min(_off_axis(normal), _off_axis(_direction(positions, normal))),
         degrees_rotated=max(_rotated(row), _rotated(column)),
         rescale_type=first.rescale_type,
         multi_energy=any(header.multi_energy for header in headers),
     )
+
+
+def _field_of_view(header: Header) -> float:
+    """The width that counts: from side to side, or from front to back in proportion where that is cut closer."""
+    rows_mm = header.instance.rows * header.pixel_spacing_mm[0]
+    columns_mm = header.instance.columns * header.pixel_spacing_mm[1]
+    across, deep = (
+        (columns_mm, rows_mm) if abs(header.orientation[0]) > abs(header.orientation[1]) else (rows_mm, columns_mm)
+    )
+    return min(across, deep / DEPTH_SHARE)
+
+
+def _common(headers: Sequence[Header]) -> Acquisition:
+    """One acquisition for all slices: medians of what varies slice by slice, the worst of what warns."""
+    acquisitions = [header.acquisition for header in headers]
+    return replace(
+        acquisitions[0],
+        tube_current_ma=_median([a.tube_current_ma for a in acquisitions]),
+        exposure_mas=_median([a.exposure_mas for a in acquisitions]),
+        ctdi_vol_mgy=_median([a.ctdi_vol_mgy for a in acquisitions]),
+        slice_thickness_mm=_median([a.slice_thickness_mm for a in acquisitions]),
+        contrast=next((a.contrast for a in acquisitions if a.contrast), ""),
+        lossy=any(a.lossy for a in acquisitions),
+        burned_in="YES" if any(a.burned_in == "YES" for a in acquisitions) else acquisitions[0].burned_in,
+    )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median_high(known) if known else None
 
 
 def header_notices(facts: Facts) -> tuple[Notice, ...]:

@@ -31,6 +31,8 @@ ENHANCED_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.
 """Enhanced CT and Legacy Converted Enhanced CT: many frames in one object."""
 CT_CLASSES = ENHANCED_CLASSES | {CT_CLASS}
 """What is CT: never by Modality, never by ImageType."""
+LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"})
+"""JPEG extended and near-lossless JPEG-LS: lossy, whatever the header says."""
 
 MOST_PIXELS_ACROSS = 4096
 """Rows or columns of a slice at most."""
@@ -187,7 +189,7 @@ _NOWHERE: tuple[Orientation, tuple[float, float], tuple[Vector, ...]] = ((1, 0, 
 
 
 def _shape(dataset: Dataset) -> tuple[int, int, int]:
-    """Errors: `header-incomplete`, `size-absurd`, `pixels-unsupported`."""
+    """Errors: `header-incomplete`, `size-absurd`, `frames-invalid`, `pixels-unsupported`."""
     rows, columns = (_whole(get_number(dataset, k)) for k in ("Rows", "Columns"))
     frames = _whole(get_number(dataset, "NumberOfFrames") or 1.0)
     bits = get_number(dataset, "BitsAllocated")
@@ -197,6 +199,8 @@ def _shape(dataset: Dataset) -> tuple[int, int, int]:
         raise InputError("size-absurd", f"{frames} frame(s) of {rows} x {columns} pixels")
     if rows * columns * frames > MOST_VOXELS:
         raise InputError("size-absurd", f"{frames} frame(s) of {rows} x {columns} pixels")
+    if frames > 1 and get_uid(dataset, "SOPClassUID") not in ENHANCED_CLASSES:
+        raise InputError("frames-invalid", f"{frames} frames in a single-frame object")
     if bits not in (8, 16) or (get_number(dataset, "SamplesPerPixel") or 1) != 1:
         raise InputError("pixels-unsupported", f"{bits:g} bits allocated, or more than one sample a pixel")
     return rows, columns, frames
@@ -298,7 +302,7 @@ def _acquisition(dataset: Dataset, shared: Dataset | None) -> Acquisition:
         ),
         contrast=get_text(dataset, "ContrastBolusAgent")
         or get_text(first_item(dataset, "ContrastBolusAgentSequence"), "CodeMeaning"),
-        lossy=get_text(dataset, "LossyImageCompression") == "01",
+        lossy=get_text(dataset, "LossyImageCompression") == "01" or transfer_syntax(dataset) in LOSSY_SYNTAXES,
         burned_in=get_text(dataset, "BurnedInAnnotation").upper(),
     )
 
