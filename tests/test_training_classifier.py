@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import shared_folder
 
-from lungscreen.classify import load_classifier
+from lungscreen.classify import Calibration, load_classifier
 from lungscreen.classify.network import OUTPUTS
 from lungscreen.cli.main import main
 from lungscreen.errors import InputError, UsageError, WeightsError
@@ -23,6 +23,7 @@ from lungscreen.training.classifier import (
     shift_centres,
     train_classifier,
     train_member,
+    write_predictions,
 )
 from lungscreen.training.classifier_data import Cubes, read_cubes, select
 
@@ -123,6 +124,20 @@ def test_a_split_leaves_persons_out() -> None:
     assert select(cubes, ("9",)).tolist() == [10, 11, 12, 13]
 
 
+def test_undecided_and_unrated_cubes_have_no_label(tmp_path: Path) -> None:
+    """A mean between 2.5 and 3.5 is neither; what nobody rated has no majority."""
+    cubes = cubes_of(4)
+    cubes = replace(cubes, mean_rating=np.array([2.5, 3.0, 3.5, np.nan], np.float32))
+    write_predictions(
+        tmp_path / "p.csv", cubes, np.arange(4), np.zeros((4, len(OUTPUTS)), np.float32), Calibration(1, 0)
+    )
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["0", "", "1", ""]
+    assert [row["majority"] for row in rows] == ["0", "1", "0", ""]
+    assert {row["expected_rating"] for row in rows} == {"3.0000"}
+
+
 # -- samples ---------------------------------------------------------------------------------------------------------
 def test_a_batch_is_varied_but_keeps_its_nodule() -> None:
     """The mask goes with the picture: bright voxels are the nodule's, dark ones are not."""
@@ -178,6 +193,11 @@ def test_a_run_from_the_command_line_makes_weights_that_load(tmp_path: Path) -> 
     )
     out = tmp_path / "out"
     assert main(["train", "classifier", "--config", str(recipe), "--data", str(data), "--out", str(out)]) == 0
+    with (out / "choice.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["0", "1", "0", "1"]
+    assert [row["majority"] for row in rows] == ["0", "1", "0", "1"]
+    assert all(0 <= float(row["probability"]) <= 1 for row in rows)
     classifier = load_classifier(out / "weights")
     assert len(classifier.members) == 2
     assert classifier.rate(np.zeros((1, 24, 24, 24), np.float32)).shape == (1, len(OUTPUTS))

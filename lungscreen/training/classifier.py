@@ -8,6 +8,7 @@ if it had not been.
 from __future__ import annotations
 
 import copy
+import csv
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lungscreen.classify.calibration import fit_calibration
+from lungscreen.classify.calibration import Calibration, expected_rating, fit_calibration, suspicion
 from lungscreen.classify.network import OUTPUTS, NoduleNetwork
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.config import config_hash
@@ -37,11 +38,15 @@ __all__ = [
     "shift_centres",
     "train_classifier",
     "train_member",
+    "write_predictions",
     "write_weights",
 ]
 
 Progress = Callable[[str], None]
 Indices = NDArray[np.intp]
+
+LOW, HIGH = 2.5, 3.5
+"""Mean ratings up to which a nodule counts as benign, and from which as malignant; between is undecided."""
 
 PATCHES = (24, 32, 40, 48)
 """Patches that can be trained on. With 16, the deepest maps are 2 x 2 x 2, and there the bfloat16 gradient of PyTorch 2.13's
@@ -138,7 +143,8 @@ class _State:
 def train_classifier(
     config: ClassifierTraining, cubes: Cubes, out: Path, progress: Progress = lambda _: None
 ) -> WeightsFile:
-    """Train all members, or go on with the run in `out`; calibrate; write weights and manifest to `out/weights`.
+    """Train all members, or go on with the run in `out`; calibrate; write weights and manifest to `out/weights`,
+    and the ratings of the cubes for choices to `out/choice.csv`.
 
     Errors: `config-invalid` where `out` holds a run of another recipe or the split is empty, `training-diverged`.
     """
@@ -151,7 +157,10 @@ def train_classifier(
         raise UsageError("config-invalid", f"{len(twice)} persons are learned from and used for choices")
     out.mkdir(parents=True, exist_ok=True)
     members = [train_member(config, cubes, train, n, out, progress) for n in range(config.members)]
-    return write_weights(members, config, cubes, choice, out / "weights")
+    weights = write_weights(members, config, cubes, choice, out / "weights")
+    logits = rate_cubes(members, cubes, choice, config.patch, seed=config.seed)
+    write_predictions(out / "choice.csv", cubes, choice, logits, Calibration(**weights.parameters["calibration"]))
+    return weights
 
 
 def write_weights(
@@ -171,6 +180,47 @@ def write_weights(
         {"widths": list(config.widths), "members": len(members), "patch": config.patch},
         {"calibration": asdict(calibration)},
     )
+
+
+def write_predictions(
+    path: Path, cubes: Cubes, chosen: Indices, logits: NDArray[np.float32], calibration: Calibration
+) -> None:
+    """A row a cube, as `lungscreen evaluate classification` reads it.
+
+    label: mean rating 3.5 and more (1), 2.5 and less (0), between or not rated empty.  majority: more than half of the
+    readers gave 4 or 5, empty where not rated.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        names = (
+            "id",
+            "patient_id",
+            "diameter_mm",
+            "mean_rating",
+            "label",
+            "majority",
+            "expected_rating",
+            "probability",
+        )
+        table.writerow(names)
+        parts = zip(chosen, expected_rating(logits), calibration.probability(suspicion(logits)), strict=True)
+        for n, expected, probability in parts:
+            mean = float(cubes.mean_rating[n])
+            label = "1" if mean >= HIGH else "0" if mean <= LOW else ""
+            majority = str(int(cubes.majority[n])) if math.isfinite(mean) else ""
+            size = f"{cubes.diameter_mm[n]:.2f}" if math.isfinite(cubes.diameter_mm[n]) else ""
+            rating = f"{mean:.3f}" if math.isfinite(mean) else ""
+            row = (
+                cubes.names[n],
+                cubes.persons[n],
+                size,
+                rating,
+                label,
+                majority,
+                f"{expected:.4f}",
+                f"{probability:.6f}",
+            )
+            table.writerow(row)
 
 
 def train_member(
