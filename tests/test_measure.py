@@ -259,6 +259,18 @@ def test_types() -> None:
             assert 0 < found.measurement.solid_volume_mm3 < found.measurement.volume_mm3 / 4
 
 
+def test_calcium_in_a_part_leaves_a_nodule_solid() -> None:
+    """A cancer may hold calcium at one side: only what is calcified all through is taken as benign."""
+    geometry = grid(spacing=(1.0, 0.7, 0.7), shape=(60, 66, 70))
+    centre = centre_of(geometry)
+    hu = body(geometry, centre, (7.0, 7.0, 7.0))
+    hu = np.maximum(hu, body(geometry, moved(centre, (3.5, 0.0, 0.0)), (3.0, 3.0, 3.0), core=900.0))
+    (found,) = measure_nodules(volume_of(hu, geometry), None, (Candidate(centre, 14.0, 0.9),))
+    assert found.measurement is not None
+    assert found.measurement.max_hu > 500
+    assert found.nodule_type is NoduleType.SOLID
+
+
 def test_density_and_mass() -> None:
     """Mass is volume times density: water weighs 1 mg a mm³."""
     geometry = grid()

@@ -19,6 +19,9 @@ SOLID_HU = -300.0
 CALCIUM_HU = 310.0
 """A nodule whose densest twentieth is denser than this is calcified: contrast in tissue stays below."""
 
+CALCIFIED_THROUGH_HU = 200.0
+"""… and its median denser than this: calcium all through is benign, calcium in a part of a nodule is not known to be."""
+
 GLASS_HU = -450.0
 """A ground-glass nodule's median is below this; blur takes small solid nodules nearly as low."""
 
@@ -78,8 +81,13 @@ def describe_texture(hu: NDArray[np.float32], region: Region, step_mm: float) ->
 
 
 def type_of(texture: Texture) -> NoduleType:
-    """Type from densities; the cuts were chosen on LIDC readers' ratings of texture and calcification."""
-    if texture.high_hu > CALCIUM_HU:
+    """Type from densities; the cuts were chosen on LIDC readers' ratings of texture and calcification.
+
+    Calcified is said only of what is calcified all through, since a calcified nodule is taken as benign: among the
+    nodules that the cuts were chosen on, none that readers called suspicious is, and half of those they called
+    calcified are.
+    """
+    if texture.high_hu > CALCIUM_HU and texture.inner_hu > CALCIFIED_THROUGH_HU:
         return NoduleType.CALCIFIED
     if texture.inner_hu < GLASS_HU and texture.solid_share < GLASS_SOLID_SHARE:
         return NoduleType.GROUND_GLASS
