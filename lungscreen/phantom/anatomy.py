@@ -21,6 +21,7 @@ from lungscreen.phantom.shapes import FAR_MM, Ball, Path, Space, blend_into, sup
 __all__ = [
     "APEX_TOP_MM",
     "MIDLINE_MM",
+    "PLEURA_MM",
     "RECESS_MM",
     "Body",
     "Fields",
@@ -56,6 +57,8 @@ MIDLINE_MM = -2.0
 """x of the septum between the lungs in front."""
 STERNUM_DENT_MM = 9.0
 """How far the front of the cage is drawn in behind the sternum."""
+PLEURA_MM = 1.5
+"""From the rib cage's muscle to the lung."""
 MUSCLE_LAYER_MM = 8.5
 """Ribs and the muscles between them."""
 
@@ -201,7 +204,7 @@ def organ_fields(
     spine, disc = _spine(x, y, z)
     middle = _middle(space, blood, spine)
     diaphragm = to_distance(_diaphragm(body, x, y) - z, spacing_mm)
-    lung = np.maximum(np.maximum(cage + 1.5, 2.0 - middle), diaphragm + 1.0)
+    lung = np.maximum(np.maximum(cage + PLEURA_MM, -middle), diaphragm + 1.0)
     empty = np.zeros((0, 0, 0), dtype=np.float32)
     fissure = _fissure(x, y, z, lung, spacing_mm)
     if plan:
@@ -261,7 +264,7 @@ GREAT_VESSELS = {
     "brachiocephalic artery": ((-6, -10, 44, 6.5), (-20, -4, 70, 6), (-26, 6, 100, 5), (-34, 8, 150, 4)),
     "left carotid": ((8, 4, 48, 4.5), (16, 4, 80, 4), (24, 8, 150, 3.5)),
     "left subclavian": ((18, 18, 42, 5.5), (24, 20, 75, 5), (34, 18, 104, 5), (70, 8, 122, 4.5)),
-    "pulmonary trunk": ((10, -50, -42, 14), (20, -40, -18, 14), (26, -14, -6, 13), (40, 8, 2, 11), (54, 20, -6, 9)),
+    "pulmonary trunk": ((10, -50, -42, 14), (20, -40, -18, 14), (26, -16, -10, 13), (38, 6, -6, 11), (49, 19, -14, 9)),
     "right pulmonary": ((22, -14, -10, 11), (-4, -4, -18, 11), (-34, 3, -18, 10), (-50, 8, -24, 8)),
     "right upper vein": ((-4, 14, -38, 9), (-36, -4, -32, 6.5), (-50, -8, -26, 5)),
     "right lower vein": ((0, 24, -50, 9), (-36, 22, -56, 7), (-48, 26, -62, 5.5)),
@@ -284,6 +287,9 @@ SHEATHS = (
     ((0, 15, -8, 14), (34, 20, -22, 14), (46, 18, -28, 12)),
 )
 """Tissue around the trachea and the main bronchi."""
+
+HULL_MM = 34.0
+"""Fat fills the hollows between the great vessels as far as a blend of this width does."""
 
 
 def _blood_shapes(body: Body) -> list[Ball | Path]:
@@ -314,6 +320,14 @@ def _spine(x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
     return column, np.interp(z, grid, 9.0 - nearest).astype(np.float32)
 
 
+def _hull(space: Space) -> Floats:
+    """The great vessels with the fat between them."""
+    hull = np.full(space.x.shape, FAR_MM, dtype=np.float32)
+    for path in GREAT_VESSELS.values():
+        blend_into(hull, union(space, [Path(path)], margin_mm=HULL_MM + 10), HULL_MM)
+    return hull
+
+
 def _arch(x: Floats, y: Floats, z: Floats) -> Floats:
     """The wedge behind the vertebral bodies: arches, rib heads and muscle, no part of the cage's inside."""
     behind = y - spine_y(z).astype(np.float32)
@@ -333,14 +347,20 @@ def _middle(space: Space, blood: Floats, spine: Floats) -> Floats:
     # in front of the spine: oesophagus, azygos, thoracic duct in their fat
     core = np.maximum(np.abs(x - 4) - 7, np.maximum(-y - 10, y - 70))
     middle = spine - 4.0
-    for part, blend in ((septum, 8.0), (core, 8.0), (_arch(x, y, z), 8.0), (blood - 2.0, 8.0)):
+    for part, blend in (
+        (septum, 8.0),
+        (core, 8.0),
+        (_arch(x, y, z), 8.0),
+        (blood - 2.0, 10.0),
+        (_hull(space) - 1.5, 6.0),
+    ):
         blend_into(middle, part.astype(np.float32), blend)
     shapes: list[Ball | Path] = [
         Ball((0, 12, 128), (34, 34, 60)),
         Ball((46, -64, -112), (24, 24, 24)),
         *(Path(p) for p in SHEATHS),
     ]
-    blend_into(middle, union(space, shapes, 8.0), 8.0)
+    blend_into(middle, union(space, shapes, 8.0), 12.0)
     return middle
 
 

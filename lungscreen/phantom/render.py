@@ -12,7 +12,7 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lungscreen.geometry import Geometry
-from lungscreen.phantom.anatomy import MIDLINE_MM, Fields, stream
+from lungscreen.phantom.anatomy import MIDLINE_MM, PLEURA_MM, Fields, stream
 from lungscreen.phantom.config import PhantomConfig
 from lungscreen.phantom.nodules import CORE_HU, NODULE_HU, Blob, blob_distance
 from lungscreen.phantom.raster import CoarseGrid, Slab, coverage, draw_tubes
@@ -185,7 +185,7 @@ def _compose(
     _mix(hu, coverage(skin, width), SKIN)
     _mix(hu, coverage(skin + SKIN_MM, width), FAT)
     _mix(hu, cut.share(f.muscle), MUSCLE)
-    within = cut.share(f.cage)
+    within = coverage(cut.at(f.cage) + PLEURA_MM, width)
     blood = cut.share(f.blood)
     _mix(hu, within, MEDIASTINAL_FAT)
     _mix(hu, blood, BLOOD)

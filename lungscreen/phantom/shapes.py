@@ -117,13 +117,13 @@ def _cone_distance(a: tuple[float, ...], b: tuple[float, ...], x: Floats, y: Flo
     return np.asarray(np.sqrt(d2) - (np.float32(a[3]) + t * ur))
 
 
-def union(space: Space, shapes: Iterable[Shape], blend_mm: float = 0.0) -> Floats:
-    """Distance to the nearest of the shapes, corners filled over `blend_mm`; FAR_MM away from all."""
+def union(space: Space, shapes: Iterable[Shape], blend_mm: float = 0.0, margin_mm: float = MARGIN_MM) -> Floats:
+    """Distance to the nearest of the shapes, corners filled over `blend_mm`; FAR_MM where all are beyond the margin."""
     out = np.full(space.x.shape, FAR_MM, dtype=np.float32)
     for shape in shapes:
         for piece in shape.pieces():
             low, high = piece.bounds()
-            box = space.box(low - MARGIN_MM, high + MARGIN_MM)
+            box = space.box(low - margin_mm, high + margin_mm)
             if box is not None:
                 blend_into(out[box], piece.distance(*space.at(box)), blend_mm)
     return out

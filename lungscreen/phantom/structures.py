@@ -183,7 +183,7 @@ def _spine_processes() -> Tubes:
                 [[side * 12, y + 10, height + 4], [side * 14, y + 27, height + 2], [0, y + 38, height - 4]]
             )
             parts.append(bundle(pedicle, np.array([4.5, 4.5, 4.0])))
-            transverse = np.array([[side * 13, y + 26, height + 2], [side * 32, y + 36, height + 3]])
+            transverse = np.array([[side * 13, y + 26, height + 2], [side * 26, y + 36, height + 3]])
             parts.append(bundle(transverse, np.array([4.5, 3.6])))
         spinous = np.array([[0, y + 38, height - 4], [0, y + 54, height - 20]])
         parts.append(bundle(spinous, np.array([3.5, 3.0])))
