@@ -42,17 +42,17 @@ PIECE_MIN_ML = 2.0
 GAS_HU = -930.0
 """Gas in bowel, stomach or between arms and body is darker than this throughout; even emphysema holds vessels."""
 
-GAS_CORE_MM = 3.5
-"""Half of a gas-filled piece's least thickness."""
+GAS_MIN_ML = 0.05
+"""Least core of a piece of gas, a coarse voxel within its border; smaller bubbles are left with the lung."""
 
-GAS_MIN_ML = 0.1
-"""Least core of a piece of gas; smaller bubbles are left with the lung."""
-
-GAS_HEIGHT_SHARE = 0.5
+GAS_HEIGHT_SHARE = 0.4
 """Share of the lungs' height, from below, in which bowel may touch a lung."""
 
-GAS_EXCESS = 0.25
-"""A piece of gas has so much more of its voxels as dark as gas than the lungs' cores have."""
+GAS_WALL_SHARE = 0.6
+"""Share of tissue around a piece of gas; around dark lung on a pleura it was 0.56 at the most in a dozen scans."""
+
+LUNG_SHARE = 0.1
+"""Pieces of at least this share of the largest are lung, whatever they touch."""
 
 LARGE_PIECE_ML = 20.0
 """Air that is looked at all around."""
@@ -207,27 +207,35 @@ def _grown(grid: CoarseGrid, cores: NDArray[np.uint8], radius_mm: float, air: Ma
 def find_gas(grid: CoarseGrid, sides: NDArray[np.uint8]) -> Mask:
     """Bowel or stomach gas that hangs on a lung's base through the thin diaphragm between.
 
-    A thick piece of air, apart from the lung's core, low, and darker than this patient's lung.
+    Low, thick, as dark as air all through, and with more tissue than lung around it, which a bulla does not have.
     """
     lung = sides > 0
-    gas = np.zeros_like(lung)
     heights = np.flatnonzero(lung.any(axis=(1, 2)))
     low = int(heights[0] + GAS_HEIGHT_SHARE * (heights[-1] - heights[0]))
-    cores = distance_mm(~lung, grid.spacing_mm) > GAS_CORE_MM
-    labels, sizes = labelled(cores)
-    dark = np.bincount(labels[cores & (grid.hu < GAS_HU)], minlength=sizes.size) / np.maximum(sizes, 1)
-    order = largest_first(sizes)
-    usual = max((dark[n] for n in order[:2]), default=0.0)
+    part = lung[:low]
+    hu = grid.hu[:low]
+    thick = narrowed(part & (hu < GAS_HU), (0, 1, 1))
+    labels, sizes = labelled(thick)
     boxes = ndimage.find_objects(labels)
-    pieces = [
-        n
-        for n in order[1:]
-        if sizes[n] * grid.voxel_ml >= GAS_MIN_ML and boxes[n - 1][0].stop <= low and dark[n] >= usual + GAS_EXCESS
-    ]
-    if pieces:
-        is_gas = np.zeros(sizes.size, np.bool_)
-        is_gas[pieces] = True
-        to_gas = distance_mm(is_gas[labels], grid.spacing_mm)
-        to_lung = distance_mm(cores & ~is_gas[labels], grid.spacing_mm)
-        gas = (to_gas <= GAS_CORE_MM + max(grid.spacing_mm)) & (to_gas < to_lung) & lung
-    return gas
+    pieces = [n for n in largest_first(sizes) if sizes[n] * grid.voxel_ml >= GAS_MIN_ML]
+    gas = np.zeros_like(part)
+    for n in pieces * 2:  # of two bubbles side by side, the one is known once the other is
+        z, y, x = (slice(max(0, s.start - 5), s.stop + 5) for s in boxes[n - 1])
+        wide = (z, y, x)
+        piece = widened(labels[wide] == n, (2, 3, 3))
+        around = widened(piece, (1, 1, 1)) & ~piece & ~gas[wide]
+        if np.count_nonzero(hu[wide][around] > WALL_HU) >= GAS_WALL_SHARE * max(1, np.count_nonzero(around)):
+            gas[wide] |= piece & part[wide]
+    whole = np.zeros_like(lung)
+    whole[:low] = gas
+    return whole | _hanging(whole, lung & ~whole)
+
+
+def _hanging(gas: Mask, rest: Mask) -> Mask:
+    """Components of the rest that touch gas and are small: shells and bubbles between bowel loops."""
+    labels, sizes = labelled(rest)
+    hanging = np.zeros(sizes.size, np.bool_)
+    hanging[labels[widened(gas, (1, 1, 1))]] = True
+    hanging &= sizes < LUNG_SHARE * sizes.max()
+    hanging[0] = False
+    return hanging[labels]
