@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DICOMDIR_CLASS",
     "LONGEST_TEXT",
+    "LONGEST_WHERE",
     "first_item",
+    "get_items",
     "get_number",
     "get_numbers",
     "get_text",
@@ -41,6 +43,9 @@ __all__ = [
     "read_header",
     "transfer_syntax",
 ]
+
+LONGEST_WHERE = 1024
+"""Characters that are kept of a path."""
 
 LONGEST_TEXT = 64
 """Characters that are kept of a header's text (what DICOM allows a name's component and most others)."""
@@ -183,16 +188,18 @@ def get_number(dataset: Dataset | None, keyword: str) -> float | None:
     return numbers[0] if numbers else None
 
 
-def first_item(dataset: Dataset | None, keyword: str) -> Dataset | None:
-    """The first item of a sequence, or None."""
-    from pydicom.dataset import Dataset
+def get_items(dataset: Dataset | None, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where it is absent or no sequence."""
+    from pydicom.sequence import Sequence as Items
 
     value = _element(dataset, keyword)
-    try:
-        item = value[0]  # type: ignore[index]
-    except (TypeError, IndexError, KeyError):
-        return None
-    return item if isinstance(item, Dataset) else None
+    return list(value) if isinstance(value, Items) else []
+
+
+def first_item(dataset: Dataset | None, keyword: str) -> Dataset | None:
+    """The first item of a sequence, or None."""
+    items = get_items(dataset, keyword)
+    return items[0] if items else None
 
 
 def _values(dataset: Dataset | None, keyword: str) -> list[Any]:

@@ -300,6 +300,18 @@ def test_one_series_uid_in_two_patients_is_refused(tmp_path: Path) -> None:
     assert {row.patient_id for row in inventory.refused} == {"P001", "P002"}
 
 
+def test_one_series_uid_in_two_studies_of_a_patient(tmp_path: Path) -> None:
+    """Kept apart by study, also where one part cannot be used."""
+    series_uid = generate_uid()
+    make_series(tmp_path / "a", slices=4, series_uid=series_uid)
+    make_series(tmp_path / "b", slices=3, series_uid=series_uid, without=["RescaleSlope"])
+    make_series(tmp_path / "c", slices=2, series_uid=series_uid, without=["PixelSpacing"])
+    inventory = find_series([tmp_path])
+    assert len(only(inventory).series[0].instances) == 4
+    assert {row.code for row in inventory.refused} == {"rescale-missing", "spacing-invalid"}
+    assert len({row.study_uid for row in inventory.refused}) == 2
+
+
 # -- copies ----------------------------------------------------------------------------------------------------------
 def test_the_same_files_twice_are_read_once_and_noted(tmp_path: Path) -> None:
     """A folder and its copy."""

@@ -24,6 +24,7 @@ from lungscreen.records import Inventory, Source
 from lungscreen.series import SeriesConfig, find_series
 from lungscreen.series.rejects import ROWS_PER_CODE
 from lungscreen.sources import SourceReader, source_fingerprint
+from lungscreen.volume import VolumeConfig, build_volume
 
 
 def codes(inventory: Inventory) -> list[str]:
@@ -185,6 +186,41 @@ def test_what_operating_systems_leave_behind_is_skipped(tmp_path: Path) -> None:
 def test_unreadable_files_are_recorded(tmp_path: Path) -> None:
     paths = make_series(tmp_path, slices=3)
     paths[0].chmod(0)
+    assert codes(find_series([tmp_path])) == ["file-unreadable"]
+
+
+def test_names_in_no_encoding_are_recorded_readably(tmp_path: Path) -> None:
+    """File names are bytes: what is no UTF-8 must not break the table of what was refused."""
+    (tmp_path / os.fsdecode(b"caf\xe9\x1b[31m.dcm")).write_bytes(b"no DICOM, but long enough to be looked at" * 9)
+    missing = tmp_path / os.fsdecode(b"gone\xff")
+    for row in find_series([tmp_path, missing]).refused:
+        row.where.encode()
+        assert row.where.isprintable()
+    paths = make_series(tmp_path / os.fsdecode(b"d\xe9"), slices=6, step_mm=2.0)
+    paths[2].write_bytes(paths[2].read_bytes()[:-100])
+    volume = build_volume(find_series([tmp_path]).studies[0].series[0], VolumeConfig(min_slices=1, min_extent_mm=0))
+    assert volume.refused[0].where.isprintable()
+
+
+def test_folders_and_files_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right that is missing concerns that place only."""
+    make_series(tmp_path / "a", slices=2)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "secret").write_bytes(b"x")
+    real = Path.is_file
+
+    def is_file(self: Path) -> bool:
+        if self.name == "secret":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    inventory = find_series([tmp_path])
+    assert slices(inventory) == 2
+    assert [(row.code, row.reason) for row in inventory.refused] == [
+        ("file-unreadable", "cannot be read (Permission denied)")
+    ]
+    monkeypatch.setattr(Path, "exists", lambda self: is_file(self / "secret"))
     assert codes(find_series([tmp_path])) == ["file-unreadable"]
 
 

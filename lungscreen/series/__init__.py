@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lungscreen.dicomfile import quiet_pydicom
+from lungscreen.dicomfile import LONGEST_WHERE, plain_value, quiet_pydicom
 from lungscreen.errors import Refusal
 from lungscreen.records import Inventory
 from lungscreen.series.config import SeriesConfig
@@ -37,13 +37,13 @@ def find_series(inputs: Sequence[Path], config: SeriesConfig | None = None, *, s
     with SourceReader() as reader, quiet_pydicom():
         sources, failed = list_sources(inputs, config or SeriesConfig(), reader, rejects, skip)
         pile = scan_sources(sources, reader, rejects)
-        studies, refused = make_studies(pile, reader, rejects)
+        studies, refused = make_studies(pile, reader)
     studies += make_image_studies(pile.images)
     bad = {row.where for row in failed}
     empty = [
-        Refusal(place, "no-ct", "holds no CT image", "file")
+        Refusal(plain_value(place, LONGEST_WHERE), "no-ct", "holds no CT image", "file")
         for place in dict.fromkeys(str(path) for path in inputs)
-        if place not in pile.places and place not in bad
+        if place not in pile.places and plain_value(place, LONGEST_WHERE) not in bad
     ]
-    left = [row for place in rejects.places() if place not in pile.headers for row in rejects.rows(place)]
+    left = [row for place in rejects.places() for row in rejects.rows(place)]
     return Inventory(tuple(studies), (*failed, *empty, *refused, *left))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lungscreen.dicomfile import DICOMDIR_CLASS, get_texts, get_uid, parse_dicom
+from lungscreen.dicomfile import DICOMDIR_CLASS, LONGEST_WHERE, get_items, get_texts, get_uid, parse_dicom, plain_value
 from lungscreen.errors import InputError, Refusal
 from lungscreen.records import Source
 from lungscreen.series.archives import is_archive, list_members
@@ -54,10 +54,18 @@ def list_sources(
                 else:
                     before -= 1
         except InputError as error:
-            refused.append(Refusal(error.where or place, error.code, error.reason, "file"))
+            refused.append(Refusal(plain_value(error.where or place, LONGEST_WHERE), error.code, error.reason, "file"))
+            continue
+        except OSError as error:
+            reason = f"cannot be searched ({error.strerror})"
+            refused.append(Refusal(plain_value(place, LONGEST_WHERE), "file-unreadable", reason, "file"))
             continue
         if len(found) == before and not rejects.count(place):
-            refused.append(Refusal(place, "input-empty", "holds no file that could be an image", "file"))
+            refused.append(
+                Refusal(
+                    plain_value(place, LONGEST_WHERE), "input-empty", "holds no file that could be an image", "file"
+                )
+            )
     return found, refused
 
 
@@ -94,14 +102,17 @@ def _from_folder(root: Path, config: SeriesConfig, rejects: Rejects, skip: Path 
         rejects.add(place, str(error.filename), "file-unreadable", "the folder cannot be read")
 
     for folder, folders, files in os.walk(root, followlinks=True, onerror=complain):
-        status = os.stat(folder)  # noqa: PTH116 - os.walk gives strings
-        if (status.st_dev, status.st_ino) in entered:
+        device, number, _ = _identity(Source(Path(folder)))
+        if (device, number) in entered:
             folders.clear()
             continue
-        entered.add((status.st_dev, status.st_ino))
+        entered.add((device, number))
         folders[:] = sorted(name for name in folders if name not in _JUNK_NAMES)
         for name in sorted(files):
-            yield from _from_folder_file(Path(folder, name), place, config, rejects)
+            try:
+                yield from _from_folder_file(Path(folder, name), place, config, rejects)
+            except OSError as error:
+                rejects.add(place, str(Path(folder, name)), "file-unreadable", f"cannot be read ({error.strerror})")
 
 
 def _from_folder_file(path: Path, place: str, config: SeriesConfig, rejects: Rejects) -> Iterator[Source]:
@@ -127,7 +138,7 @@ def _from_dicomdir(path: Path, reader: SourceReader, rejects: Rejects) -> Iterat
     if get_uid(dataset.file_meta, "MediaStorageSOPClassUID") != DICOMDIR_CLASS:
         raise InputError("not-dicom", "named DICOMDIR but is none", str(path))
     found = 0
-    for record in dataset.get("DirectoryRecordSequence") or ():
+    for record in get_items(dataset, "DirectoryRecordSequence"):
         parts = get_texts(record, "ReferencedFileID")
         if not parts:
             continue
@@ -169,5 +180,9 @@ def _is_junk(name: str) -> bool:
 
 
 def _identity(source: Source) -> tuple[int, int, str]:
-    status = source.path.stat()
+    """The same for the same file or folder on disk, whatever it is called; of one that just vanished, its name."""
+    try:
+        status = source.path.stat()
+    except OSError:
+        return 0, 0, str(source)
     return status.st_dev, status.st_ino, source.member

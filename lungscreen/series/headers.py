@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lungscreen.dicomfile import (
     first_item,
+    get_items,
     get_number,
     get_numbers,
     get_text,
@@ -107,7 +108,7 @@ _TAGS = [
 class Header:
     """One CT object: the instance, and what grouping and choice look at.
 
-    orientation, pixel_spacing_mm: of the first frame in a multi-frame object. positions_mm: of all frames.
+    orientation, pixel_spacing_mm: of the middle frame in a multi-frame object. positions_mm: of all frames.
     """
 
     instance: Instance
@@ -218,10 +219,11 @@ def _places(
         if position is None:
             raise InputError("position-invalid", "ImagePositionPatient is absent or not three numbers")
         return _orientation(dataset), _spacing(dataset), (_vector(position),)
-    frames = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
+    frames = get_items(dataset, "PerFrameFunctionalGroupsSequence")
     if not frames:
         raise InputError("frames-invalid", "the multi-frame object does not describe its frames")
-    first = frames[0]
+    # the middle one: a scout may come first
+    first = frames[len(frames) // 2]
     plane = first_item(first, "PlaneOrientationSequence") or first_item(shared, "PlaneOrientationSequence")
     measures = first_item(first, "PixelMeasuresSequence") or first_item(shared, "PixelMeasuresSequence")
     found = [get_numbers(first_item(frame, "PlanePositionSequence"), "ImagePositionPatient", 3) for frame in frames]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from lungscreen.dicomfile import plain_value
+from lungscreen.dicomfile import LONGEST_WHERE, plain_value
 from lungscreen.errors import Refusal
 
 __all__ = ["ROWS_PER_CODE", "Rejects"]
@@ -17,8 +17,6 @@ QUIET_CODES = frozenset({"not-dicom"})
 
 NAMES_SHOWN = 3
 """Names in a row that stands for many files."""
-
-_LONGEST = 1024
 
 
 class Rejects:
@@ -52,7 +50,7 @@ class Rejects:
             few = len(files) <= ROWS_PER_CODE and (code not in QUIET_CODES or len(files) == 1)
             listed = files if few else [(at, _sum_up(files))]
             rows += [
-                Refusal(plain_value(where, _LONGEST), code, reason, "file", study_uid, patient_id)
+                Refusal(plain_value(where, LONGEST_WHERE), code, reason, "file", study_uid, patient_id)
                 for where, reason in listed
             ]
         return tuple(rows)

@@ -34,7 +34,7 @@ class _Draft:
         self.header: Header | None = None
 
 
-def make_studies(pile: Pile, reader: SourceReader, rejects: Rejects) -> tuple[list[Study], list[Refusal]]:
+def make_studies(pile: Pile, reader: SourceReader) -> tuple[list[Study], list[Refusal]]:
     """Studies with their series in the order of reading; and the refusals that belong to no study that can be read."""
     drafts: dict[StudyKey, _Draft] = defaultdict(_Draft)
     refused: list[Refusal] = []
@@ -49,7 +49,7 @@ def make_studies(pile: Pile, reader: SourceReader, rejects: Rejects) -> tuple[li
             continue
         for key in sorted(keys):
             mine = [header for header in headers if _study_key(header) == key]
-            _add_series(drafts[key], mine, reader, rejects)
+            _add_series(drafts[key], mine, reader)
     _add_others(drafts, pile, refused)
     _warn_of_names(drafts)
     studies = []
@@ -69,12 +69,13 @@ def _plain_name(patient: Patient) -> str:
     return re.sub(r"[\^\s=]+", " ", patient.name).strip().casefold()
 
 
-def _add_series(draft: _Draft, headers: list[Header], reader: SourceReader, rejects: Rejects) -> None:
+def _add_series(draft: _Draft, headers: list[Header], reader: SourceReader) -> None:
     """One series UID of one study: copies out, unusable objects out, split, described, excluded or a candidate."""
     first = headers[0]
     draft.header = draft.header or first
     headers, copies = _drop_copies(headers, reader)
     notices = [Notice("duplicate-files", f"{copies} files are in the input more than once.")] if copies else []
+    rejects = Rejects()
     usable = [header for header in headers if header.problem is None]
     for header in headers:
         if header.problem is not None:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungscreen.dicomfile import first_item, get_number, get_numbers, get_text, get_texts, get_uid, parse_dicom
+from lungscreen.dicomfile import (
+    LONGEST_WHERE,
+    first_item,
+    get_items,
+    get_number,
+    get_numbers,
+    get_text,
+    get_texts,
+    get_uid,
+    parse_dicom,
+    plain_value,
+)
 from lungscreen.errors import Notice, Refusal, VolumeError
 from lungscreen.geometry import ORTHONORMAL_TOLERANCE, Vector
 from lungscreen.records import Instance, Series
@@ -59,7 +70,7 @@ class Frame:
     @property
     def where(self) -> str:
         """The file, and the frame in it."""
-        source = str(self.instance.source)
+        source = plain_value(self.instance.source, LONGEST_WHERE)
         return f"{source} frame {self.index + 1}" if self.instance.position_mm is None else source
 
 
@@ -141,17 +152,19 @@ def _single_frame(
 
 def _enhanced_frames(instance: Instance, dataset: Dataset) -> tuple[list[Frame], list[Refusal]]:
     shared = first_item(dataset, "SharedFunctionalGroupsSequence")
-    groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
+    groups = get_items(dataset, "PerFrameFunctionalGroupsSequence")
     if len(groups) != instance.frames:
         reason = f"{len(groups)} frames are described, {instance.frames} are said to be there"
-        return [], [Refusal(str(instance.source), "frames-invalid", reason)]
+        return [], [Refusal(plain_value(instance.source, LONGEST_WHERE), "frames-invalid", reason)]
     frames: list[Frame] = []
     refused: list[Refusal] = []
     for index, group in enumerate(groups):
         try:
             frames.append(_enhanced_frame(instance, index, group, shared))
         except VolumeError as error:
-            refused.append(Refusal(f"{instance.source} frame {index + 1}", error.code, error.reason))
+            refused.append(
+                Refusal(f"{plain_value(instance.source, LONGEST_WHERE)} frame {index + 1}", error.code, error.reason)
+            )
     return frames, refused
 
 

@@ -51,7 +51,7 @@ class PixelReader:
     def _read(self, frame: Frame, out: NDArray[np.int16] | None) -> NDArray[np.int16]:
         """Errors: `file-unreadable`, `dicom-damaged`, `pixels-damaged`, `pixels-unsupported`, `transfer-syntax`, ..."""
         dataset = self._dataset(frame)
-        if not dataset.get("PixelData"):
+        if "PixelData" not in dataset:
             # where encoded pixels break off pydicom drops them, or everything, and only warns
             raise VolumeError("pixels-damaged", "there are no pixel data")
         shape = read_shape(dataset)
