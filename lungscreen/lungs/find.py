@@ -224,7 +224,8 @@ def find_gas(grid: CoarseGrid, sides: NDArray[np.uint8]) -> Mask:
         wide = (z, y, x)
         piece = widened(labels[wide] == n, (2, 3, 3))
         around = widened(piece, (1, 1, 1)) & ~piece & ~gas[wide]
-        if np.count_nonzero(hu[wide][around] > WALL_HU) >= GAS_WALL_SHARE * max(1, np.count_nonzero(around)):
+        walls = np.count_nonzero(around & (hu[wide] > WALL_HU))
+        if around.any() and walls >= GAS_WALL_SHARE * np.count_nonzero(around):
             gas[wide] |= piece & part[wide]
     whole = np.zeros_like(lung)
     whole[:low] = gas
