@@ -386,6 +386,16 @@ CODES: dict[str, Code] = {
         "A finding reaches the edge of the scanned volume.",
         "It may be larger than measured; look for a series that shows all of it.",
     ),
+    "points-invalid": Code(
+        "refusal",
+        "The table of points lacks a column, or a row of it is no point.",
+        "Correct the named row: seriesuid, x_mm, y_mm, z_mm (LPS), finding.",
+    ),
+    "points-without-series": Code(
+        "refusal",
+        "Points name a series that is not in the input or could not be read.",
+        "Add the series, or correct it.",
+    ),
     "marks-too-small": Code(
         "notice", "Marks above the operating point that measure less than the least size are no findings.", "None."
     ),
@@ -581,7 +591,9 @@ CODES: dict[str, Code] = {
         "refusal", "The folder holds shards that were made with other options.", "Choose another folder."
     ),
     "shard-damaged": Code(
-        "refusal", "A prepared shard or its index is missing or not what it was.", "Run `lungscreen data prepare` again."
+        "refusal",
+        "A prepared shard or its index is missing or not what it was.",
+        "Run `lungscreen data prepare` again.",
     ),
     "shard-remade": Code("notice", "A shard was damaged or out of date and was made again.", "Nothing."),
     "table-unreadable": Code(

@@ -51,6 +51,7 @@ __all__ = [
     "Networks",
     "OperatingPoint",
     "Pipeline",
+    "grade_candidates",
     "load_networks",
     "read_first_series",
     "read_pipeline",
@@ -153,12 +154,7 @@ def screen_study(
         candidates = detect_nodules(volume, lungs, loaded.detector, pipeline.detect)
     threshold = loaded.operating_points[pipeline.findings.operating_point]
     chosen = [candidate for candidate in candidates if candidate.score >= threshold]
-    with clock.stage("measure"):
-        measured = measure_nodules(volume, lungs, chosen, pipeline.measure, loaded.classifier)
-    with clock.stage("classify"):
-        malignancies = classify_nodules(volume, chosen, loaded.classifier, pipeline.classify)
-    graded = zip(chosen, measured, malignancies, strict=True)
-    found = [_finding(volume, lungs, *parts, pipeline.findings) for parts in graded]
+    found = grade_candidates(volume, lungs, chosen, loaded.classifier, pipeline, clock)
     findings, cut_off, small = _select(found, pipeline.findings)
     person, said = match_clinical(clinical, study.patient, study.exam)
     with clock.stage("assess"):
@@ -176,6 +172,23 @@ def screen_study(
         notices=(*assessment.notices, *small, *said),
         not_assessed=assessment.not_assessed,
     )
+
+
+def grade_candidates(
+    volume: Volume,
+    lungs: Lungs | None,
+    candidates: Sequence[Candidate],
+    classifier: TrainedClassifier,
+    pipeline: Pipeline,
+    clock: Stopwatch,
+) -> list[Finding]:
+    """Each candidate outlined, measured, typed, located and rated, in order; not ranked, not yet assessed."""
+    with clock.stage("measure"):
+        measured = measure_nodules(volume, lungs, candidates, pipeline.measure, classifier)
+    with clock.stage("classify"):
+        malignancies = classify_nodules(volume, candidates, classifier, pipeline.classify)
+    graded = zip(candidates, measured, malignancies, strict=True)
+    return [_finding(volume, lungs, *parts, pipeline.findings) for parts in graded]
 
 
 def read_first_series(study: Study, config: VolumeConfig) -> tuple[Study, Volume]:
@@ -211,7 +224,7 @@ def _with_failed(study: Study, failed: Sequence[LungscreenError], read: str) -> 
 
 def _finding(
     volume: Volume,
-    lungs: Lungs,
+    lungs: Lungs | None,
     candidate: Candidate,
     measured: Measured,
     malignancy: Malignancy | None,

@@ -93,7 +93,7 @@ class Assessment:
 
 def assess_baseline(
     findings: Sequence[Finding],
-    lungs: Lungs,
+    lungs: Lungs | None,
     clinical: ClinicalData | None,
     config: AssessConfig = AssessConfig(),
     *,
@@ -126,7 +126,7 @@ def assess_baseline(
 
 def assess_follow_up(
     findings: Sequence[Finding],
-    lungs: Lungs,
+    lungs: Lungs | None,
     clinical: ClinicalData | None,
     exam_date: date,
     earlier: Sequence[Sequence[NoduleAtExam]],
@@ -318,7 +318,9 @@ def _upper_lobe(location: Location) -> tuple[bool | None, str]:
 
 
 # -- the exam --------------------------------------------------------------------------------------------------------
-def _not_evaluable(lungs: Lungs) -> tuple[str, ...]:
+def _not_evaluable(lungs: Lungs | None) -> tuple[str, ...]:
+    if lungs is None:
+        return ("the lungs were not looked for",)
     return (
         *(("the apex is cut",) if lungs.apex_cut else ()),
         *(("the base is cut",) if lungs.base_cut else ()),
@@ -326,7 +328,7 @@ def _not_evaluable(lungs: Lungs) -> tuple[str, ...]:
     )
 
 
-def _evaluable_notice(lungs: Lungs) -> tuple[Notice, ...]:
+def _evaluable_notice(lungs: Lungs | None) -> tuple[Notice, ...]:
     missing = _not_evaluable(lungs)
     return (Notice("not-evaluable", f"Not evaluable: {', '.join(missing)}."),) if missing else ()
 

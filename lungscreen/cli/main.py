@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "command_parser", "main"]
 COMMANDS: dict[str, str] = {
     "screen": "read studies and write a report for each",
     "detect": "search volumes of any size for nodules: candidates only",
+    "assess": "measure, type and grade a reader's own marks",
     "phantom": "make synthetic chest CT as DICOM, with its truth",
     "evaluate": "measure detection or classification against what is known",
     "data": "make annotated scans ready for training",

@@ -17,6 +17,7 @@ from lungscreen.report.assemble import CATEGORY_ORDER, NOT_ASSESSED, build_repor
 from lungscreen.report.document import (
     MALIGNANCY_MEANING,
     SCHEMA_VERSION,
+    finding_document,
     patient_document,
     report_document,
     report_json,
@@ -31,6 +32,7 @@ from lungscreen.report.tables import (
     REFUSED_COLUMNS,
     WORKLIST_COLUMNS,
     candidates_csv,
+    findings_csv,
     refused_csv,
     write_tables,
 )
@@ -50,7 +52,9 @@ __all__ = [
     "candidates_csv",
     "check_acquisition",
     "clean_leftovers",
+    "finding_document",
     "finding_position",
+    "findings_csv",
     "rank_findings",
     "refused_csv",
     "report_document",

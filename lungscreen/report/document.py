@@ -55,7 +55,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "not_assessed": [plain(item, _LONG_TEXT) for item in report.not_assessed],
         "lungs": _lungs(report),
         "candidates": len(report.candidates),
-        "findings": [_finding(finding, report.volume) for finding in report.findings],
+        "findings": [finding_document(finding, report.volume) for finding in report.findings],
         "cut_off": report.cut_off,
         "notices": [_notice(notice) for notice in report.notices],
         "not_read": [_refusal(refusal) for refusal in (*report.study.not_read, *report.volume.refused)],
@@ -164,7 +164,8 @@ def _lungs(report: Report) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding, volume: Volume) -> dict[str, Any]:
+def finding_document(finding: Finding, volume: Volume) -> dict[str, Any]:
+    """One finding as report.json has it."""
     location = finding.location
     return {
         "number": finding.number,

@@ -28,6 +28,7 @@ __all__ = [
     "WORKLIST_COLUMNS",
     "WorklistRow",
     "candidates_csv",
+    "findings_csv",
     "refused_csv",
     "write_tables",
 ]
@@ -123,6 +124,11 @@ def candidates_csv(found: Iterable[tuple[str, Sequence[Candidate]]]) -> str:
     )
 
 
+def findings_csv(found: Iterable[tuple[tuple[str, str, str], str, dict[str, Any]]]) -> str:
+    """Findings, ((patient ID, study UID, series UID), name, `finding_document`) each, in the order given."""
+    return _csv(FINDING_COLUMNS, (_one_finding(*one) for one in found))
+
+
 def refused_csv(refusals: Iterable[Refusal]) -> str:
     """The table of what was not read, or not whole."""
     return _csv(REFUSED_COLUMNS, map(_refused_cells, refusals))
@@ -203,15 +209,20 @@ def _worklist_cells(rank: int, row: WorklistRow) -> tuple[Any, ...]:
 def _finding_cells(document: dict[str, Any] | None) -> Iterable[tuple[Any, ...]]:
     if document is None:
         return
+    whose = document["patient"]["patient_id"] or "", document["exam"]["study_uid"], document["series"]["series_uid"]
     for finding in document["findings"]:
-        measured, malignancy = finding["measurement"] or {}, finding["malignancy"] or {}
-        yield (
-            csv_cell(document["patient"]["patient_id"] or ""), csv_cell(document["exam"]["study_uid"]),
-            csv_cell(document["series"]["series_uid"]), finding["number"], *finding["position_mm"],
-            *(_cell(measured.get(n)) for n in ("long_axis_mm", "short_axis_mm", "mean_diameter_mm", "volume_mm3")),
-            finding["type"], _cell(finding["detection_score"]), _cell(malignancy.get("probability")),
-            csv_cell(finding["category"] or ""),
-        )  # fmt: skip
+        yield _one_finding(whose, finding["number"], finding)
+
+
+def _one_finding(whose: tuple[str, str, str], name: int | str, finding: dict[str, Any]) -> tuple[Any, ...]:
+    """A row of findings.csv. whose: patient, study and series; name: the finding's number, or what a reader called it."""
+    measured, malignancy = finding["measurement"] or {}, finding["malignancy"] or {}
+    return (
+        *map(csv_cell, whose), name if isinstance(name, int) else csv_cell(name), *finding["position_mm"],
+        *(_cell(measured.get(n)) for n in ("long_axis_mm", "short_axis_mm", "mean_diameter_mm", "volume_mm3")),
+        finding["type"], _cell(finding["detection_score"]), _cell(malignancy.get("probability")),
+        csv_cell(finding["category"] or ""),
+    )  # fmt: skip
 
 
 def _document_refusals(document: dict[str, Any]) -> Iterable[Refusal]:

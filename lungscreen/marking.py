@@ -1,0 +1,161 @@
+"""Assessment alone: a reader's own marks, measured, typed and graded as the pipeline would.
+
+points.csv + inputs ─► (Volume ─► Lungs? ─► Finding…)… ─► findings.csv, a row a point, in the points' order
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lungscreen.assess import assess_baseline
+from lungscreen.classify import load_classifier
+from lungscreen.classify.inference import TrainedClassifier
+from lungscreen.clinical import ClinicalTable, match_clinical
+from lungscreen.errors import InputError, Refusal
+from lungscreen.files import replace_file
+from lungscreen.geometry import Vector
+from lungscreen.lungs import segment_lungs
+from lungscreen.pipeline import Pipeline, grade_candidates, read_first_series
+from lungscreen.records import Candidate, Study
+from lungscreen.report import finding_document, findings_csv, refused_csv
+from lungscreen.screening import guard, is_complete, prepare_output, show_progress
+from lungscreen.series import find_series
+from lungscreen.stopwatch import Stopwatch
+
+__all__ = ["Point", "assess_points", "read_points"]
+
+MOST_POINTS = 1_000_000
+"""Rows of a table of points at most."""
+COLUMNS = ("seriesuid", "x_mm", "y_mm", "z_mm", "finding")
+
+_Row = tuple[tuple[str, str, str], str, dict[str, Any]]
+"""Whose it is (patient, study, series), what the reader calls it, and the finding as report.json has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A reader's mark: a few mm off a nodule's centre at most."""
+
+    series_uid: str
+    centre_mm: Vector
+    finding: str
+    """What the reader calls it."""
+
+
+def read_points(path: Path) -> tuple[Point, ...]:
+    """A CSV with the columns seriesuid, x_mm, y_mm, z_mm (LPS) and, where there is one, finding.
+
+    Errors: `points-invalid` with the row.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = set(COLUMNS[:4]) - set(reader.fieldnames or ())
+            if missing:
+                raise InputError("points-invalid", f"the columns {', '.join(sorted(missing))} are missing", str(path))
+            points = tuple(_point(row, number, path) for number, row in enumerate(reader, start=2))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError("points-invalid", f"cannot read the points: {error}", str(path)) from None
+    if not points:
+        raise InputError("points-invalid", "no point in it", str(path))
+    return points
+
+
+def assess_points(
+    inputs: Sequence[Path],
+    points: Sequence[Point],
+    out: Path,
+    pipeline: Pipeline,
+    *,
+    use_lungs: bool = True,
+    clinical: ClinicalTable | None = None,
+) -> tuple[int, bool]:
+    """Measure, type and grade every point; write findings.csv and refused.csv. Returns how many, and whether all.
+
+    use_lungs: False looks for no lungs, so that a small crop can be assessed too. A point of a series that is not in
+    the input or cannot be read has a row with nothing measured, and stands in refused.csv.
+
+    Errors: `usage`, `output-failed`, `weights-invalid`.
+    """
+    prepare_output(out, inputs)
+    classifier = load_classifier()
+    any_size = dataclasses.replace(pipeline.volume, min_slices=1, min_extent_mm=0.0)
+    pipeline = dataclasses.replace(pipeline, volume=any_size)
+    wanted: dict[str, list[int]] = {}
+    for n, point in enumerate(points):
+        wanted.setdefault(point.series_uid, []).append(n)
+    inventory = find_series(inputs, pipeline.series, skip=out)
+    refusals = list(inventory.refused)
+    rows: dict[int, _Row] = {}
+    marked = [one for study in inventory.studies for one in _with_points(study, wanted)]
+    for study in show_progress(marked):
+        numbers = wanted[study.series[0].series_uid]
+        with guard(study, refusals):
+            graded = _grade(study, [points[n] for n in numbers], pipeline, classifier, clinical, use_lungs)
+            rows.update(zip(numbers, graded, strict=True))
+    missing = sorted({point.series_uid for n, point in enumerate(points) if n not in rows})
+    refusals += [Refusal(uid, "points-without-series", "No series of this UID was read.", "study") for uid in missing]
+    refusals += [_outside(points[n], row) for n, row in sorted(rows.items()) if "outside-volume" in _codes(row)]
+    table = [rows.get(n) or _empty(point) for n, point in enumerate(points)]
+    replace_file(out / "findings.csv", findings_csv(table))
+    replace_file(out / "refused.csv", refused_csv(refusals))
+    return len(rows), len(rows) == len(points) and is_complete(refusals)
+
+
+def _with_points(study: Study, wanted: Mapping[str, Sequence[int]]) -> list[Study]:
+    """The study once for each of its series that has points, that series alone."""
+    return [dataclasses.replace(study, series=(series,)) for series in study.series if series.series_uid in wanted]
+
+
+def _grade(
+    study: Study,
+    points: Sequence[Point],
+    pipeline: Pipeline,
+    classifier: TrainedClassifier,
+    clinical: ClinicalTable | None,
+    use_lungs: bool,
+) -> list[_Row]:
+    """The points of one series as rows, in their order."""
+    _, volume = read_first_series(study, pipeline.volume)
+    lungs = segment_lungs(volume, pipeline.lungs) if use_lungs else None
+    marks = [Candidate(point.centre_mm, math.nan, math.nan) for point in points]
+    found = grade_candidates(volume, lungs, marks, classifier, pipeline, Stopwatch())
+    person, _ = match_clinical(clinical, study.patient, study.exam)
+    graded = assess_baseline(found, lungs, person, pipeline.assess).findings
+    whose = study.patient.patient_id, study.exam.study_uid, volume.series_uid
+    return [(whose, p.finding, finding_document(f, volume)) for p, f in zip(points, graded, strict=True)]
+
+
+def _codes(row: _Row) -> set[str]:
+    return {notice["code"] for notice in row[2]["notices"]}
+
+
+def _outside(point: Point, row: _Row) -> Refusal:
+    patient, study, series = row[0]
+    reason = f"The point {point.finding} lies outside the volume; nothing was measured there."
+    return Refusal(series, "outside-volume", reason, "file", study, patient)
+
+
+def _empty(point: Point) -> _Row:
+    """The row of a point whose series was not read."""
+    nothing = {"position_mm": point.centre_mm, "measurement": None, "malignancy": None, "type": "unknown"}
+    return ("", "", point.series_uid), point.finding, {**nothing, "detection_score": None, "category": None}
+
+
+def _point(row: Mapping[str, str | None], number: int, path: Path) -> Point:
+    if number > MOST_POINTS:
+        raise InputError("points-invalid", f"more than {MOST_POINTS} points", str(path))
+    try:
+        x, y, z = (float(row[name] or "") for name in COLUMNS[1:4])
+    except ValueError:
+        x = y = z = math.nan
+    uid = (row["seriesuid"] or "").strip()
+    if not (uid and math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
+        raise InputError("points-invalid", f"row {number}: expected a seriesuid and three finite numbers", str(path))
+    return Point(uid, (x, y, z), (row.get("finding") or str(number - 1)).strip())

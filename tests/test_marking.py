@@ -1,0 +1,105 @@
+"""Detection alone and assessment alone: volumes of any size, a row a point, in order."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.main import main
+from lungscreen.errors import InputError
+from lungscreen.marking import read_points
+
+ORIGIN = (-30.0, 12.5, 200.0)
+CENTRE = (-30.0 + 22, 12.5 + 20, 200.0 + 19)
+"""LPS mm of the ball in the crop below."""
+
+
+@pytest.fixture(scope="module")
+def crop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ball of 12 mm in lung, off-origin, not cubic: a crop much smaller than any chest."""
+    z, y, x = np.meshgrid(*(np.arange(n) for n in (40, 44, 48)), indexing="ij")
+    distance = np.sqrt((z - 19) ** 2 + (y - 20) ** 2 + (x - 22) ** 2)
+    hu = np.clip(6.0 - distance + 0.5, 0, 1) * 890 - 860
+    image = sitk.GetImageFromArray(hu.astype(np.int16))
+    image.SetOrigin(ORIGIN)
+    path = tmp_path_factory.mktemp("crops") / "ball.nii.gz"
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_points(path: Path, *lines: str, header: str = "seriesuid,x_mm,y_mm,z_mm,finding") -> Path:
+    path.write_text("\n".join((header, *lines)) + "\n")
+    return path
+
+
+def test_a_crop_is_searched_whole(crop: Path, tmp_path: Path) -> None:
+    """The mark nearest to the ball is near its centre, and the file's name stands for the UID."""
+    assert main(["detect", str(crop), "--no-lungs", "--out", str(tmp_path / "out")]) == ExitCode.OK
+    found = rows(tmp_path / "out" / "candidates.csv")
+    assert {row["seriesuid"] for row in found} == {"ball"}
+    places = np.array([[float(row[c]) for c in ("coordX", "coordY", "coordZ")] for row in found])
+    assert np.linalg.norm(places - CENTRE, axis=1).min() < 3
+
+
+def test_a_crop_without_lungs_is_refused_where_lungs_are_wanted(crop: Path, tmp_path: Path) -> None:
+    assert main(["detect", str(crop), "--out", str(tmp_path / "out")]) == ExitCode.SOME_REFUSED
+    assert rows(tmp_path / "out" / "candidates.csv") == []
+    assert {row["code"] for row in rows(tmp_path / "out" / "refused.csv")} == {"no-lungs"}
+
+
+def test_a_row_a_point_in_order(crop: Path, tmp_path: Path) -> None:
+    """A mark 2.5 mm off is measured; one outside, and one of another series, have rows with nothing measured."""
+    x, y, z = CENTRE
+    points = write_points(
+        tmp_path / "points.csv", f"ball,{x + 2.5},{y},{z},=mine", "nowhere,1,2,3,other", f"ball,{x + 900},{y},{z},far"
+    )
+    out = tmp_path / "out"
+    code = main(["assess", str(crop), "--points", str(points), "--no-lungs", "--out", str(out)])
+    assert code == ExitCode.SOME_REFUSED
+    mine, other, far = rows(out / "findings.csv")
+    assert mine["finding"] == "'=mine", "what a reader wrote is no formula"
+    assert abs(float(mine["mean_diameter_mm"]) - 12) < 1.5
+    assert mine["type"] == "solid"
+    assert mine["category"] == "4A"
+    assert mine["detection_score"] == ""
+    assert 0 <= float(mine["malignancy_probability"]) <= 1
+    assert (other["finding"], other["mean_diameter_mm"], other["type"]) == ("other", "", "unknown")
+    assert (far["finding"], far["mean_diameter_mm"]) == ("far", "")
+    assert {row["code"] for row in rows(out / "refused.csv")} == {"points-without-series", "outside-volume"}
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        ("seriesuid,x_mm,y_mm,finding", "a,1,2,f"),
+        ("seriesuid,x_mm,y_mm,z_mm,finding", "a,1,2,nan,f"),
+        ("seriesuid,x_mm,y_mm,z_mm,finding", "a,1,2,,f"),
+        ("seriesuid,x_mm,y_mm,z_mm,finding", ",1,2,3,f"),
+        ("seriesuid,x_mm,y_mm,z_mm,finding", ""),
+    ],
+    ids=["no column", "not finite", "empty", "no series", "no point"],
+)
+def test_points_that_are_none_are_refused(header: str, line: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_points(write_points(tmp_path / "points.csv", line, header=header))
+    assert caught.value.code == "points-invalid"
+
+
+def test_points_need_no_name(tmp_path: Path) -> None:
+    (point,) = read_points(write_points(tmp_path / "p.csv", "a,1,2,3", header="seriesuid,x_mm,y_mm,z_mm"))
+    assert point.finding == "1"
+
+
+def test_a_missing_table_fails_the_command(crop: Path, tmp_path: Path) -> None:
+    words = ["assess", str(crop), "--points", str(tmp_path / "no.csv"), "--out", str(tmp_path / "out")]
+    assert main(words) == ExitCode.FAILED
