@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from write_docs import REFERENCE, cli_page, codes_page
+from write_docs import REFERENCE, cli_page, codes_page, schema_page
 
 import lungscreen
 from lungscreen.cli.main import COMMANDS
@@ -88,6 +88,10 @@ def test_codes_in_the_docs_are_those_of_the_code() -> None:
 
 def test_commands_in_the_docs_are_those_of_the_code() -> None:
     assert (REFERENCE / "cli.md").read_text(encoding="utf-8") == cli_page(), "run `make docs`"
+
+
+def test_report_json_in_the_docs_is_that_of_the_schema() -> None:
+    assert (REFERENCE / "report-json.md").read_text(encoding="utf-8") == schema_page(), "run `make docs`"
 
 
 def test_every_code_is_used() -> None:
