@@ -21,14 +21,7 @@ from lungscreen.errors import LungscreenError, OutputError, UsageError  # noqa: 
 from lungscreen.geometry import Geometry  # noqa: E402
 from lungscreen.records import Acquisition, Exam, Patient, Series, Volume  # noqa: E402
 from lungscreen.training import detector, detector_measure  # noqa: E402
-from lungscreen.training.detector import (  # noqa: E402
-    DetectorTraining,
-    Schedule,
-    Split,
-    detection_loss,
-    learning_rate,
-    train_detector,
-)
+from lungscreen.training.detector import detection_loss, train_detector  # noqa: E402
 from lungscreen.training.detector_data import (  # noqa: E402
     Mark,
     load_cubes,
@@ -36,7 +29,9 @@ from lungscreen.training.detector_data import (  # noqa: E402
     prepare_cubes,
     prepare_scans,
 )
-from lungscreen.training.detector_samples import Engine, MinedMarks, SampleConfig, make_targets  # noqa: E402
+from lungscreen.training.detector_recipe import DetectorTraining, Schedule, Split, learning_rate  # noqa: E402
+from lungscreen.training.detector_samples import Engine, MinedMarks, SampleConfig  # noqa: E402
+from lungscreen.training.detector_voxels import make_targets  # noqa: E402
 from lungscreen.weights import find_weights  # noqa: E402
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -250,9 +245,8 @@ def test_synthetic_ground_glass_is_brighter_than_lung_and_darker_than_tissue(sha
     levels = []
     for _ in range(40):
         block = engine._lung_block(rng)
-        for mark in block.nodules:
-            if 5 < mark.diameter_mm < 30:
-                levels.append(float(block.hu[ball((50, 50, 50), mark.voxel, mark.diameter_mm / 4)].mean()))
+        middles = [ball(block.hu.shape, m.voxel, m.diameter_mm / 4) for m in block.nodules if 5 < m.diameter_mm < 30]
+        levels += [float(block.hu[middle].mean()) for middle in middles]
     assert sum(-820 < level < -300 for level in levels) >= 3
 
 
@@ -390,7 +384,7 @@ def test_the_whole_recipe_runs_dry(data: Path, tmp_path: Path, capsys) -> None:
     assert len(losses_of(tmp_path / "run")) == 5
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     pass
 
 
@@ -402,9 +396,9 @@ def test_a_run_that_was_stopped_goes_on_exactly(shards: Path, tmp_path: Path, re
 
     def stop(line: str) -> None:
         if line.startswith("step 6: loss"):
-            raise _Stop
+            raise _StopError
 
-    with pytest.raises(_Stop):
+    with pytest.raises(_StopError):
         train_detector(recipe, shards, tmp_path / "parts", stop)
     assert len(losses_of(tmp_path / "parts")) == 7, "rows beyond the checkpoint are on the disk"
     lines: list[str] = []
@@ -505,7 +499,7 @@ def test_what_is_held_out_is_not_learned_from(shards: Path) -> None:
     ],
 )
 def test_impossible_splits_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="subset|held_out"):
+    with pytest.raises(ValueError, match=r"subset|held_out"):
         replace(SPLIT, **wrong)
 
 

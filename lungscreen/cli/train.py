@@ -32,8 +32,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _train_detector(args: argparse.Namespace) -> None:
     from lungscreen.config import read_table, read_toml
-    from lungscreen.training.detector import DetectorTraining, train_detector
+    from lungscreen.training.detector import train_detector
     from lungscreen.training.detector_data import prepare_cubes, prepare_scans
+    from lungscreen.training.detector_recipe import DetectorTraining
 
     config = read_table(DetectorTraining, read_toml(args.config), args.config.name)
     shards = args.out / "shards"

@@ -11,16 +11,15 @@ fixed steps, the checkpoint holds everything else, so a run that was stopped goe
 from __future__ import annotations
 
 import copy
-import csv
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,99 +28,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lungscreen.config import config_hash
-from lungscreen.detect.network import Architecture, NoduleNet, describe
+from lungscreen.detect.network import NoduleNet, describe
 from lungscreen.errors import LungscreenError, OutputError, UsageError
+from lungscreen.training.detector_curves import append_rows, draw_curves, forget_after, log_measured
 from lungscreen.training.detector_data import Cube, Scan, load_cubes, load_scan
 from lungscreen.training.detector_measure import RATES, Measured, measure, mine
-from lungscreen.training.detector_samples import Engine, MinedMarks, SampleConfig
+from lungscreen.training.detector_recipe import DetectorTraining, Schedule, learning_rate
+from lungscreen.training.detector_samples import Engine, MinedMarks
 from lungscreen.weights import add_weights
 
-__all__ = ["DetectorTraining", "Schedule", "Split", "detection_loss", "learning_rate", "train_detector"]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Who is learned from. Subsets are LUNA16's; a held-out scan takes its patient's cubes along.
-
-    train_subsets: cubes learned from.  choice_subsets: cubes for choices.  scans: all whole scans that may be used.
-    held_out_scans: those of `scans` that this run does not learn from; LIDC scans among them serve choices.
-    held_out_patients: further patients left out.
-    """
-
-    train_subsets: tuple[str, ...]
-    choice_subsets: tuple[str, ...]
-    scans: tuple[str, ...]
-    held_out_scans: tuple[str, ...]
-    held_out_patients: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if set(self.train_subsets) & set(self.choice_subsets):
-            raise ValueError("a subset is learned from and used for choices")
-        if set(self.held_out_scans) - set(self.scans):
-            raise ValueError("held_out_scans: not among scans")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast. Steps are optimiser steps.
-
-    steps: all.  warmup: linear from 0.  decay: the last steps, where the rate falls to 0 by a cosine; before, it is
-    `rate`.  ema: decay of the running mean of the weights, which is what ships.  clip: largest gradient norm.
-    mine_every, measure_every, save_every: steps between (0: never).  workers: processes that make samples.
-    replicas: threads that share a batch, each with its own part and batch statistics (on busy CPUs faster than one
-    network on as many cores: they wait for each other once a step).
-    """
-
-    steps: int
-    batch: int = 16
-    warmup: int = 200
-    decay: int = 1000
-    rate: float = 1.5e-3
-    weight_decay: float = 0.01
-    ema: float = 0.998
-    clip: float = 5.0
-    offset_weight: float = 0.2
-    size_weight: float = 0.5
-    mine_every: int = 1000
-    mine_per_scan: int = 60
-    measure_every: int = 1500
-    save_every: int = 300
-    workers: int = 1
-    replicas: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.save_every, self.replicas) < 1 or self.batch % self.replicas:
-            raise ValueError("expected steps, batch, save_every, replicas of at least 1; batch a multiple of replicas")
-        if min(self.warmup, self.decay, self.mine_every, self.measure_every, self.workers, self.mine_per_scan) < 0:
-            raise ValueError("expected nothing below 0")
-        if not (0 < self.rate < 1 and 0 <= self.ema < 1 and self.clip > 0):
-            raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, clip > 0")
-
-
-@dataclass(frozen=True)
-class DetectorTraining:
-    """The whole recipe: `pipelines/train_detector.toml`."""
-
-    split: Split
-    schedule: Schedule
-    samples: SampleConfig = field(default_factory=SampleConfig)
-    architecture: Architecture = field(default_factory=Architecture)
-    seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    @property
-    def identity(self) -> str:
-        """What must not change when a run goes on; `steps` and `decay` may."""
-        schedule = {k: v for k, v in asdict(self.schedule).items() if k not in _MAY_CHANGE}
-        return config_hash(asdict(self.split), schedule, asdict(self.samples), asdict(self.architecture), self.seed)
+__all__ = ["OPERATING_RATES", "detection_loss", "save_checkpoint", "train_detector"]
 
 
 OPERATING_RATES = {"screening": 4.0, "second-reader": 1.0, "high-specificity": 0.5}
 """Operating point → false marks per 5 litres of lung (about a scan) on what is kept for choices."""
-
-_MAY_CHANGE = ("steps", "decay", "save_every", "measure_every", "workers", "replicas")
-"""Settings of the schedule that a resumed run may have otherwise."""
 
 
 @dataclass(eq=False)
@@ -157,7 +77,7 @@ def train_detector(
     if saved.exists():
         _restore(state, saved, config)
         for name in ("losses.csv", "measured.csv"):
-            _forget_after(out / name, state.step)
+            forget_after(out / name, state.step)
         progress(f"going on from step {state.step}")
     engine.mined = state.mined
     measured: Measured | None = None
@@ -170,10 +90,10 @@ def train_detector(
         last = state.step == config.schedule.steps
         if choice_cubes and config.schedule.measure_every and (last or _due(state.step, config.schedule.measure_every)):
             measured = measure(state.ema, hu, choice_cubes, choice_scans, device)
-            _log_measured(out / "measured.csv", state.step, measured)
+            log_measured(out / "measured.csv", state.step, measured)
             progress(f"step {state.step}: {measured.line()}")
         save_checkpoint(_content(state, config), saved)
-    _draw_curves(out)
+    draw_curves(out)
     _export(state.ema, config, measured, out / "weights")
     return state.ema
 
@@ -213,7 +133,7 @@ def _run_steps(
             raise LungscreenError(
                 "training-diverged", f"the loss is {losses} at step {state.step}: the last checkpoint stands"
             )
-    _append(out / "losses.csv", rows)
+    append_rows(out / "losses.csv", rows)
     mean = sum(row["loss"] for row in rows) / len(rows)
     speed = (stop - first) * config.schedule.batch / (time.perf_counter() - began)
     progress(f"step {stop}: loss {mean:.4f}, {speed:.1f} patches a second")
@@ -286,14 +206,6 @@ def detection_loss(out: Tensor, targets: Tensor, count: Tensor | None = None) ->
     size = ((out[:, 1] - targets[:, 2]).abs() * centre).sum() / count
     offset = ((out[:, 2:5] - targets[:, 3:6]).abs().sum(1) * centre).sum() / count
     return -(found.sum() + quiet.sum()) / count, size, offset
-
-
-def learning_rate(step: int, schedule: Schedule) -> float:
-    """Rate of the step that follows `step` finished ones: warm-up, stable, cosine to 0."""
-    rise = min(1.0, (step + 1) / max(1, schedule.warmup))
-    left = (schedule.steps - step) / max(1, schedule.decay)
-    fall = 1.0 if left >= 1 else 0.5 * (1 - math.cos(math.pi * max(0.0, left)))
-    return schedule.rate * rise * fall
 
 
 # -- data ------------------------------------------------------------------------------------------------------------
@@ -428,52 +340,3 @@ def _next_stop(step: int, schedule: Schedule) -> int:
     """The next step at which something is done besides learning."""
     every = [n for n in (schedule.mine_every, schedule.measure_every, schedule.save_every) if n]
     return min([schedule.steps, *((step // n + 1) * n for n in every)])
-
-
-# -- curves ----------------------------------------------------------------------------------------------------------
-def _log_measured(path: Path, step: int, measured: Measured) -> None:
-    _append(path, [{"step": step, **measured.row()}])
-
-
-def _append(path: Path, rows: list[dict[str, float]]) -> None:
-    try:
-        new = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise OutputError("output-failed", f"cannot write: {error}", str(path)) from None
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Rows of steps that the checkpoint has not seen go: they will be made again."""
-    if not path.exists():
-        return
-    head, *rows = path.read_text(encoding="utf-8").splitlines()
-    kept = [row for row in rows if int(row.split(",")[0]) <= step]
-    path.write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
-
-
-def _draw_curves(out: Path) -> None:
-    """`curves.png`: the loss, and sensitivity where it was measured. Without matplotlib the CSV files are all."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    losses = np.genfromtxt(out / "losses.csv", delimiter=",", names=True)
-    loss = np.atleast_1d(losses["loss"])
-    width = max(1, len(loss) // 100)
-    smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
-    left.semilogy(np.atleast_1d(losses["step"])[width - 1 :], smooth)
-    left.set(xlabel="step", ylabel=f"loss (mean of {width})")
-    if (out / "measured.csv").exists():
-        measured = np.genfromtxt(out / "measured.csv", delimiter=",", names=True)
-        for name in ("at_1", "at_4", "at_8"):
-            right.plot(np.atleast_1d(measured["step"]), np.atleast_1d(measured[name]), label=name, marker=".")
-        right.legend()
-        right.set(xlabel="step", ylabel="sensitivity in place")
-    figure.savefig(out / "curves.png", dpi=110)

@@ -11,21 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.detect.network import STRIDE
 from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan
+from lungscreen.training.detector_voxels import Bools, Floats, ball, cut_mirrored, make_targets, minus, uneven_ball
 
-__all__ = ["Batch", "Engine", "MinedMarks", "SampleConfig", "make_targets"]
+__all__ = ["Batch", "Engine", "MinedMarks", "SampleConfig"]
 
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 Rng = np.random.Generator
-Number = TypeVar("Number", bound=np.generic)
 
 LEAST_SEEN = 0.5
 """Least share of an inserted nodule that must be brighter than what was there."""
@@ -176,11 +172,11 @@ class Engine:
             (block.nodules if inside else block.nothing).append(Mark(mark.voxel, mark.diameter_mm + 1.1))
         if not cube.placed:
             block.ignore[:] = True
-            block.ignore[_ball(hu.shape, cube.nodule.voxel, cube.nodule.diameter_mm / 2 + 5)] = False
+            block.ignore[ball(hu.shape, cube.nodule.voxel, cube.nodule.diameter_mm / 2 + 5)] = False
         small = cube.nodule.diameter_mm < self.config.cover_below_mm
         if small and cube.placed and rng.random() < self.config.cover:
             radius = cube.nodule.diameter_mm / 2 * rng.uniform(1.1, 1.4) + 2.0
-            self._set_in(rng, block, self._normal(rng), cube.nodule.voxel, _uneven_ball(rng, radius))
+            self._set_in(rng, block, self._normal(rng), cube.nodule.voxel, uneven_ball(rng, radius))
             block.nodules.remove(cube.nodule)
         return block
 
@@ -211,19 +207,19 @@ class Engine:
     def _piece(self, scan: Scan, centre: NDArray[np.floating]) -> _Block:
         """The block of a scan around a voxel; what lies outside the scan is mirrored, and ignored."""
         start = np.round(centre).astype(int) - CUBE // 2
-        hu, outside = _cut_mirrored(scan.hu, start, CUBE)
+        hu, outside = cut_mirrored(scan.hu, start, CUBE)
         block = _Block(hu.astype(np.float32), outside, [], [])
-        lesions = [Mark(_minus(m.voxel, start), m.diameter_mm + 1.1) for m in scan.lesions]
+        lesions = [Mark(minus(m.voxel, start), m.diameter_mm + 1.1) for m in scan.lesions]
         for mark in lesions:
             if all(1 <= v < CUBE - 1 for v in mark.voxel) and mark.diameter_mm <= 36:
                 block.nodules.append(mark)
             else:
                 block.nothing.append(Mark(mark.voxel, mark.diameter_mm * (2.2 if mark.diameter_mm > 36 else 1) + 4))
-        block.nothing += [Mark(_minus(m.voxel, start), max(m.diameter_mm, 6.0) + 2) for m in scan.excluded]
+        block.nothing += [Mark(minus(m.voxel, start), max(m.diameter_mm, 6.0) + 2) for m in scan.excluded]
         if not scan.sure and scan.name in self.mined.scans:
             for *voxel, score in self.mined.scans[scan.name].tolist():
                 if score > self.config.ignore_unsure:
-                    block.nothing.append(Mark(_minus(voxel, start), 12.0))
+                    block.nothing.append(Mark(minus(voxel, start), 12.0))
         block.nothing = [m for m in block.nothing if all(-m.diameter_mm < v < CUBE + m.diameter_mm for v in m.voxel)]
         return block
 
@@ -250,7 +246,7 @@ class Engine:
         else:
             reach = ndimage.distance_transform_edt(~mask) < 1.8 + 0.5 * np.clip(self._field(rng, mask.shape[0]), -2, 2)
             soft = ndimage.gaussian_filter(reach.astype(np.float32), 0.8)
-            ground, _ = _cut_mirrored(block.hu, whole - mask.shape[0] // 2, mask.shape[0])
+            ground, _ = cut_mirrored(block.hu, whole - mask.shape[0] // 2, mask.shape[0])
             if float((hu > ground + 100)[mask].mean()) < LEAST_SEEN:
                 return
             hu = np.maximum(hu, ground)  # the air around a nodule digs no trench into a wall
@@ -262,7 +258,7 @@ class Engine:
     def _glass(self, rng: Rng, block: _Block, mask: Bools, centre: NDArray[np.int_]) -> Floats:
         """Ground-glass over what is there: vessels stay visible; at times with a solid core."""
         side = mask.shape[0]
-        ground, _ = _cut_mirrored(block.hu, centre - side // 2, side)
+        ground, _ = cut_mirrored(block.hu, centre - side // 2, side)
         base = float(np.median(ground[ground < -600])) if (ground < -600).any() else -850.0
         level = base + rng.uniform(100, 380) + 60 * self._field(rng, side)
         hu: Floats = np.maximum(ground, level).astype(np.float32)
@@ -279,7 +275,7 @@ class Engine:
             place = rng.uniform(6, CUBE - 6, 3)
             radius = rng.uniform(2.5, 9)
             if all(np.linalg.norm(np.array(m.voxel) - place) > m.diameter_mm / 2 + radius + 4 for m in block.nodules):
-                self._set_in(rng, block, self._normal(rng), tuple(place), _uneven_ball(rng, radius))
+                self._set_in(rng, block, self._normal(rng), tuple(place), uneven_ball(rng, radius))
 
     def _set_in(self, rng: Rng, block: _Block, hu: Floats, voxel: tuple[float, ...], soft: Floats) -> None:
         del rng
@@ -300,7 +296,7 @@ class Engine:
             around = scan.hu[tuple(slice(max(0, v - 8), v + 9) for v in centre)]
             if away and float((around > -300).mean()) < MOST_TISSUE:
                 break
-        hu, _ = _cut_mirrored(scan.hu, centre - CUBE // 2, CUBE)
+        hu, _ = cut_mirrored(scan.hu, centre - CUBE // 2, CUBE)
         return hu.astype(np.float32)
 
     def _blend(self, block: _Block, hu: Floats, soft: Floats, centre: NDArray[np.int_]) -> None:
@@ -342,8 +338,8 @@ class Engine:
             start = start + rng.integers(-reach, reach + 1, 3)
         zoom = float(rng.uniform(0.88, 1.14)) if rng.random() < self.config.zoom else 1.0
         if zoom == 1.0:
-            hu, outside = _cut_mirrored(block.hu, start, side)
-            ignore, _ = _cut_mirrored(block.ignore, start, side)
+            hu, outside = cut_mirrored(block.hu, start, side)
+            ignore, _ = cut_mirrored(block.ignore, start, side)
             ignore = ignore | outside
         else:
             matrix = np.full(3, 1 / zoom)
@@ -425,72 +421,3 @@ class Engine:
         bank = self._noise[-1]
         z, y, x = rng.integers(0, bank.shape[0] - side + 1, 3)
         return bank[z : z + side, y : y + side, x : x + side]
-
-
-# -- pure helpers ----------------------------------------------------------------------------------------------------
-def make_targets(nodules: list[Mark], nothing: list[Mark], ignore: Bools) -> Floats:
-    """(6, p/2, p/2, p/2): heat 0…1 (1 at the output voxel nearest to a centre), loss weight, log mm, offsets z, y, x."""
-    weight: Floats = (~ignore[::STRIDE, ::STRIDE, ::STRIDE]).astype(np.float32)
-    shape = weight.shape
-    out = np.zeros((6, *shape), np.float32)
-    axes = [np.arange(n, dtype=np.float32) * STRIDE for n in shape]
-
-    def square(voxel: tuple[float, float, float]) -> Floats:
-        z, y, x = ((a - v) ** 2 for a, v in zip(axes, voxel, strict=True))
-        return np.asarray(z[:, None, None] + y[None, :, None] + x[None, None, :], np.float32)
-
-    for mark in nothing:
-        weight[square(mark.voxel) < (mark.diameter_mm / 2) ** 2] = 0
-    for mark in nodules:
-        distance = square(mark.voxel)
-        sigma = min(max(mark.diameter_mm / 6, 1.2), 4.0)
-        k, j, i = (int(v) for v in np.unravel_index(int(distance.argmin()), shape))
-        nearest = k, j, i
-        heat = np.minimum(np.exp(-(distance - distance[nearest]) / (2 * sigma**2)), 0.95)
-        heat[nearest] = 1
-        out[0] = np.maximum(out[0], heat)
-        weight[distance < (mark.diameter_mm / 2 + 2) ** 2] = 1
-        out[2, k, j, i] = np.log(mark.diameter_mm)
-        for n in range(3):
-            out[3 + n, k, j, i] = mark.voxel[n] - nearest[n] * STRIDE
-    out[1] = weight
-    return out
-
-
-def _cut_mirrored(array: NDArray[Number], start: NDArray[np.integer], side: int) -> tuple[NDArray[Number], Bools]:
-    """`side`³ voxels from `start`; beyond the array it is mirrored. Returns them and where that is."""
-    indices, outside = [], []
-    for n, first in zip(array.shape, start, strict=True):
-        index = np.arange(int(first), int(first) + side)
-        outside.append((index < 0) | (index >= n))
-        index = np.abs(index) % max(1, 2 * (n - 1))
-        indices.append(np.where(index >= n, 2 * (n - 1) - index, index))
-    z, y, x = outside
-    beyond = z[:, None, None] | y[None, :, None] | x[None, None, :]
-    if not beyond.any():
-        part = tuple(slice(int(s), int(s) + side) for s in start)
-        return array[part].copy(), beyond
-    return array[np.ix_(*indices)], beyond
-
-
-def _minus(voxel: tuple[float, ...] | list[float], start: NDArray[np.integer]) -> tuple[float, float, float]:
-    z, y, x = (float(v) - int(s) for v, s in zip(voxel, start, strict=True))
-    return z, y, x
-
-
-def _ball(shape: tuple[int, ...], voxel: tuple[float, float, float], radius: float) -> Bools:
-    z, y, x = ((np.arange(n) - v) ** 2 for n, v in zip(shape, voxel, strict=True))
-    inside: Bools = (z[:, None, None] + y[None, :, None] + x[None, None, :]) < radius**2
-    return inside
-
-
-def _uneven_ball(rng: Rng, radius: float) -> Floats:
-    """A soft ball whose edge is uneven: 1 inside, 0 outside."""
-    side = int(min(CUBE - 2, 2 * np.ceil(radius * 1.25 + 3) + 1))
-    coarse = rng.normal(0, 1, (5, 5, 5)).astype(np.float32)
-    rough = ndimage.zoom(coarse, side / 5, order=1, grid_mode=True, mode="nearest")
-    middle = side // 2
-    z, y, x = np.ogrid[:side, :side, :side]
-    distance = np.sqrt((z - middle) ** 2 + (y - middle) ** 2 + (x - middle) ** 2)
-    inside = distance < radius * (1 + 0.12 * rough)
-    return np.asarray(ndimage.gaussian_filter(inside.astype(np.float32), 0.8), np.float32)
