@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lungscreen.dicomfile import LONGEST_WHERE, plain_value, quiet_pydicom
 from lungscreen.errors import Refusal
-from lungscreen.records import Inventory
+from lungscreen.records import Inventory, Source
 from lungscreen.series.config import SeriesConfig
 from lungscreen.series.files import list_sources
 from lungscreen.series.images import make_image_studies
@@ -22,7 +22,7 @@ from lungscreen.series.scan import scan_sources
 from lungscreen.series.studies import make_studies
 from lungscreen.sources import SourceReader
 
-__all__ = ["SeriesConfig", "classify_kernel", "find_series"]
+__all__ = ["SeriesConfig", "classify_kernel", "find_series", "group_sources"]
 
 
 def find_series(inputs: Sequence[Path], config: SeriesConfig | None = None, *, skip: Path | None = None) -> Inventory:
@@ -47,3 +47,17 @@ def find_series(inputs: Sequence[Path], config: SeriesConfig | None = None, *, s
     ]
     left = [row for place in rejects.places() for row in rejects.rows(place)]
     return Inventory(tuple(studies), (*failed, *empty, *refused, *left))
+
+
+def group_sources(sources: Sequence[Source]) -> Inventory:
+    """The same for files and archive members that are known already: every study among them.
+
+    Nothing is raised for bad input, as in `find_series`.
+    """
+    rejects = Rejects()
+    with SourceReader() as reader, quiet_pydicom():
+        pile = scan_sources([("", source) for source in sources], reader, rejects)
+        studies, refused = make_studies(pile, reader)
+    studies += make_image_studies(pile.images)
+    left = [row for place in rejects.places() for row in rejects.rows(place)]
+    return Inventory(tuple(studies), (*refused, *left))

@@ -14,7 +14,7 @@ from lungscreen.series.config import SeriesConfig
 from lungscreen.series.rejects import Rejects
 from lungscreen.sources import SourceReader
 
-__all__ = ["IMAGE_ENDINGS", "image_name", "list_sources"]
+__all__ = ["IMAGE_ENDINGS", "image_name", "is_junk", "list_sources"]
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """Image files that are read; `.nii.gz` is one ending."""
@@ -116,7 +116,7 @@ def _from_folder(root: Path, config: SeriesConfig, rejects: Rejects, skip: Path 
 
 
 def _from_folder_file(path: Path, place: str, config: SeriesConfig, rejects: Rejects) -> Iterator[Source]:
-    if _is_junk(path.name) or path.name.upper() == "DICOMDIR":
+    if is_junk(path.name) or path.name.upper() == "DICOMDIR":
         return
     if not path.is_file():
         rejects.add(place, str(path), "file-unreadable", "not a regular file, or a link to nowhere")
@@ -172,10 +172,11 @@ def _resolve(root: Path, parts: tuple[str, ...]) -> Path | None:
 
 def _visible(sources: list[Source]) -> list[Source]:
     """Members without those that an operating system added; a DICOMDIR is an index only."""
-    return [s for s in sources if not any(_is_junk(part) or part.upper() == "DICOMDIR" for part in s.member.split("/"))]
+    return [s for s in sources if not any(is_junk(part) or part.upper() == "DICOMDIR" for part in s.member.split("/"))]
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """What an operating system or a version control leaves behind, and data that belong to a header beside them."""
     return name in _JUNK_NAMES or name.startswith("._") or name.lower().endswith(_IMAGE_DATA_ENDINGS)
 
 

@@ -14,12 +14,12 @@ from lungscreen.series.headers import Header, load_header
 from lungscreen.series.rejects import Rejects
 from lungscreen.sources import SourceReader
 
-__all__ = ["OtherSeries", "Pile", "scan_sources"]
+__all__ = ["FOREIGN_ENDINGS", "OtherSeries", "Pile", "class_name", "scan_sources"]
 
 PROGRESS_AFTER_S = 1.0
 """A progress bar appears, on a terminal, only where reading takes longer."""
 
-_FOREIGN_ENDINGS = frozenset(
+FOREIGN_ENDINGS = frozenset(
     [
         ".txt",
         ".xml",
@@ -90,7 +90,7 @@ def scan_sources(sources: Sequence[tuple[str, Source]], reader: SourceReader, re
             pile.images.append(source)
             pile.places.add(place)
             continue
-        if (source.member or source.path.name).lower().endswith(tuple(_FOREIGN_ENDINGS)):
+        if (source.member or source.path.name).lower().endswith(tuple(FOREIGN_ENDINGS)):
             rejects.add(place, str(source), "not-dicom", "not a DICOM file")
             continue
         try:
@@ -109,12 +109,13 @@ def _take(pile: Pile, place: str, source: Source, reader: SourceReader) -> None:
     else:
         what = get_uid(header, "SOPClassUID")
         other = OtherSeries(
-            get_uid(header, "StudyInstanceUID"), get_uid(header, "SeriesInstanceUID"), _class_name(what)
+            get_uid(header, "StudyInstanceUID"), get_uid(header, "SeriesInstanceUID"), class_name(what)
         )
         pile.others[other] += 1
 
 
-def _class_name(uid: str) -> str:
+def class_name(uid: str) -> str:
+    """What a SOP class is, in words."""
     from pydicom.uid import UID
 
     return str(UID(uid).name)

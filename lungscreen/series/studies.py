@@ -17,7 +17,7 @@ from lungscreen.series.rejects import Rejects
 from lungscreen.series.scan import OtherSeries, Pile
 from lungscreen.sources import SourceReader
 
-__all__ = ["make_studies"]
+__all__ = ["make_studies", "plain_name"]
 
 StudyKey = tuple[str, str, str]
 """Patient ID, plain name, study UID."""
@@ -61,10 +61,10 @@ def make_studies(pile: Pile, reader: SourceReader) -> tuple[list[Study], list[Re
 
 
 def _study_key(header: Header) -> StudyKey:
-    return header.patient.patient_id, _plain_name(header.patient), header.study_uid
+    return header.patient.patient_id, plain_name(header.patient), header.study_uid
 
 
-def _plain_name(patient: Patient) -> str:
+def plain_name(patient: Patient) -> str:
     """A name as it is compared: case, carets and blanks do not matter."""
     return re.sub(r"[\^\s=]+", " ", patient.name).strip().casefold()
 
