@@ -428,6 +428,7 @@ def test_images_of_one_name_get_numbers_and_say_so(tmp_path: Path) -> None:
     assert sorted(study.exam.study_uid for study in studies) == ["ct", "ct-2", "ct-3"]
     marked = {study.exam.study_uid for study in studies if study.notices}
     assert marked == {"ct", "ct-3"}
+    assert {notice.code for study in studies for notice in study.notices} == {"same-file-name"}
 
 
 def test_the_raw_file_of_a_header_is_no_file_of_its_own(tmp_path: Path) -> None:

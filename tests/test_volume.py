@@ -11,6 +11,7 @@ import SimpleITK
 from conftest import shared_folder
 from dicom_factory import (
     AXIAL,
+    CORONAL,
     FEET_FIRST,
     ORIGIN,
     PRONE,
@@ -478,7 +479,9 @@ def test_enhanced_frames_of_another_type_are_left_out(tmp_path: Path) -> None:
             frame.CTImageFrameTypeSequence = [kind]
 
     make_enhanced(tmp_path / "e.dcm", ramp_hu(10), edit=edit)
-    assert build(tmp_path).hu.shape[0] == 8
+    volume = build(tmp_path)
+    assert volume.hu.shape[0] == 8
+    assert [row.code for row in volume.refused] == ["series-part"]
 
 
 @pytest.mark.parametrize(("kind", "code"), [("MGML", "not-hu"), ("", "")])
@@ -502,6 +505,23 @@ def test_enhanced_frames_all_mip_are_refused(tmp_path: Path) -> None:
 
     make_enhanced(tmp_path / "e.dcm", ramp_hu(6), edit=edit)
     assert code_of(tmp_path) == "not-axial-image"
+
+
+def test_an_enhanced_stack_that_is_not_axial_is_left_out(tmp_path: Path) -> None:
+    """A coronal reformat of lung beside the axial slices."""
+    hu = np.concatenate([np.full((4, 16, 20), -700), np.full((8, 16, 20), 100)]).astype(np.int16)
+    positions = np.concatenate([slice_positions(4, 2.0, CORONAL), slice_positions(8, 2.0)])
+
+    def edit(dataset: Dataset) -> None:
+        for frame in dataset.PerFrameFunctionalGroupsSequence[:4]:
+            plane = Dataset()
+            plane.ImageOrientationPatient = list(CORONAL)
+            frame.PlaneOrientationSequence = [plane]
+
+    make_enhanced(tmp_path / "e.dcm", hu, positions_mm=positions, edit=edit)
+    volume = build(tmp_path)
+    assert (volume.hu == 100).all()
+    assert [row.code for row in volume.refused] == ["series-part"]
 
 
 def test_concatenations_are_joined(tmp_path: Path) -> None:

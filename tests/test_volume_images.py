@@ -104,6 +104,15 @@ def test_nibabel_s_voxels_lie_where_nibabel_says(tmp_path: Path) -> None:
         assert volume.hu[tuple(index)] == data[i, j, k]
 
 
+@pytest.mark.parametrize("ending", [".NII", ".Nii.GZ", ".NRRD", ".MHA"])
+def test_endings_in_upper_case(tmp_path: Path, ending: str) -> None:
+    SimpleITK.WriteImage(lps_image(chest()), str(tmp_path / f"a{ending.lower()}"))
+    (tmp_path / f"a{ending.lower()}").rename(tmp_path / f"b{ending}")
+    volume = build(tmp_path)
+    assert np.array_equal(volume.hu, chest())
+    assert volume.series_uid == "b"
+
+
 # -- values ----------------------------------------------------------------------------------------------------------
 def test_float_values_are_rounded_padding_is_air(tmp_path: Path) -> None:
     """NaN and values below -1024 are air, values above int16 are clipped and counted."""

@@ -34,6 +34,8 @@ __all__ = ["Frame", "list_frames", "split_stacks"]
 Orientation = tuple[float, float, float, float, float, float]
 
 _SAME_SPACING_MM = 1e-3
+NEARLY_AXIAL = 0.8
+"""Least z component of a normal that may be that of a tilted gantry (37 degrees)."""
 _NOT_SLICES = frozenset({"LOCALIZER", "MIP", "MINIP", "MIN_IP", "MAX_IP", "MPR", "PROJECTION", "VOLUME_RENDER", "MEAN"})
 """Values of FrameType that are no plain axial slice."""
 _TAGS = (
@@ -102,8 +104,10 @@ def list_frames(series: Series, reader: SourceReader) -> tuple[list[Frame], list
     return frames, refused, _missing_parts(parts)
 
 
-def split_stacks(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Frames of one stack, orientation and pixel spacing together, the largest stack first; others are left out.
+def split_stacks(frames: Sequence[Frame]) -> tuple[list[list[Frame]], list[list[Frame]]]:
+    """Frames of one stack, orientation and pixel spacing together, the largest stack first; and the stacks left out.
+
+    Left out are those that are no plain slices, not in HU, or (where there are others) not nearly axial.
 
     Errors: `not-axial-image`, `not-hu` where nothing is left.
     """
@@ -118,7 +122,15 @@ def split_stacks(frames: Sequence[Frame]) -> list[list[Frame]]:
     if not kept:
         code = "not-axial-image" if _in_hu(groups[0][0]) else "not-hu"
         raise VolumeError(code, f"its frames are {', '.join(filter(None, groups[0][0].stack))}")
-    return sorted(kept, key=len, reverse=True)
+    upright = [group for group in kept if _nearly_axial(group[0])]
+    kept = sorted(upright or kept, key=len, reverse=True)
+    return kept, [group for group in groups if not any(group is other for other in kept)]
+
+
+def _nearly_axial(frame: Frame) -> bool:
+    """Within the largest gantry tilt; what it is exactly is judged with all positions."""
+    normal = np.cross(frame.orientation[:3], frame.orientation[3:])
+    return bool(abs(normal[2]) > NEARLY_AXIAL)
 
 
 def _in_hu(frame: Frame) -> bool:

@@ -44,6 +44,9 @@ class _Image:
     values: NDArray[Any]
     geometry: Geometry
     notices: tuple[Notice, ...] = ()
+    slope: float = 1.0
+    intercept: float = 0.0
+    """HU = slope x value + intercept."""
 
 
 def build_from_image(series: Series, config: VolumeConfig) -> Volume:
@@ -56,7 +59,7 @@ def build_from_image(series: Series, config: VolumeConfig) -> Volume:
         raise VolumeError("image-damaged", "there is no image file", series.series_uid)
     with _on_disk(series.image) as path:
         image = _read(path)
-        hu, notices = _as_hu(image.values)
+        hu, notices = _as_hu(image)
     geometry, order, flips = image.geometry.canonical()
     _check_axial(geometry)
     check_size(geometry.shape[0], geometry.spacing_mm[0], None, config)
@@ -84,14 +87,21 @@ def _on_disk(source: Source) -> Iterator[Path]:
         if not source.member:
             if data and not (source.path.parent / data).is_file():
                 raise InputError("image-reference", "its data file is not beside it")
-            yield source.path
-            return
+            if name.endswith(_ending(name)) and name.isprintable():
+                yield source.path
+                return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"volume{_ending(name)}")
-            path.write_bytes(reader.read(source))
-            if data:
+            if source.member:
+                path.write_bytes(reader.read(source))
+            else:
+                # the readers know endings in lower case only, and no names in odd encodings
+                path.symlink_to(source.path.resolve())
+            if data and source.member:
                 beside = str(PurePosixPath(name).with_name(data))
                 Path(folder, data).write_bytes(reader.read(Source(source.path, beside)))
+            elif data:
+                Path(folder, data).symlink_to((source.path.parent / data).resolve())
             yield path
 
 
@@ -144,7 +154,9 @@ def _read_nifti(path: Path) -> _Image:
         raise VolumeError("image-geometry", f"its unit is {image.header.get_xyzt_units()[0]}, not mm")
     affine, notices = _nifti_affine(image, shape)
     geometry = _geometry(_LPS_FROM_RAS @ affine, shape)
-    return _Image(np.asanyarray(image.dataobj).reshape(shape), geometry, notices)
+    # unscaled: scaled values would come as float64, four times as large
+    values = np.asanyarray(image.dataobj.get_unscaled()).reshape(shape)
+    return _Image(values, geometry, notices, float(image.dataobj.slope), float(image.dataobj.inter))
 
 
 def _nifti_affine(image: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], tuple[Notice, ...]]:
@@ -233,22 +245,47 @@ def _check_axial(geometry: Geometry) -> None:
         raise VolumeError("not-axial", f"its axes are {worst:.1f} degrees off the patient's")
 
 
-def _as_hu(values: NDArray[Any]) -> tuple[NDArray[np.int16], list[Notice]]:
-    """Values as int16 HU, never below -1024.
+def _as_hu(image: _Image) -> tuple[NDArray[np.int16], list[Notice]]:
+    """Values as int16 HU, never below -1024; slab by slab, so that no second copy in floats is made.
 
     Errors: `image-not-hu`.
     """
+    hu = np.empty(image.values.shape, dtype=np.int16)
+    seen = _Seen()
+    for slab in range(len(hu)):
+        values = image.values[slab]
+        if image.slope != 1.0 or image.intercept != 0.0:
+            values = values * image.slope + image.intercept
+        hu[slab] = _slab_as_hu(values, seen)
+    if seen.air < AIR_SHARE * hu.size or seen.high < TISSUE_HU:
+        raise VolumeError(
+            "image-not-hu", f"values from {seen.low:g} to {seen.high:g} are no Hounsfield units of a chest"
+        )
     notices = []
+    if seen.bad:
+        notices.append(Notice("values-clipped", f"{seen.bad} values that are no numbers were set to {LEAST_HU} HU."))
+    if seen.over:
+        notices.append(Notice("values-clipped", f"{seen.over} values above {MOST_HU} HU were clipped."))
+    return hu, notices
+
+
+@dataclass
+class _Seen:
+    """What was met among the values."""
+
+    low: float = np.inf
+    high: float = -np.inf
+    air: int = 0
+    bad: int = 0
+    over: int = 0
+
+
+def _slab_as_hu(values: NDArray[Any], seen: _Seen) -> NDArray[np.int16]:
     if values.dtype.kind == "f":
-        bad = int(np.count_nonzero(~np.isfinite(values)))
-        if bad:
-            notices.append(Notice("values-clipped", f"{bad} values that are no numbers were set to {LEAST_HU} HU."))
+        seen.bad += int(np.count_nonzero(~np.isfinite(values)))
         values = np.rint(np.nan_to_num(values, nan=LEAST_HU, posinf=LEAST_HU, neginf=LEAST_HU))
-    low, high = float(values.min()), float(values.max())
-    air = float(np.count_nonzero(values < AIR_HU)) / values.size
-    if air < AIR_SHARE or high < TISSUE_HU:
-        raise VolumeError("image-not-hu", f"values from {low:g} to {high:g} are no Hounsfield units of a chest")
-    if high > MOST_HU:
-        over = int(np.count_nonzero(values > MOST_HU))
-        notices.append(Notice("values-clipped", f"{over} values above {MOST_HU} HU were clipped."))
-    return np.clip(values, LEAST_HU, MOST_HU).astype(np.int16), notices
+    seen.low, seen.high = min(seen.low, float(values.min())), max(seen.high, float(values.max()))
+    seen.air += int(np.count_nonzero(values < AIR_HU))
+    seen.over += int(np.count_nonzero(values > MOST_HU))
+    clipped: NDArray[np.int16] = np.clip(values, LEAST_HU, MOST_HU).astype(np.int16)
+    return clipped

@@ -35,8 +35,12 @@ def choose_pass(frames: Sequence[Frame], reader: PixelReader, series_uid: str) -
 
     Errors: `several-images-per-position`, `same-uid-other-pixels`, `pixels-damaged`, `not-axial-image`, `not-hu`.
     """
-    stacks = split_stacks(frames)
+    stacks, others = split_stacks(frames)
     chosen = _with_most_lung(stacks, reader, series_uid, "stack")
+    chosen.refused += [
+        Refusal(series_uid, "series-part", f"{len(other)} frames that are no axial slices in HU", "series")
+        for other in others
+    ]
     kept, copies = _drop_copies(chosen.frames, reader)
     if copies:
         chosen.notices.append(Notice("slices-duplicate", f"{copies} slices occur twice with the same pixels."))
