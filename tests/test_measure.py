@@ -392,7 +392,14 @@ def test_candidates_keep_their_order() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"outline_level": 0.6}, {"edge_level": 1.0}, {"neck": 0.0}, {"reach_mm": 0.0}, {"lung_margin_mm": -1.0}],
+    [
+        {"outline_level": 0.6},
+        {"edge_level": 1.0},
+        {"neck": 0.0},
+        {"drawn_level": 0.0},
+        {"reach_mm": 0.0},
+        {"lung_margin_mm": -1.0},
+    ],
 )
 def test_a_config_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"expected|must be"):

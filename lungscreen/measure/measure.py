@@ -53,12 +53,16 @@ class MeasureConfig:
     """No nodule is looked for beyond this diameter."""
     finest_step_mm: float = 0.75
     """Finest grid that is worked on."""
+    drawn_level: float = 0.4
+    """Probability at which the network's outline runs: there, outlines are as large as readers' (chosen on subset 9)."""
     drawn_up_to_mm: float = 30.0
     """Larger nodules do not fit into what the outlining network sees; they are outlined by intensities and shape."""
 
     def __post_init__(self) -> None:
         if not 0 < self.outline_level <= self.edge_level < 1:
             raise ValueError("expected 0 < outline_level <= edge_level < 1")
+        if not 0 < self.drawn_level < 1:
+            raise ValueError("drawn_level is a probability: expected more than 0 and less than 1")
         if not 0 < self.neck < 1:
             raise ValueError("neck is a share of the thickness: expected more than 0 and less than 1")
         if (
@@ -151,7 +155,10 @@ def _draw(
     centres = [candidates[n].centre_mm for n in fits]
     for _ in range(2):
         cubes = [cut_patch(volume.hu, volume.geometry, centre, outliner.patch_size, 1.0) for centre in centres]
-        fields = [pick_part(f, config.reach_mm) for f in outliner.outline(np.stack([cube.hu for cube in cubes]))]
+        drawn = outliner.outline(np.stack([cube.hu for cube in cubes]))
+        fields = [
+            pick_part(np.minimum(field * np.float32(0.5 / config.drawn_level), 1), config.reach_mm) for field in drawn
+        ]
         centres = [_middle(volume, cube, field) for cube, field in zip(cubes, fields, strict=True)]
     for n, cube, field in zip(fits, cubes, fields, strict=True):
         found[n] = None if field is None else _refine(volume, cube, field, config)
