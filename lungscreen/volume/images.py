@@ -250,13 +250,15 @@ def _as_hu(image: _Image) -> tuple[NDArray[np.int16], list[Notice]]:
 
     Errors: `image-not-hu`.
     """
-    hu = np.empty(image.values.shape, dtype=np.int16)
+    hu = np.empty_like(image.values, dtype=np.int16)
     seen = _Seen()
-    for slab in range(len(hu)):
-        values = image.values[slab]
-        if image.slope != 1.0 or image.intercept != 0.0:
-            values = values * image.slope + image.intercept
-        hu[slab] = _slab_as_hu(values, seen)
+    # slabs lie whole in memory: NIfTI's last axis is the slowest, other formats' first
+    axis = int(np.argmax(np.abs(image.values.strides)))
+    source, target = np.moveaxis(image.values, axis, 0), np.moveaxis(hu, axis, 0)
+    for slab, values in enumerate(source):
+        plain = image.slope == 1.0 and image.intercept == 0.0
+        scaled = values if plain else values * image.slope + image.intercept
+        target[slab] = _slab_as_hu(scaled, seen)
     if seen.air < AIR_SHARE * hu.size or seen.high < TISSUE_HU:
         raise VolumeError(
             "image-not-hu", f"values from {seen.low:g} to {seen.high:g} are no Hounsfield units of a chest"
