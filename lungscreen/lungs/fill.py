@@ -39,7 +39,7 @@ POCKET_MAX_ML = 400.0
 OVER_LUNG_SHARE = 0.3
 """Share of a pocket's lower faces that look at lung."""
 
-MASS_CLOSING_MM = 25.0
+MASS_CLOSING_MM = 32.0
 """Radius of the ball that looks for masses against the mediastinum; heart, great vessels and hila let it in."""
 
 MASS_CORE_MM = 6.0

@@ -42,7 +42,7 @@ class LungsConfig:
     small_ml: float = 1500.0
     small_share: float = 0.36
     cut_mm2: float = 200.0
-    opacity_ml: float = 20.0
+    opacity_ml: float = 35.0
 
     def __post_init__(self) -> None:
         sizes = (self.coarse_mm, self.closing_mm, self.min_ml, self.small_ml, self.cut_mm2, self.opacity_ml)
