@@ -6,6 +6,7 @@ import copy
 import shutil
 import struct
 import subprocess
+import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -109,15 +110,15 @@ def as_jpeg_2000(dataset: Dataset, k: int) -> None:
 def as_jpeg_lossless(dataset: Dataset, k: int) -> None:
     """By SimpleITK's writer: it is the only encoder at hand."""
     image = SimpleITK.GetImageFromArray(stored_of(dataset)[None])
-    path = f"/tmp/lungscreen-test-{dataset.SOPInstanceUID}.dcm"
-    writer = SimpleITK.ImageFileWriter()
-    writer.SetFileName(path)
-    writer.SetImageIO("GDCMImageIO")
-    writer.UseCompressionOn()
-    writer.SetCompressor("JPEG")
-    writer.Execute(image)
-    written = dcmread(path)
-    Path(path).unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "frame.dcm"))
+        writer = SimpleITK.ImageFileWriter()
+        writer.SetFileName(path)
+        writer.SetImageIO("GDCMImageIO")
+        writer.UseCompressionOn()
+        writer.SetCompressor("JPEG")
+        writer.Execute(image)
+        written = dcmread(path)
     assert written.file_meta.TransferSyntaxUID == JPEG_LOSSLESS
     dataset.PixelData = written.PixelData
     dataset["PixelData"].is_undefined_length = True
