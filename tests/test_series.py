@@ -178,6 +178,7 @@ def test_series_that_are_not_read(tmp_path: Path, tags: dict[str, object], code:
         {"BodyPartExamined": "HEAD", "StudyDescription": "CT Thorax"},
         {"BodyPartExamined": ""},
         {"SeriesDescription": "MIPPER"},
+        {"SeriesDescription": "Chest with iodine contrast"},
     ],
 )
 def test_series_that_are_read_all_the_same(tmp_path: Path, tags: dict[str, object]) -> None:

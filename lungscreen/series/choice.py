@@ -124,7 +124,10 @@ EXCLUSIONS: tuple[tuple[str, Callable[[Facts], str]], ...] = (
             r"Z.?EFF(?:ECTIVE)?|RHO.?Z|[^\\]*IODINE_MAP[^\\]*|ELECTRON DENSITY|EFFECTIVE.?Z"
         ),
     ),
-    ("not-hu", _in_description("IODINE(?: MAP| DENSITY| NO WATER)?|Z EFF(?:ECTIVE)?|ZEFF|ELECTRON DENSITY|RHO Z")),
+    (
+        "not-hu",
+        _in_description("IODINE (?:MAP|DENSITY|NO WATER|WATER|OVERLAY)|Z EFF(?:ECTIVE)?|ZEFF|ELECTRON DENSITY|RHO Z"),
+    ),
     (
         "altered-image",
         _in_image_type(r"MAT_REMOVED|MAT_MODIFIED|[^\\]*VESSEL_SUPPRESS[^\\]*|[^\\]*BONE_SUPPRESS[^\\]*|CAD"),

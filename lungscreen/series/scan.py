@@ -108,9 +108,7 @@ def _take(pile: Pile, place: str, source: Source, reader: SourceReader) -> None:
         pile.places.add(place)
     else:
         what = get_uid(header, "SOPClassUID")
-        other = OtherSeries(
-            get_uid(header, "StudyInstanceUID"), get_uid(header, "SeriesInstanceUID"), class_name(what)
-        )
+        other = OtherSeries(get_uid(header, "StudyInstanceUID"), get_uid(header, "SeriesInstanceUID"), class_name(what))
         pile.others[other] += 1
 
 
