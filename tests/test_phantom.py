@@ -19,7 +19,8 @@ from lungscreen.phantom.make import _grow
 from lungscreen.phantom.nodules import blob_distance, draw_nodules, make_blob
 from lungscreen.phantom.pose import to_anatomy, to_scan
 from lungscreen.phantom.raster import Slab, draw_tubes
-from lungscreen.phantom.render import Scanner, blob_coverage
+from lungscreen.phantom.render import blob_coverage
+from lungscreen.phantom.scanner import Scanner
 from lungscreen.phantom.trees import bundle, grow_tree, join
 from lungscreen.records import NoduleType
 

@@ -1,11 +1,11 @@
 """PhantomConfig ─► Phantom ─► DICOM and truth: a synthetic chest CT of which everything is known.
 
-config    what can be asked for
-anatomy   the body as smooth fields          trees       branching vessels and airways
-structures  bones, airways, vessels          nodules     their places, shapes and volumes
-pose      breathing and repositioning        raster      tubes and fields → voxels
-render    partial volume, kernel, noise      make        all of it put together
-dicom     CT Image Storage files             truth       JSON and masks
+config      what can be asked for            pose      breathing and repositioning
+anatomy     the body as smooth fields        shapes    the solids they are made of
+structures  bones, airways, vessels          trees     how vessels branch
+nodules     their places, shapes, volumes    raster    tubes and fields → voxels
+render      slices with partial volume       scanner   kernel and noise
+make        all of it put together           dicom, truth    the files
 """
 
 from lungscreen.phantom.config import SIZES, NoduleSpec, PhantomConfig, Pose, sized

@@ -19,8 +19,6 @@ Floats = NDArray[np.floating[Any]]
 
 VESSEL_MARGIN_MM = 2.5
 """Vessels end this far from the pleura, fissures included."""
-ARTERY_MM, VEIN_MM = 4.8, 4.4
-"""Radius of a lobe's artery and vein at the hilum."""
 THINNEST_BRONCHUS_MM = 1.0
 """Thinner bronchi cannot be seen."""
 RIB_STRANDS_MM = (-2.1, 2.1)
@@ -29,14 +27,14 @@ COARSE_DETAIL = 500
 """With fewer vessels than this the voxels are so large that bones may be drawn from fewer pieces."""
 LUNG_BOX_MM = ((-138, -95, -185), (138, 100, 118))
 """Corners of a box that holds the lungs, body scale taken out."""
-LOBES: dict[str, tuple[Vector, Vector, float]] = {
-    "right upper": ((-42, 12, -18), (-0.5, -0.1, 0.8), 10.0),
-    "right middle": ((-46, 2, -42), (-0.6, -0.6, -0.4), 16.0),
-    "right lower": ((-46, 24, -44), (-0.4, 0.4, -0.8), 16.0),
-    "left upper": ((46, 8, -16), (0.5, -0.3, 0.6), 10.0),
-    "left lower": ((48, 26, -36), (0.4, 0.4, -0.8), 16.0),
+LOBES: dict[str, tuple[Vector, float, Vector, Vector, float]] = {
+    "right upper": ((-42, 10, -18), 4.3, (-0.5, -0.1, 0.8), (-44, -8, -28), 4.0),
+    "right middle": ((-52, 8, -36), 3.2, (-0.6, -0.6, -0.4), (-42, -8, -32), 3.0),
+    "right lower": ((-52, 22, -44), 5.2, (-0.4, 0.4, -0.8), (-40, 24, -62), 4.8),
+    "left upper": ((46, 10, -12), 4.6, (0.5, -0.3, 0.6), (47, -8, -20), 4.4),
+    "left lower": ((52, 29, -34), 5.0, (0.4, 0.4, -0.8), (43, 31, -58), 4.8),
 }
-"""Where the artery enters, the way it takes, how far below it the vein leaves."""
+"""Where the artery enters, its radius, the way it takes; where the vein leaves, its radius."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +68,10 @@ def make_structures(body: Body, inside: Inside, detail: int, *, emphysema: bool,
         return inside(points * scale)
 
     for_arteries, for_veins = _places(inside, scale, detail, rng), _places(inside, scale, detail, rng)
-    for name, (hilum, heading, below) in LOBES.items():
+    for name, (hilum, artery_mm, heading, vein_root, vein_mm) in LOBES.items():
         root, way = np.array(hilum, float), np.array(heading, float)
-        artery = grow_tree(root, way, for_arteries[name], ARTERY_MM, unscaled, rng)
-        vein = grow_tree(root + np.array([0.0, -4.0, -below]), way, for_veins[name], VEIN_MM, unscaled, rng)
-        vessels += [artery, vein]
+        artery = grow_tree(root, way, for_arteries[name], artery_mm, unscaled, rng)
+        vessels += [artery, grow_tree(np.array(vein_root, float), way, for_veins[name], vein_mm, unscaled, rng)]
         airways.append(_bronchi(artery, root))
     holes = _holes(inside, scale, stream(body.seed, "emphysema")) if emphysema else join([])
     return Structures(

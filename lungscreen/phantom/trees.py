@@ -29,8 +29,8 @@ PERSISTENCE = 0.35
 """How much a branch keeps its parent's direction."""
 ACROSS = 0.4
 """How much splitting across a branch is preferred to splitting along it (side branches off a stem): 1 never along."""
-SPLIT = (0.2, 0.5)
-"""Share of the places that the smaller branch of a fork feeds."""
+SPLIT, EARLY_SPLIT = (0.2, 0.5), (0.33, 0.5)
+"""Share of the places that the smaller branch of a fork feeds; the second in the first two generations."""
 TIP_RADIUS = 0.5
 """Radius at an end, as a share of the end branch's."""
 
@@ -89,7 +89,10 @@ def grow_tree(
             # a straight way would leave the lung (round the heart, say): go by the nearest place to be reached
             fork = (fork + reach[np.argmin(((reach - fork) ** 2).sum(axis=1))]) / 2
         rows.append((node, fork, above, len(reach), False))
-        stack.extend((fork, direction, half, len(reach), age + 1) for half in _halves(reach, direction, rng))
+        stack.extend(
+            (fork, direction, half, len(reach), age + 1)
+            for half in _halves(reach, direction, EARLY_SPLIT if age < 2 else SPLIT, rng)
+        )
     total = len(places)
     flow = np.array([[r[2], r[3]] for r in rows], dtype=np.float64)
     radii = np.maximum(radius_mm * (flow / total) ** (1 / MURRAY), THINNEST_MM)
@@ -100,7 +103,9 @@ def grow_tree(
     return Tubes(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), radii, np.array([r[3] for r in rows]))
 
 
-def _halves(reach: Floats, direction: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _halves(
+    reach: Floats, direction: Floats, split: tuple[float, float], rng: np.random.Generator
+) -> tuple[Floats, Floats]:
     """Split places across the branch, unevenly as lungs do."""
     spread = reach - reach.mean(axis=0)
     # sums, not matrix products: their last bit does not depend on how many threads there are
@@ -109,6 +114,6 @@ def _halves(reach: Floats, direction: Floats, rng: np.random.Generator) -> tuple
     axis = np.linalg.eigh(cov)[1][:, 2]
     axis = axis * (1 if axis[np.argmax(np.abs(axis))] > 0 else -1)
     order = np.argsort((spread * axis).sum(axis=1), kind="stable")
-    share = rng.uniform(*SPLIT)
+    share = rng.uniform(*split)
     cut = min(max(round(len(reach) * (share if rng.random() < 0.5 else 1 - share)), 1), len(reach) - 1)
     return reach[order[:cut]], reach[order[cut:]]
