@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
 from lungscreen.errors import Notice
+from lungscreen.kernels import classify_kernel
 from lungscreen.records import Acquisition
 
 __all__ = [
     "LARGEST_SLICE_THICKNESS_MM",
     "SAID_BY_STAGES",
-    "SHARP_KERNELS",
     "SMALLEST_CTDI_VOL_MGY",
     "SMALLEST_EXPOSURE_MAS",
     "SMALLEST_TUBE_CURRENT_MA",
-    "VALIDATED_KERNELS",
     "VALIDATED_KVP",
     "VALIDATED_ON",
     "check_acquisition",
@@ -36,22 +34,6 @@ hundreds of mA, so the header's mAs is trusted last. Our choice."""
 
 LARGEST_SLICE_THICKNESS_MM = 2.5
 """LUNA16 left out thicker scans."""
-
-VALIDATED_KERNELS = (
-    r".*(SOFT|SMOOTH|STANDARD|STND|DETAIL|CHEST|BODY).*",
-    r"[A-Z][A-Z]?[1-4]\d[A-Z]?(\\.*)?",
-    r"[ABC]|[CEU][ABC]",
-    r"FC[01]\d.*",
-)
-"""Soft to standard kernels: words (GE and others), Siemens below 50, Philips A to C, Canon FC01 to FC19."""
-
-SHARP_KERNELS = (
-    r".*(LUNG|BONE|EDGE|SHARP|ULTRA).*",
-    r"[A-Z][A-Z]?[5-9]\d[A-Z]?(\\.*)?",
-    r"[DEL]|Y[A-E]?",
-    r"FC[358]\d.*",
-)
-"""Sharp kernels, by the same makers: edges overshoot and noise is high."""
 
 VALIDATED_ON = (
     f"Trained and measured on standard-dose scans of {VALIDATED_KVP[0]:g} to {VALIDATED_KVP[1]:g} kVp, mostly with soft "
@@ -128,13 +110,14 @@ def _check_kernel(kernel: tuple[str, ...]) -> Notice | None:
     if not kernel:
         return None
     name = kernel[0].strip().upper()
-    if any(re.fullmatch(pattern, name) for pattern in SHARP_KERNELS):
+    kind = classify_kernel(kernel)
+    if kind == "sharp":
         return Notice(
             "kernel-not-validated", f"Kernel {name} is sharp; most training data have soft or standard kernels."
         )
-    if any(re.fullmatch(pattern, name) for pattern in VALIDATED_KERNELS):
-        return None
-    return Notice("kernel-not-validated", f"Kernel {name} is not among the known soft and standard kernels.")
+    if kind == "unknown":
+        return Notice("kernel-not-validated", f"Kernel {name} is not among the known soft and standard kernels.")
+    return None
 
 
 def _check_thickness(thickness_mm: float | None) -> Notice | None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from lungscreen.dicomfile import LONGEST_WHERE, plain_value, quiet_pydicom
 from lungscreen.errors import Refusal
+from lungscreen.kernels import classify_kernel
 from lungscreen.records import Inventory, Source
 from lungscreen.series.config import SeriesConfig
 from lungscreen.series.files import list_sources
 from lungscreen.series.images import make_image_studies
-from lungscreen.series.kernels import classify_kernel
 from lungscreen.series.rejects import Rejects
 from lungscreen.series.scan import scan_sources
 from lungscreen.series.studies import make_studies

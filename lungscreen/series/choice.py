@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lungscreen.errors import Refusal
+from lungscreen.kernels import classify_kernel
 from lungscreen.records import Series
-from lungscreen.series.kernels import classify_kernel
 
 __all__ = ["EXCLUSIONS", "PREFERENCES", "Facts", "choose_series", "exclude_series"]
 

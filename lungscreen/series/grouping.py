@@ -10,10 +10,10 @@ import numpy as np
 
 from lungscreen.errors import Notice
 from lungscreen.geometry import ORTHONORMAL_TOLERANCE
+from lungscreen.kernels import classify_kernel
 from lungscreen.records import Acquisition, Series
 from lungscreen.series.choice import Facts, angle_degrees
 from lungscreen.series.headers import Header
-from lungscreen.series.kernels import classify_kernel
 
 __all__ = ["describe_series", "group_headers", "header_notices"]
 
