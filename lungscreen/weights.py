@@ -98,6 +98,7 @@ def add_weights(
     half = {key: (t.half() if t.dtype == torch.float32 else t).contiguous() for key, t in tensors.items()}
     path = folder / f"{name}.safetensors"
     save_file(half, path)
+    path.chmod(0o644)
     manifest = folder / "manifest.json"
     content: dict[str, Any] = {"schema": 1, "weights": {}}
     if manifest.exists():
