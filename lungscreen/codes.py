@@ -373,6 +373,21 @@ CODES: dict[str, Code] = {
         "Expect marks on airway walls near the mediastinum.",
     ),
     # -- detect and measure --------------------------------------------------------------------------------------
+    "bundle-invalid": Code(
+        "refusal",
+        "A MONAI bundle lacks a file, or its configuration says something that this software does not know.",
+        "Download it again, or undo changes to its configs/inference.json; the message names the entry.",
+    ),
+    "bundle-needs-monai": Code(
+        "refusal",
+        "The pipeline names a MONAI bundle, and MONAI is not installed.",
+        "Run `pip install 'lungscreen[monai]'`.",
+    ),
+    "detector-foreign": Code(
+        "notice",
+        "A MONAI bundle looked for nodules, not the shipped network.",
+        "The figures in the documents are not those of this detector; see the bundle's own.",
+    ),
     "outside-volume": Code(
         "notice", "A point lies outside the volume.", "Check the point's coordinates (LPS mm) and the series it is for."
     ),
@@ -380,6 +395,11 @@ CODES: dict[str, Code] = {
         "notice",
         "Nothing at a finding's place stands out from the lung around: it has no outline and no size.",
         "Look at the place in the images and measure by hand.",
+    ),
+    "outline-uncertain": Code(
+        "notice",
+        "More than half of a finding's outline borders on tissue as dense as itself: wall, vessel or a larger opacity.",
+        "Check the outline in the pictures; measure by hand where it is wrong.",
     ),
     "cut-by-edge": Code(
         "notice",
@@ -535,6 +555,45 @@ CODES: dict[str, Code] = {
         "notice",
         "No row of patient data belongs to this patient and exam.",
         "Check PatientID, accession number and study date, if there should be one.",
+    ),
+    # -- batch ---------------------------------------------------------------------------------------------------
+    "key-invalid": Code(
+        "refusal",
+        "The key file for pseudonyms cannot be read or made, is open to others, or is no key.",
+        "Give a file of 32 random bytes that only you can read with --key-file.",
+    ),
+    "key-differs": Code(
+        "refusal",
+        "The results folder was begun with another key file, or with the other choice of --identified.",
+        "Name the key file that it was begun with, or begin another folder.",
+    ),
+    "out-in-use": Code(
+        "refusal", "Another run is at work on this results folder.", "Wait for it, stop it, or name another folder."
+    ),
+    "ledger-invalid": Code(
+        "refusal",
+        "The ledger or the index of a results folder is damaged, or of another version.",
+        "Update lungscreen, or move the ledger and index away: the studies are then read again.",
+    ),
+    "time-limit": Code(
+        "refusal",
+        "The study took longer than the limit in seconds per study, twice.",
+        "Look at its size; raise --study-limit, then `lungscreen batch retry`.",
+    ),
+    "worker-died": Code(
+        "refusal",
+        "The process that read this study ended twice before it was done: too little memory, or a crash in a library.",
+        "Give workers more memory (fewer --workers), then `lungscreen batch retry`; else report it.",
+    ),
+    "out-of-memory": Code(
+        "refusal",
+        "There was not enough memory for this study, twice.",
+        "Use fewer --workers, then `lungscreen batch retry`.",
+    ),
+    "interrupted": Code(
+        "refusal",
+        "The whole night was interrupted four times while this study was being read, the last time while it ran alone.",
+        "Find out whether it brings the machine down before `lungscreen batch retry`.",
     ),
     # -- training and evaluation ---------------------------------------------------------------------------------
     "training-diverged": Code(

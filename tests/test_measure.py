@@ -380,6 +380,25 @@ def test_a_nodule_at_the_edge_of_the_volume_is_said() -> None:
     assert found.measurement is not None
 
 
+def test_an_outline_inside_equally_dense_tissue_is_said_to_be_uncertain() -> None:
+    geometry = grid(shape=(60, 80, 80), spacing=(1.0, 0.8, 0.8))
+    centre = centre_of(geometry)
+    volume = volume_of(np.full(geometry.shape, TISSUE), geometry)
+    (found,) = measure_nodules(volume, None, (Candidate(centre, 12.0, 0.9),), outliner=FakeOutliner(radius=6.0))
+    assert [notice.code for notice in found.notices] == ["outline-uncertain"]
+
+
+def test_axes_leave_spicules_out() -> None:
+    """A spicule 1.2 mm thick makes a 14 mm nodule no longer."""
+    geometry = grid(spacing=(0.8, 0.7, 0.7), shape=(60, 66, 80))
+    centre = centre_of(geometry)
+    spicule = body(geometry, moved(centre, (9.0, 0.0, 0.0)), (0.6, 0.6, 7.0), blur=0.3)
+    volume = volume_of(np.maximum(body(geometry, centre, (7.0, 7.0, 7.0)), spicule), geometry)
+    (found,) = measure_nodules(volume, None, (Candidate(centre, 14.0, 0.9),))
+    assert found.measurement is not None
+    assert found.measurement.long_axis_mm == pytest.approx(14.0, abs=1.0)
+
+
 def test_candidates_keep_their_order() -> None:
     geometry = grid()
     centre = centre_of(geometry)

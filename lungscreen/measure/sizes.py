@@ -24,6 +24,7 @@ __all__ = [
     "measure_mask",
     "round_axis",
     "round_mean",
+    "without_spikes",
 ]
 
 EDGE = 0.5
@@ -89,6 +90,16 @@ def round_mean(long_mm: float, short_mm: float) -> float:
     """Mean of two rounded axes to one decimal, half-up (Lung-RADS v2022 note 4): 8.1 and 7.8 give 8.0."""
     total = Decimal(repr(float(long_mm))) + Decimal(repr(float(short_mm)))
     return float((total / 2).quantize(TENTH, ROUND_HALF_UP))
+
+
+def without_spikes(field: NDArray[np.float32], step_mm: float, radius_mm: float) -> NDArray[np.float32]:
+    """The field (cubic voxels) without what a ball of that radius does not fit into; all of it where none fits."""
+    inside = field >= EDGE
+    thick = ndimage.distance_transform_edt(inside) * step_mm > radius_mm
+    if radius_mm <= 0 or not thick.any():
+        return field
+    opened = inside & (ndimage.distance_transform_edt(~thick) * step_mm <= radius_mm)
+    return np.asarray(np.where(ndimage.binary_dilation(opened) & ~(inside & ~opened), field, 0.0), dtype=np.float32)
 
 
 def effective_diameter(volume_mm3: float) -> float:
