@@ -22,6 +22,7 @@ from lungscreen.lungs.grid import (
     largest_first,
     slice_hulls,
     widened,
+    without_holes,
 )
 
 __all__ = ["Filled", "add_masses", "add_pockets", "close_lungs"]
@@ -35,6 +36,9 @@ POCKET_MIN_ML = 0.03
 POCKET_MAX_ML = 400.0
 """Larger than any mass that leaves lung around it; what is larger is abdomen or mediastinum."""
 
+
+BETWEEN_SHARE = 0.1
+"""A pocket that touches the one lung at least so much as the other lies between them: sternum or mediastinum."""
 
 OVER_LUNG_SHARE = 0.3
 """Share of a pocket's lower faces that look at lung."""
@@ -75,7 +79,7 @@ def close_lungs(grid: CoarseGrid, sides: NDArray[np.uint8], radius_mm: float, fo
             continue
         box = ndimage.find_objects(lung.view(np.uint8))[0]
         filled = np.zeros_like(lung)
-        filled[box] = ndimage.binary_fill_holes(closed(lung[box], radius_mm, grid.spacing_mm))
+        filled[box] = without_holes(closed(lung[box], radius_mm, grid.spacing_mm))
         result[filled & (result == 0) & ~forbidden] = side
     return result
 
@@ -100,8 +104,10 @@ def add_pockets(grid: CoarseGrid, sides: NDArray[np.uint8], forbidden: Mask) -> 
         ml = float(pocket.sum() * grid.voxel_ml)
         if ml > POCKET_MAX_ML or grid.hu[wide][pocket].mean() > ENHANCED_HU or not _over_lung(pocket, lung[wide]):
             continue
-        around = np.bincount(sides[wide][widened(pocket, (1, 1, 1))], minlength=3)
-        result[wide][pocket] = 1 if around[1] >= around[2] else 2
+        around = np.bincount(sides[wide][widened(pocket, (1, 1, 1))], minlength=3)[1:]
+        if around.min() > BETWEEN_SHARE * around.max():
+            continue
+        result[wide][pocket] = 1 + int(around.argmax())
         largest = max(largest, ml)
     return Filled(result, largest)
 
@@ -128,6 +134,7 @@ def add_masses(grid: CoarseGrid, sides: NDArray[np.uint8], forbidden: Mask, airw
             largest = max(largest, float(ml))
             if not _at_hilum(grid, hollow, airways, side):
                 result[hollow] = side
+        result[without_holes(result == side) & (result == 0) & ~forbidden] = side
     return Filled(result, largest)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "narrowed",
     "slice_hulls",
     "widened",
+    "without_holes",
 ]
 
 Mask = NDArray[np.bool_]
@@ -146,6 +147,14 @@ def labelled(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
     return labels, sizes
+
+
+def without_holes(mask: Mask) -> Mask:
+    """The mask and all that it encloses in 3D."""
+    labels, sizes = labelled(~np.pad(mask, 1))
+    holes = sizes > 0
+    holes[labels[0, 0, 0]] = False  # the padding, and all that reaches it
+    return mask | holes[labels][1:-1, 1:-1, 1:-1]
 
 
 def box_around(mask: Mask, margin: tuple[int, int, int]) -> Box:
