@@ -28,6 +28,7 @@ TYPES = (NoduleType.SOLID, NoduleType.PART_SOLID, NoduleType.GROUND_GLASS, Nodul
 SHAPES = ("sphere", "ellipsoid", "lobulated", "spiculated")
 FREE_MM = (-88.0, 30.0, 30.0)
 """A place well inside the right lung of every body."""
+FOUR_PLACES_MM = (FREE_MM, (-88.0, 30.0, -20.0), (88.0, 30.0, 30.0), (92.0, 30.0, -20.0))
 
 
 @cache
@@ -309,8 +310,9 @@ def test_shapes_have_the_volume_of_their_diameter(shape, diameter):
 
 def test_nodule_adds_its_volume_to_the_image():
     """What a nodule adds to the HU is its volume times its contrast, within 4 %, on a coarse grid too."""
-    places = (FREE_MM, (-88.0, 30.0, -20.0), (88.0, 30.0, 30.0), (92.0, 30.0, -20.0))
-    specs = tuple(NoduleSpec(14.0, kind, "ellipsoid", centre_mm=p) for kind, p in zip(TYPES, places, strict=True))
+    specs = tuple(
+        NoduleSpec(14.0, kind, "ellipsoid", centre_mm=p) for kind, p in zip(TYPES, FOUR_PLACES_MM, strict=True)
+    )
     with_them, without = quiet(nodules=specs, size="small"), quiet(size="small")
     for truth in with_them.nodules:
         assert truth.volume_mm3 == pytest.approx(np.pi / 6 * 14**3, rel=1e-6)
@@ -352,10 +354,10 @@ def test_nodule_labels_lie_where_the_truth_says():
 
 
 def test_types_have_their_values_at_the_centre():
-    values = {}
-    for kind in TYPES:
-        scan = quiet(nodules=(NoduleSpec(30.0, kind, centre_mm=FREE_MM),))
-        values[kind] = int(scan.hu[tuple(np.rint(scan.geometry.to_index(scan.nodules[0].centre_mm)).astype(int))])
+    specs = tuple(NoduleSpec(28.0, kind, centre_mm=p) for kind, p in zip(TYPES, FOUR_PLACES_MM, strict=True))
+    scan = quiet(nodules=specs)
+    centres = [tuple(np.rint(scan.geometry.to_index(n.centre_mm)).astype(int)) for n in scan.nodules]
+    values = {kind: int(scan.hu[index]) for kind, index in zip(TYPES, centres, strict=True)}
     assert values[NoduleType.SOLID] == pytest.approx(35, abs=10)
     assert values[NoduleType.PART_SOLID] == pytest.approx(25, abs=10)
     assert -660 < values[NoduleType.GROUND_GLASS] < -400
