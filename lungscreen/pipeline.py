@@ -135,15 +135,20 @@ def load_networks(pipeline: Pipeline) -> Networks:
 
 
 def screen_study(
-    study: Study, pipeline: Pipeline, networks: Future[Networks], clinical: ClinicalTable | None = None
+    study: Study,
+    pipeline: Pipeline,
+    networks: Future[Networks],
+    clinical: ClinicalTable | None = None,
+    clock: Stopwatch | None = None,
 ) -> Report:
     """One study from its files to its report. The networks may still be loading: they are waited for when needed.
 
     clinical: what is known of the people beside the images; the row of this exam is looked up.
+    clock: takes the seconds of the stages.
 
     Errors: what keeps every one of the study's series from being read, `no-lungs`, `weights-invalid`.
     """
-    clock = Stopwatch()
+    clock = clock or Stopwatch()
     with clock.stage("volume"):
         study, volume = read_first_series(study, pipeline.volume)
     with clock.stage("lungs"):
@@ -263,5 +268,5 @@ def _provenance(volume: Volume, pipeline: Pipeline, networks: Networks, clock: S
         series_uid=volume.series_uid,
         sop_instance_uids_sha256=source_fingerprint(volume.series),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=clock.seconds,
+        seconds=dict(clock.seconds),
     )
