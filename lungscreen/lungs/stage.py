@@ -65,7 +65,7 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
     inside = find_inside(whole)
     box = chest_box(whole, (whole.hu < config.air_hu) & inside, config.closing_mm)
     if box is None:
-        raise VolumeError("no-lungs", "no air was found inside a body")
+        raise VolumeError("no-lungs", "no large space filled with air was found inside a body")
     middle = body_middle(inside) - box[2].start
     grid, inside = whole.part(box), inside[box]
     airways = find_airways(grid, inside, middle)
