@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "command_parser", "main"]
 
 COMMANDS: dict[str, str] = {
     "screen": "read studies and write a report for each",
+    "batch": "read a whole inbox overnight, resume, show how far it is",
     "detect": "search volumes of any size for nodules: candidates only",
     "assess": "measure, type and grade a reader's own marks",
     "phantom": "make synthetic chest CT as DICOM, with its truth",

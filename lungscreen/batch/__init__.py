@@ -1,0 +1,15 @@
+"""inputs ─► Index ─► Ledger ─► workers ─► studies/<key>/, worklist, morning page: nothing lost, nothing twice.
+
+keys        pseudonyms by keyed hash           ledger      one row a study, without names
+index       which files, which study           looks       what the index keeps of a file
+scanner     looks at the inputs, or watches    study       one study, from its files to its results
+engines     where tasks are carried out        workers     processes of this machine
+supervisor  the night itself                   run         opens what a night needs, and closes it
+machine     cores and memory, shared out       lock        one run at a time on an `--out`
+"""
+
+from lungscreen.batch.config import BatchConfig
+from lungscreen.batch.engines import Models, shipped_models
+from lungscreen.batch.run import BatchRun, Ended, run_batch
+
+__all__ = ["BatchConfig", "BatchRun", "Ended", "Models", "run_batch", "shipped_models"]

@@ -1,0 +1,386 @@
+"""The ledger: one row a study, and what became of every attempt. It names nobody (keyed hashes only).
+
+    waiting ─► running ─► done | refused | failed
+       ▲          │
+       └──────────┴─ put back: stopped, interrupted, an attempt that died, new slices, a new pipeline, `batch retry`
+
+Only the process that holds the lock of `--out` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from lungscreen.batch.database import guarded, open_database
+from lungscreen.errors import UsageError
+
+__all__ = ["LEDGER_FILE", "Ledger", "Offer", "Row", "State"]
+
+LEDGER_FILE = "ledger.sqlite"
+
+State = Literal["waiting", "running", "done", "refused", "failed"]
+
+ENDED = ("done", "refused", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A study as the index knows it now.
+
+    input: keyed hash over its instances. stamp: keyed hash over the files' times, which decides whether a study that
+    was refused or failed is worth another look. arrived: POSIX seconds of its newest file. only_shrunk: files vanished
+    and none was added, which makes nothing new of what was read.
+    """
+
+    key: str
+    identity: str
+    patient: str
+    input: str
+    stamp: str
+    arrived: float = 0.0
+    urgent: bool = False
+    files: int = 0
+    only_shrunk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One study of the ledger."""
+
+    key: str
+    patient: str
+    state: State
+    attempts: int
+    interruptions: int
+    alone: bool
+    urgent: bool
+    arrived: float
+    input: str
+    code: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_mb: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    finished: str = ""
+    worker: str = ""
+
+
+def _first_schema(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+    connection.execute(
+        """CREATE TABLE study (
+            key TEXT PRIMARY KEY, identity TEXT NOT NULL UNIQUE, patient TEXT NOT NULL, state TEXT NOT NULL,
+            attempts INTEGER NOT NULL DEFAULT 0, interruptions INTEGER NOT NULL DEFAULT 0,
+            alone INTEGER NOT NULL DEFAULT 0, urgent INTEGER NOT NULL DEFAULT 0, arrived REAL NOT NULL DEFAULT 0,
+            files INTEGER NOT NULL DEFAULT 0, input TEXT NOT NULL, stamp TEXT NOT NULL,
+            code TEXT NOT NULL DEFAULT '', pipeline TEXT NOT NULL DEFAULT '', seconds TEXT NOT NULL DEFAULT '{}',
+            peak_mb TEXT NOT NULL DEFAULT '{}', facts TEXT NOT NULL DEFAULT '{}', worker TEXT NOT NULL DEFAULT '',
+            finished TEXT NOT NULL DEFAULT ''
+        ) WITHOUT ROWID"""
+    )
+    connection.execute("CREATE INDEX study_next ON study (state, alone, urgent DESC, arrived, key)")
+    connection.execute(
+        """CREATE TABLE run (
+            id INTEGER PRIMARY KEY, started TEXT NOT NULL, ended TEXT NOT NULL DEFAULT '', how TEXT NOT NULL DEFAULT '',
+            user TEXT NOT NULL, host TEXT NOT NULL, software TEXT NOT NULL, pipeline TEXT NOT NULL,
+            pipeline_name TEXT NOT NULL, pipeline_hash TEXT NOT NULL, weights TEXT NOT NULL, engine TEXT NOT NULL
+        )"""
+    )
+    connection.execute(
+        """CREATE TABLE attempt (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run(id), study TEXT NOT NULL,
+            input TEXT NOT NULL, worker TEXT NOT NULL, started TEXT NOT NULL, ended TEXT NOT NULL DEFAULT '',
+            outcome TEXT NOT NULL DEFAULT '', code TEXT NOT NULL DEFAULT '', seconds TEXT NOT NULL DEFAULT '{}',
+            peak_mb TEXT NOT NULL DEFAULT '{}'
+        )"""
+    )
+    connection.execute("CREATE INDEX attempt_study ON attempt (study, id)")
+
+
+MIGRATIONS = (_first_schema,)
+"""One function a schema version; a version that was released is never changed."""
+
+
+class Ledger:
+    """The open ledger of an `--out`."""
+
+    def __init__(self, out: Path, *, read_only: bool = False) -> None:
+        """Errors: `ledger-invalid`, `output-failed`."""
+        self.path = out / LEDGER_FILE
+        self._db = open_database(self.path, MIGRATIONS, read_only=read_only)
+        self._guard = guarded(self.path)
+
+    def close(self) -> None:
+        """Close it; the write-ahead log goes into the one file."""
+        self._db.close()
+
+    # -- whose key ---------------------------------------------------------------------------------------------------
+    def check_key(self, fingerprint: str, identified: bool) -> None:
+        """Remember the key on the first run, refuse another one later.
+
+        Errors: `key-differs`.
+        """
+        kind = "identified" if identified else "pseudonyms"
+        with self._guard:
+            known = dict(self._db.execute("SELECT name, value FROM about").fetchall())
+            if "key" not in known:
+                self._db.executemany("INSERT INTO about VALUES (?, ?)", [("key", fingerprint), ("patients", kind)])
+                return
+        if known["key"] != fingerprint:
+            raise UsageError("key-differs", "this folder was begun with another key file", str(self.path.parent))
+        if known["patients"] != kind:
+            reason = f"this folder was begun with {known['patients']}: --identified cannot change"
+            raise UsageError("key-differs", reason, str(self.path.parent))
+
+    # -- runs --------------------------------------------------------------------------------------------------------
+    def begin_run(self, **about: str) -> int:
+        """A new run; `about`: user, host, software, pipeline, pipeline_name, pipeline_hash, weights, engine."""
+        names = ("user", "host", "software", "pipeline", "pipeline_name", "pipeline_hash", "weights", "engine")
+        with self._guard:
+            cursor = self._db.execute(
+                f"INSERT INTO run (started, {', '.join(names)}) VALUES (?{', ?' * len(names)})",
+                (_now(), *(about[name] for name in names)),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def end_run(self, run: int, how: str) -> None:
+        """How the run ended: finished, stopped, failed. An empty one was interrupted."""
+        with self._guard:
+            self._db.execute("UPDATE run SET ended = ?, how = ? WHERE id = ?", (_now(), how, run))
+
+    def recover(self, most_interruptions: int) -> list[Row]:
+        """Studies that were running when an earlier run was interrupted. They stay running until `put_back` or `finish`.
+
+        Counts the interruption: from `most_interruptions` on a study is run last and alone.
+        """
+        with self._guard, self._transaction():
+            self._db.execute(
+                "UPDATE study SET interruptions = interruptions + 1 WHERE state = 'running'",
+            )
+            self._db.execute("UPDATE attempt SET ended = ?, outcome = 'interrupted' WHERE outcome = ''", (_now(),))
+            rows = [_row(r) for r in self._db.execute("SELECT * FROM study WHERE state = 'running' ORDER BY key")]
+            self._db.execute(
+                "UPDATE study SET alone = alone + 1 WHERE state = 'running' AND interruptions >= ?",
+                (most_interruptions,),
+            )
+        return rows
+
+    # -- what there is to do -----------------------------------------------------------------------------------------
+    def offer(self, offers: Iterable[Offer], pipeline: str) -> int:
+        """Take up what is new: an unknown study, new slices, another pipeline; one that was refused or failed also
+        where its files changed. Returns how many studies are waiting because of it.
+        """
+        fresh = 0
+        with self._guard, self._transaction():
+            for offer in offers:
+                fresh += self._offer(offer, pipeline)
+        return fresh
+
+    def _offer(self, new: Offer, pipeline: str) -> int:
+        old = self._db.execute("SELECT * FROM study WHERE key = ?", (new.key,)).fetchone()
+        if old is None:
+            self._db.execute(
+                "INSERT INTO study (key, identity, patient, state, urgent, arrived, files, input, stamp)"
+                " VALUES (?, ?, ?, 'waiting', ?, ?, ?, ?, ?)",
+                (new.key, new.identity, new.patient, new.urgent, new.arrived, new.files, new.input, new.stamp),
+            )
+            return 1
+        if new.only_shrunk and old["state"] in ENDED and pipeline == old["pipeline"]:
+            return 0
+        changed = new.input != old["input"] or (old["state"] in ENDED and pipeline != old["pipeline"])
+        changed = changed or (old["state"] in ("refused", "failed") and new.stamp != old["stamp"])
+        again = changed and old["state"] in ENDED
+        self._db.execute(
+            "UPDATE study SET urgent = ?, arrived = ?, files = ?, input = ?, stamp = ? WHERE key = ?",
+            (new.urgent, new.arrived, new.files, new.input, new.stamp, new.key),
+        )
+        if again:
+            self._reset("key = ?", (new.key,))
+        return int(again)
+
+    def _reset(self, where: str, values: tuple[Any, ...]) -> int:
+        cursor = self._db.execute(
+            f"UPDATE study SET state = 'waiting', attempts = 0, interruptions = 0, alone = 0, code = '' WHERE {where}",
+            values,
+        )
+        return cursor.rowcount
+
+    def next_waiting(self, skip: Iterable[str] = ()) -> Row | None:
+        """The study to read next: urgent first, then oldest first; those that are run alone come last."""
+        skip = tuple(skip)
+        with self._guard:
+            row = self._db.execute(
+                f"SELECT * FROM study WHERE state = 'waiting' AND key NOT IN ({', '.join('?' * len(skip))})"
+                " ORDER BY alone > 0, urgent DESC, arrived, key LIMIT 1",
+                skip,
+            ).fetchone()
+        return _row(row) if row else None
+
+    def start(self, key: str, run: int, worker: str) -> int:
+        """A worker has it now. Returns the number of the attempt."""
+        with self._guard, self._transaction():
+            self._db.execute("UPDATE study SET state = 'running', worker = ? WHERE key = ?", (worker, key))
+            cursor = self._db.execute(
+                "INSERT INTO attempt (run, study, input, worker, started)"
+                " SELECT ?, key, input, ?, ? FROM study WHERE key = ?",
+                (run, worker, _now(), key),
+            )
+        return int(cursor.lastrowid or 0)
+
+    # -- what became of it -------------------------------------------------------------------------------------------
+    def finish(
+        self,
+        key: str,
+        state: State,
+        pipeline: str,
+        input_hash: str,
+        *,
+        code: str = "",
+        seconds: Mapping[str, float] | None = None,
+        peak_mb: Mapping[str, float] | None = None,
+        facts: Mapping[str, Any] | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        """Its results are on disk, whole, or it is refused or failed. One whose slices changed meanwhile waits again."""
+        texts = tuple(json.dumps(dict(value or {}), sort_keys=True) for value in (seconds, peak_mb, facts))
+        with self._guard, self._transaction():
+            self._db.execute(
+                "UPDATE study SET state = ?, code = ?, pipeline = ?, seconds = ?, peak_mb = ?, facts = ?, finished = ?"
+                " WHERE key = ?",
+                (state, code, pipeline, *texts, _now(), key),
+            )
+            self._reset("key = ? AND input != ?", (key, input_hash))
+            if attempt is not None:
+                self._db.execute(
+                    "UPDATE attempt SET ended = ?, outcome = ?, code = ?, seconds = ?, peak_mb = ? WHERE id = ?",
+                    (_now(), state, code, *texts[:2], attempt),
+                )
+
+    def put_back(self, key: str, attempt: int | None = None, outcome: str = "put back") -> None:
+        """It waits again, at no cost."""
+        with self._guard, self._transaction():
+            self._db.execute("UPDATE study SET state = 'waiting', worker = '' WHERE key = ?", (key,))
+            self._end_attempt(attempt, outcome, "")
+
+    def count_attempt(self, key: str, code: str, most: int, attempt: int | None = None) -> bool:
+        """An attempt that ended badly. It waits again; False where that was the last attempt, and it is to be failed."""
+        with self._guard, self._transaction():
+            self._db.execute("UPDATE study SET attempts = attempts + 1, state = 'waiting' WHERE key = ?", (key,))
+            self._end_attempt(attempt, "died", code)
+            attempts = self._db.execute("SELECT attempts FROM study WHERE key = ?", (key,)).fetchone()[0]
+        return bool(attempts < most)
+
+    def _end_attempt(self, attempt: int | None, outcome: str, code: str) -> None:
+        if attempt is not None:
+            self._db.execute(
+                "UPDATE attempt SET ended = ?, outcome = ?, code = ? WHERE id = ?", (_now(), outcome, code, attempt)
+            )
+
+    def retry(self, code: str | None = None) -> int:
+        """Put failed and refused studies back, all or those of one code. Returns how many."""
+        with self._guard, self._transaction():
+            if code is None:
+                return self._reset("state IN ('refused', 'failed')", ())
+            return self._reset("state IN ('refused', 'failed') AND code = ?", (code,))
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+    def get(self, key: str) -> Row | None:
+        """One study."""
+        with self._guard:
+            row = self._db.execute("SELECT * FROM study WHERE key = ?", (key,)).fetchone()
+        return _row(row) if row else None
+
+    def rows(self) -> list[Row]:
+        """Every study, by key."""
+        with self._guard:
+            return [_row(row) for row in self._db.execute("SELECT * FROM study ORDER BY key")]
+
+    def counts(self, keys: Iterable[str] | None = None) -> dict[str, int]:
+        """Studies by state, all or those named; every state is there."""
+        found = dict.fromkeys(("waiting", "running", *ENDED), 0)
+        with self._guard:
+            if keys is not None:
+                for key in keys:
+                    for (state,) in self._db.execute("SELECT state FROM study WHERE key = ?", (key,)):
+                        found[state] += 1
+                return found
+            found.update(self._db.execute("SELECT state, COUNT(*) FROM study GROUP BY state").fetchall())
+        return found
+
+    def codes(self) -> dict[tuple[str, str], int]:
+        """Studies by state and code, of those that have a code."""
+        query = "SELECT state, code, COUNT(*) FROM study WHERE code != '' GROUP BY state, code ORDER BY state, code"
+        with self._guard:
+            return {(state, code): count for state, code, count in self._db.execute(query)}
+
+    def rate(self, hours: float) -> float | None:
+        """Studies that ended per hour, over the last hours of work; None before the second one."""
+        query = "SELECT ended FROM attempt WHERE outcome IN ('done', 'refused', 'failed') ORDER BY id DESC LIMIT 10000"
+        with self._guard:
+            ends = [datetime.fromisoformat(row[0]).timestamp() for row in self._db.execute(query)]
+        recent = [end for end in ends if end > ends[0] - hours * 3600]
+        span = max(recent) - min(recent) if len(recent) > 1 else 0.0
+        return (len(recent) - 1) / span * 3600 if span > 0 else None
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Every attempt with its run, in order."""
+        query = (
+            "SELECT attempt.*, run.user, run.host, run.software, run.pipeline_name, run.pipeline_hash, run.weights,"
+            " run.engine FROM attempt JOIN run ON run.id = attempt.run ORDER BY attempt.id"
+        )
+        with self._guard:
+            return [dict(row) for row in self._db.execute(query)]
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run, in order."""
+        with self._guard:
+            return [dict(row) for row in self._db.execute("SELECT * FROM run ORDER BY id")]
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._db)
+
+
+class _Transaction:
+    """All of the block, or nothing."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            self._db.execute("COMMIT")
+        elif self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+def _now() -> str:
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+
+
+def _row(row: sqlite3.Row) -> Row:
+    return Row(
+        key=row["key"],
+        patient=row["patient"],
+        state=row["state"],
+        attempts=row["attempts"],
+        interruptions=row["interruptions"],
+        alone=bool(row["alone"]),
+        urgent=bool(row["urgent"]),
+        arrived=row["arrived"],
+        input=row["input"],
+        code=row["code"],
+        seconds=json.loads(row["seconds"]),
+        peak_mb=json.loads(row["peak_mb"]),
+        facts=json.loads(row["facts"]),
+        finished=row["finished"],
+        worker=row["worker"],
+    )

@@ -1,0 +1,124 @@
+"""Looking at the inputs beside the reading: once, or again and again where a folder is watched."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lungscreen.batch.config import BatchConfig
+from lungscreen.batch.index import Index
+from lungscreen.batch.ledger import Offer
+from lungscreen.logs import LOG
+
+__all__ = ["Scanner"]
+
+
+class Scanner:
+    """Searches the inputs in a thread of its own; what is complete can be taken from it."""
+
+    def __init__(
+        self, open_index: Callable[[], Index], inputs: Sequence[Path], config: BatchConfig, watch: bool
+    ) -> None:
+        self._open_index = open_index
+        self._inputs = inputs
+        self._config = config
+        self._watch = watch
+        self._found: queue.SimpleQueue[list[Offer]] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._pending: dict[str, _Pending] = {}
+        self._unfinished: frozenset[str] = frozenset()
+        self._thread = threading.Thread(target=self._work, name="scanner", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking, soon."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Stop, and wait until the index is closed."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def busy(self) -> bool:
+        """Whether there may be more to come."""
+        return self._thread.is_alive() or not self._found.empty() or self._error is not None
+
+    def unfinished(self) -> frozenset[str]:
+        """Studies to which something is being added just now."""
+        return self._unfinished
+
+    def take(self) -> list[list[Offer]]:
+        """What was found complete since the last call.
+
+        Errors: what went wrong with the index.
+        """
+        found = []
+        while not self._found.empty():
+            found.append(self._found.get())
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return found
+
+    def _work(self) -> None:
+        try:
+            index = self._open_index()
+            try:
+                first = True
+                while not self._stop.is_set():
+                    self._look(index, first)
+                    if not self._watch or self._stop.wait(self._config.poll_s):
+                        return
+                    first = False
+            finally:
+                index.close()
+        except BaseException as error:  # it is raised where it can be handled
+            self._error = error
+
+    def _look(self, index: Index, first: bool) -> None:
+        scan = index.scan(self._inputs, everything=first, stop=self._stop.is_set)
+        if scan.away:
+            LOG.warning("inputs cannot be reached", extra={"fields": {"inputs": len(scan.away)}})
+        if self._stop.is_set():
+            return
+        complete = self._complete(index, scan.offers, time.monotonic()) if self._watch else scan.offers
+        if complete or first:
+            self._found.put(complete)
+
+    def _complete(self, index: Index, offers: Sequence[Offer], now: float) -> list[Offer]:
+        """Those to which nothing was added for a while, and that have no hole or had it for long."""
+        complete = []
+        pending: dict[str, _Pending] = {}
+        for offer in offers:
+            before = self._pending.get(offer.key)
+            since = before.since if before is not None and before.offer.stamp == offer.stamp else now
+            wait_s = self._config.hole_s if index.has_hole(offer.key) else self._config.quiet_s
+            if now - since >= wait_s:
+                complete.append(offer)
+            else:
+                pending[offer.key] = _Pending(offer, since)
+        for key, entry in self._pending.items():
+            pending.setdefault(key, entry)
+        for offer in complete:
+            pending.pop(offer.key, None)
+        self._pending = pending
+        self._unfinished = frozenset(pending)
+        return complete
+
+
+class _Pending:
+    """A study that may still be arriving."""
+
+    __slots__ = ("offer", "since")
+
+    def __init__(self, offer: Offer, since: float) -> None:
+        self.offer = offer
+        self.since = since

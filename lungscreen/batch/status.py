@@ -1,0 +1,79 @@
+"""How far a night has come; and putting studies back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lungscreen.batch.ledger import LEDGER_FILE, Ledger
+from lungscreen.batch.lock import hold_lock, is_held
+from lungscreen.codes import CODES
+from lungscreen.errors import UsageError
+
+__all__ = ["read_status", "retry_studies", "status_text"]
+
+RATE_HOURS = 1.0
+"""Studies per hour are counted over the last hour of work."""
+
+
+def read_status(night: Path) -> dict[str, Any]:
+    """Counts, codes, studies per hour and when it will be done; while a run is at work, or after.
+
+    Errors: `input-missing` where there is no ledger, `ledger-invalid`.
+    """
+    ledger = _open(night, read_only=True)
+    try:
+        counts, codes = ledger.counts(), ledger.codes()
+        per_hour = ledger.rate(RATE_HOURS)
+    finally:
+        ledger.close()
+    running = is_held(night)
+    left = counts["waiting"] + counts["running"]
+    done_at = None
+    if running and left and per_hour:
+        done_at = (datetime.now(UTC) + timedelta(hours=left / per_hour)).isoformat(timespec="minutes")
+    return {
+        "at_work": running,
+        **counts,
+        "studies_per_hour": None if per_hour is None else round(per_hour, 1),
+        "done_at": done_at,
+        "codes": [
+            {"state": state, "code": code, "studies": count, "meaning": CODES[code].meaning if code in CODES else ""}
+            for (state, code), count in codes.items()
+        ],
+    }
+
+
+def status_text(status: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"{name:<8} {status[name]:>7}" for name in ("waiting", "running", "done", "refused", "failed")]
+    if status["studies_per_hour"] is not None:
+        lines.append(f"{status['studies_per_hour']:g} studies per hour")
+    if status["done_at"]:
+        lines.append(f"done at about {status['done_at']}")
+    lines.append("a run is at work" if status["at_work"] else "no run is at work")
+    lines += [f"{row['studies']:>5} {row['state']}: {row['code']}: {row['meaning']}" for row in status["codes"]]
+    return "\n".join(lines)
+
+
+def retry_studies(night: Path, code: str | None = None) -> int:
+    """Put failed and refused studies back, all or those of one code. Returns how many.
+
+    Errors: `usage` for an unknown code, `out-in-use` while a run is at work, `input-missing`, `ledger-invalid`.
+    """
+    if code is not None and code not in CODES:
+        raise UsageError("usage", "there is no such code", code)
+    _open(night, read_only=True).close()
+    with hold_lock(night):
+        ledger = _open(night)
+        try:
+            return ledger.retry(code)
+        finally:
+            ledger.close()
+
+
+def _open(night: Path, *, read_only: bool = False) -> Ledger:
+    if not (night / LEDGER_FILE).is_file():
+        raise UsageError("input-missing", "there is no ledger: no batch was run into this folder", str(night))
+    return Ledger(night, read_only=read_only)

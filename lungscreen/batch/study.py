@@ -1,0 +1,217 @@
+"""Task ─► Outcome: one study, from its files to its results on disk; whatever goes wrong is its outcome.
+
+Runs in the worker, or in the process itself where one is enough.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lungscreen.batch.tasks import Task
+from lungscreen.clinical import ClinicalTable
+from lungscreen.errors import LungscreenError, Notice, OutputError, Refusal, UsageError, WeightsError
+from lungscreen.kernels import classify_kernel
+from lungscreen.logs import LOG
+from lungscreen.pipeline import Networks, Pipeline, screen_study
+from lungscreen.records import Inventory, Report, Study
+from lungscreen.report import report_document, write_report
+from lungscreen.series import group_sources
+from lungscreen.series.studies import plain_name
+from lungscreen.stopwatch import Stopwatch
+
+__all__ = ["RUN_ERRORS", "Outcome", "Work", "describe_document", "run_task"]
+
+RUN_ERRORS = (OutputError, WeightsError, UsageError)
+"""What goes wrong for every study alike."""
+
+GONE = frozenset({"file-unreadable", "input-missing"})
+"""Codes that a share which went away in the night gives too."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is the same for every task of a run."""
+
+    out: Path
+    pipeline: Pipeline
+    digest: str
+    """Over pipeline, weights and options: what makes a study new when it changes."""
+    clinical: ClinicalTable | None = None
+    save_masks: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    state: done, refused; failed (the software's fault); away (its files cannot be reached, which says nothing of it).
+    facts: figures of the study for the morning page, without names.
+    """
+
+    key: str
+    state: str
+    code: str = ""
+    refusals: tuple[Refusal, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_mb: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_task(task: Task, work: Work, networks: Future[Networks]) -> Outcome:
+    """Read one study and write its results.
+
+    Errors: those that concern the run and not the study (`output-failed`, `weights-invalid`) pass.
+    """
+    clock = Stopwatch(memory=True)
+    study: Study | None = None
+    refusals: list[Refusal] = []
+    state, code, facts = "failed", "", {}
+    try:
+        with clock.stage("study"):
+            with clock.stage("headers"):
+                study, others = find_study(task)
+            refusals += others
+            if study is None:
+                state, code = "refused", _study_code(others)
+                if not any(row.scope == "study" for row in others):
+                    refusals += _refuse(task, None, code, "No series of this study can be read.")
+            else:
+                report = screen_study(study, work.pipeline, networks, work.clinical, clock)
+                report = _with_marks(report, task, work)
+                with clock.stage("write"):
+                    write_report(report, work.out, work.save_masks)
+                refusals += report.volume.refused
+                state, facts = "done", describe_document(report_document(report))
+    except RUN_ERRORS:
+        raise
+    except MemoryError:
+        code = "out-of-memory"
+        refusals += _refuse(task, study, code, "There was not enough memory for this study.")
+    except LungscreenError as error:
+        state, code = "refused", error.code
+        if code == "internal-error":
+            state = "failed"
+        refusals += _refuse(task, study, code, error.reason)
+    except Exception as error:  # whatever a library throws at a hostile file
+        code = "internal-error"
+        LOG.error("study failed", extra={"fields": {"key": task.key, "where": _places(error)}})
+        refusals += _refuse(task, study, code, "The software failed on this study.")
+    if code in GONE and not _reachable(task):
+        state = "away"
+    _log(task.key, state, code, clock)
+    return Outcome(task.key, state, code, tuple(refusals), clock.seconds, clock.peak_mb, facts)
+
+
+def find_study(task: Task) -> tuple[Study | None, tuple[Refusal, ...]]:
+    """The task's study among its files, and what of them belongs to no study."""
+    inventory: Inventory = group_sources(task.sources)
+    mine = [study for study in inventory.studies if _is_mine(study, task)]
+    refused = tuple(row for row in inventory.refused if row.patient_id in ("", task.person.patient_id))
+    if not mine:
+        return None, refused
+    study = mine[0]
+    if task.kind == "image":
+        return _rename_image(study, task), refused
+    if task.names > 1 and "two-names-one-id" not in {notice.code for notice in study.notices}:
+        text = f"{task.names} names occur under this patient ID; studies are kept apart, never compared."
+        study = replace(study, notices=(*study.notices, Notice("two-names-one-id", text)))
+    return study, refused
+
+
+def describe_document(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of a report.json for the morning page and for drift; no text of the header's, which may hold anything."""
+    findings = document["findings"]
+    probabilities = [f["malignancy"]["probability"] for f in findings if f["malignancy"]]
+    noise = document["provenance"]["options"].get("noise_hu")
+    return {
+        "category": document["category"],
+        "findings": len(findings),
+        "top_score": max((f["detection_score"] for f in findings), default=None),
+        "top_probability": max(probabilities, default=None),
+        "kernel": classify_kernel(tuple(document["acquisition"]["kernel"])),
+        "spacing_mm": document["series"]["slice_spacing_mm"],
+        "dose_mgy": document["acquisition"]["ctdi_vol_mgy"],
+        "noise_hu": None if noise is None else float(noise),
+        "notices": sorted({notice["code"] for notice in document["notices"]}),
+    }
+
+
+def measure_noise(report: Report) -> float | None:
+    """Noise in HU: 1.4826 times the median absolute difference of neighbours in the lungs, over the root of two.
+
+    Differences along a row take anatomy out; the median takes out vessels. None where there is no lung.
+    """
+    lung = report.lungs.mask > 0
+    hu = report.volume.hu
+    middle = slice(hu.shape[0] // 4, max(hu.shape[0] * 3 // 4, hu.shape[0] // 4 + 1), 4)
+    both = lung[middle, :, 1:] & lung[middle, :, :-1]
+    if not both.any():
+        return None
+    steps = np.abs(hu[middle, :, 1:].astype(np.int32) - hu[middle, :, :-1])[both]
+    return round(1.4826 * float(np.median(steps)) / 2**0.5, 2)
+
+
+def _is_mine(study: Study, task: Task) -> bool:
+    if task.kind == "image":
+        return True
+    who = task.person
+    return (study.patient.patient_id, plain_name(study.patient), study.exam.study_uid) == (
+        who.patient_id, who.name, who.study_uid,
+    )  # fmt: skip
+
+
+def _rename_image(study: Study, task: Task) -> Study:
+    """An image file whose name others have too: it says so, and all but the first get a number."""
+    if task.names == 1:
+        return study
+    uid = task.person.study_uid if task.number == 1 else f"{task.person.study_uid}-{task.number}"
+    notice = Notice("same-file-name", f"{task.names} files are named {task.person.study_uid}; this one is {uid}.")
+    patient, exam = replace(study.patient, patient_id=uid), replace(study.exam, study_uid=uid)
+    series = tuple(replace(s, series_uid=uid, patient=patient, exam=exam) for s in study.series)
+    return replace(study, patient=patient, exam=exam, series=series, notices=(*study.notices, notice))
+
+
+def _with_marks(report: Report, task: Task, work: Work) -> Report:
+    """The report under the study's key, saying which input and pipeline it is of: a run that goes on can tell."""
+    noise = measure_noise(report)
+    options = {**report.provenance.options, "input": task.input, "batch": work.digest}
+    if noise is not None:
+        options["noise_hu"] = f"{noise:.2f}"
+    return replace(report, key=task.key, provenance=replace(report.provenance, options=options))
+
+
+def _study_code(refusals: Sequence[Refusal]) -> str:
+    whole = [row.code for row in refusals if row.scope == "study"]
+    return whole[0] if whole else refusals[0].code if refusals else "input-missing"
+
+
+def _refuse(task: Task, study: Study | None, code: str, reason: str) -> tuple[Refusal, ...]:
+    uid = study.exam.study_uid if study else task.person.study_uid
+    patient_id = study.patient.patient_id if study else task.person.patient_id
+    return Refusal(uid, code, reason, "study", uid, patient_id), *(study.not_read if study else ())
+
+
+def _reachable(task: Task) -> bool:
+    """Whether any of the task's files is there."""
+    return any(source.path.exists() for source in task.sources)
+
+
+def _log(key: str, state: str, code: str, clock: Stopwatch) -> None:
+    fields = {"key": key, "state": state, "code": code, "seconds": round(clock.seconds.get("study", 0.0), 2)}
+    if state == "done":
+        LOG.info("study done", extra={"fields": fields})
+    else:
+        LOG.warning(f"study {state}", extra={"fields": fields})
+
+
+def _places(error: Exception) -> str:
+    """Where an unexpected exception came from: files and lines, no values (they may name a patient)."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))

@@ -1,0 +1,256 @@
+"""The night: what waits in the ledger goes to the workers, what comes back goes into the ledger.
+
+Scanner ─► Ledger ─► Engine ─► results on disk ─► Ledger ─► worklist, morning page
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lungscreen.batch.config import BatchConfig
+from lungscreen.batch.engines import Engine, Event
+from lungscreen.batch.index import Index
+from lungscreen.batch.ledger import Ledger, Row
+from lungscreen.batch.scanner import Scanner
+from lungscreen.batch.study import Outcome, Work, describe_document
+from lungscreen.batch.tasks import Task
+from lungscreen.codes import CODES
+from lungscreen.errors import LungscreenError, OutputError, Refusal
+from lungscreen.logs import LOG
+from lungscreen.report import write_tables
+
+__all__ = ["Night"]
+
+TICK_S = 0.5
+"""How often the supervisor looks up where nothing happens."""
+
+
+@dataclass
+class _Hold:
+    """Why no study is started for the moment."""
+
+    until: float = 0.0
+    since: float | None = None
+    error: LungscreenError | None = None
+
+
+@dataclass
+class Night:
+    """One run. All times are monotonic: a clock that is set back changes nothing."""
+
+    inputs: Sequence[Path]
+    work: Work
+    ledger: Ledger
+    index: Index
+    engine: Engine
+    scanner: Scanner
+    config: BatchConfig
+    run: int
+    watch: bool = False
+    stopped: Callable[[], bool] = lambda: False
+    """Asked all the time: whether to finish or put back what is running, and end."""
+    write_pages: Callable[[], None] = lambda: None
+    """Writes what shows how far the night has come."""
+    _attempts: dict[str, int] = field(default_factory=dict)
+    _away: dict[str, float] = field(default_factory=dict)
+    _away_since: float | None = None
+    _hold: _Hold = field(default_factory=_Hold)
+    _stop_at: float | None = None
+    _tables_at: float = 0.0
+
+    def pass_by(self) -> str:
+        """Read what there is to read. Returns how the run ended: finished, or stopped.
+
+        Errors: `output-failed` where the disk stays full, `weights-invalid`, `worker-died` where no worker starts.
+        """
+        self._tables_at = time.monotonic() + self.config.tables_every_s
+        while True:
+            self._take_offers()
+            if self._stopping():
+                if not self.engine.running() or time.monotonic() >= (self._stop_at or 0.0):
+                    self._put_back_all("stopped")
+                    return "stopped"
+            else:
+                self._hand_out()
+                if not self.engine.running() and self._nothing_left():
+                    return "finished"
+            for event in self.engine.poll(TICK_S):
+                self._handle(event)
+            if time.monotonic() >= self._tables_at:
+                self.write_tables()
+
+    def recover(self) -> None:
+        """Studies that were running when an earlier run was interrupted: whole results count, the rest waits again."""
+        for row in self.ledger.recover(self.config.most_interruptions):
+            document = _whole_result(self.work.out, row, self.work.digest)
+            if document is not None:
+                seconds = document["provenance"]["seconds"]
+                self.index.keep_refusals(row.key, ())
+                self.ledger.finish(
+                    row.key, "done", self.work.digest, row.input, seconds=seconds, facts=describe_document(document)
+                )
+            elif row.alone:
+                self._fail(row.key, row.input, "interrupted")
+            else:
+                self.ledger.put_back(row.key)
+
+    def write_tables(self) -> None:
+        """Worklist, findings, what was not read, and the pages of the night, as things stand."""
+        refusals = self.index.refusals(self.inputs)
+        places = [str(path) for path in self.inputs]
+        write_tables(self.work.out, refusals, screened=self.index.study_uids(), inputs=places)
+        self.write_pages()
+        self._tables_at = time.monotonic() + self.config.tables_every_s
+
+    # -- handing out -------------------------------------------------------------------------------------------------
+    def _take_offers(self) -> None:
+        for offers in self.scanner.take():
+            fresh = self.ledger.offer(offers, self.work.digest)
+            self.index.settle([offer.key for offer in offers])
+            LOG.info("inputs searched", extra={"fields": {"studies": len(offers), "new": fresh}})
+
+    def _hand_out(self) -> None:
+        while (worker := self.engine.free()) and not self._held():
+            row = self._next()
+            if row is None:
+                return
+            attempt = self.ledger.start(row.key, self.run, worker)
+            self._attempts[row.key] = attempt
+            self.engine.submit(self.index.task(row.key, row.input, attempt))
+
+    def _next(self) -> Row | None:
+        """The study to start now. One that is run alone waits until nothing else runs, and nothing starts beside it."""
+        now = time.monotonic()
+        away = [key for key, until in self._away.items() if until > now]
+        row = self.ledger.next_waiting([*away, *self.scanner.unfinished()])
+        running = [self.ledger.get(task.key) for task in self.engine.running()]
+        if row is None or any(other is not None and other.alone for other in running):
+            return None
+        return None if row.alone and running else row
+
+    def _held(self) -> bool:
+        """Whether the disk is too full to start anything.
+
+        Errors: `output-failed` where it stays so.
+        """
+        now = time.monotonic()
+        if now < self._hold.until:
+            return True
+        free_mb = shutil.disk_usage(self.work.out).free / 2**20
+        if free_mb >= self.config.keep_free_mb:
+            if self._hold.error is None:
+                self._hold.since = None
+            self._hold.error = None
+            return False
+        self._wait_for_space(OutputError("output-failed", f"only {free_mb:.0f} MB are free", str(self.work.out)))
+        return True
+
+    def _wait_for_space(self, error: LungscreenError) -> None:
+        now = time.monotonic()
+        if self._hold.since is None:
+            self._hold.since = now
+            LOG.error("results cannot be written: waiting", extra={"fields": {"code": error.code}})
+        if now - self._hold.since >= self.config.full_limit_s:
+            raise error
+        self._hold.until, self._hold.error = now + self.config.full_wait_s, error
+
+    def _nothing_left(self) -> bool:
+        """Whether the run is over: everything searched and nothing waiting, but for what cannot be reached any more."""
+        if self.watch or self.scanner.busy():
+            return False
+        if self.ledger.counts()["waiting"] == 0:
+            return True
+        if self._away_since is None or len(self._away) < self.ledger.counts()["waiting"]:
+            return False
+        return time.monotonic() - self._away_since >= self.config.away_limit_s
+
+    def _stopping(self) -> bool:
+        if self._stop_at is None and self.stopped():
+            self._stop_at = time.monotonic() + self.config.grace_s
+            self.scanner.stop()
+            LOG.warning("stopping", extra={"fields": {"running": len(self.engine.running())}})
+        return self._stop_at is not None
+
+    def _put_back_all(self, outcome: str) -> None:
+        running = self.engine.running()
+        self.engine.close()
+        for task in running:
+            self.ledger.put_back(task.key, self._attempts.pop(task.key, None), outcome)
+
+    # -- what comes back ---------------------------------------------------------------------------------------------
+    def _handle(self, event: Event) -> None:
+        if event.kind == "fatal":
+            self._put_back_all("stopped")
+            raise event.error or AssertionError("a fatal event carries its error")
+        task = event.task
+        if task is None:
+            return
+        attempt = self._attempts.pop(task.key, None)
+        if event.kind == "full":
+            self.ledger.put_back(task.key, attempt, "not written")
+            self._wait_for_space(event.error or OutputError("output-failed", "results cannot be written"))
+        elif event.kind == "died":
+            self._count_attempt(task, event.code, attempt)
+        elif event.outcome is not None:
+            self._conclude(task, event.outcome, attempt)
+
+    def _conclude(self, task: Task, outcome: Outcome, attempt: int | None) -> None:
+        if outcome.state == "away":
+            self.ledger.put_back(task.key, attempt, "away")
+            now = time.monotonic()
+            self._away[task.key] = now + self.config.full_wait_s
+            self._away_since = self._away_since if self._away_since is not None else now
+            return
+        self._away.pop(task.key, None)
+        self._away_since = None
+        if outcome.state == "failed":
+            self._count_attempt(task, outcome.code, attempt, outcome)
+            return
+        self._finish(task, outcome, attempt)
+
+    def _finish(self, task: Task, outcome: Outcome, attempt: int | None) -> None:
+        """Refusals first: a crash between the two leaves the study running, and it is looked at again."""
+        self.index.keep_refusals(task.key, outcome.refusals)
+        self.ledger.finish(
+            task.key,
+            "done" if outcome.state == "done" else "refused" if outcome.state == "refused" else "failed",
+            self.work.digest,
+            task.input,
+            code=outcome.code,
+            seconds=outcome.seconds,
+            peak_mb=outcome.peak_mb,
+            facts=outcome.facts,
+            attempt=attempt,
+        )
+
+    def _count_attempt(self, task: Task, code: str, attempt: int | None, outcome: Outcome | None = None) -> None:
+        if self.ledger.count_attempt(task.key, code, self.config.most_attempts, attempt):
+            return
+        if outcome is not None:
+            self._finish(task, outcome, attempt)
+        else:
+            self._fail(task.key, task.input, code)
+
+    def _fail(self, key: str, input_hash: str, code: str) -> None:
+        """A study that no worker came back from."""
+        person = self.index.task(key, input_hash, 0).person
+        row = Refusal(person.study_uid, code, CODES[code].meaning, "study", person.study_uid, person.patient_id)
+        self.index.keep_refusals(key, [row])
+        self.ledger.finish(key, "failed", self.work.digest, input_hash, code=code)
+        LOG.error("study failed", extra={"fields": {"key": key, "code": code}})
+
+
+def _whole_result(out: Path, row: Row, digest: str) -> dict[str, Any] | None:
+    """The study's report, where it is of the input and pipeline that were running."""
+    try:
+        document: dict[str, Any] = json.loads((out / "studies" / row.key / "report.json").read_text(encoding="utf-8"))
+        options = document["provenance"]["options"]
+        return document if (options["input"], options["batch"]) == (row.input, digest) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,123 @@
+"""`lungscreen batch run|status|retry|audit`: many studies overnight."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungscreen import RESEARCH_USE
+from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.text import plain_text
+
+if TYPE_CHECKING:
+    from lungscreen.batch import BatchRun
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands and their options."""
+    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    _run_arguments(commands.add_parser("run", help="read what is new, and go on where an earlier run left off"))
+    status = commands.add_parser("status", help="what waits, runs, is done; when it will be done")
+    status.add_argument("night", type=Path, metavar="NIGHT", help="the results folder of a batch")
+    status.add_argument("--json", action="store_true", help="as one JSON object")
+    retry = commands.add_parser("retry", help="put failed and refused studies back")
+    retry.add_argument("night", type=Path, metavar="NIGHT", help="the results folder of a batch")
+    retry.add_argument("--code", metavar="CODE", help="only those with this code")
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "inputs", nargs="+", type=Path, metavar="INBOX",
+        help="folder (searched recursively), DICOM file, DICOMDIR, zip, or a NIfTI / NRRD / MHA / MHD volume",
+    )  # fmt: skip
+    add("--out", required=True, type=Path, metavar="NIGHT", help="folder for the results and the ledger")
+    add("--pipeline", default="screening", metavar="NAME_OR_FILE", help="pipeline: a shipped name or a TOML file")
+    add(
+        "--operating-point", choices=("screening", "second-reader", "high-specificity"),
+        help="which candidates become findings (default: as the pipeline says)",
+    )  # fmt: skip
+    add(
+        "--clinical",
+        type=Path,
+        metavar="FILE",
+        help="patient data as CSV or JSON; its column priority puts studies first",
+    )
+    add("--save-masks", action="store_true", help="write lungs.nii.gz and findings.nii.gz per study")
+    add("--workers", type=int, metavar="N", help="processes that read studies (default: by cores and memory)")
+    add("--threads", type=int, metavar="N", help="threads of each worker (default: the cores, shared out)")
+    add("--study-limit", type=float, metavar="S", help="seconds that a study may take (default: 1800)")
+    add("--key-file", type=Path, metavar="FILE", help="key for pseudonyms (default: the user's own, made when absent)")
+    add("--identified", action="store_true", help="keep PatientIDs in the ledger and on the morning page")
+    add("--log-json", action="store_true", help="log every event to stderr, one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the subcommand says."""
+    return {"run": _run, "status": _status, "retry": _retry}[args.what](args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from lungscreen.batch import run_batch
+    from lungscreen.logs import start_logs
+
+    start_logs(args.log_json)
+    batch = _batch_run(args)
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ended = run_batch(batch, stopped=stop.is_set)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    print(args.out / "worklist.html")
+    states = ", ".join(f"{count} {state}" for state, count in ended.states.items() if count)
+    print(f"{ended.studies} studies: {states or 'none'}. {RESEARCH_USE}", file=sys.stderr)
+    if ended.how == "stopped":
+        print("Stopped; the same command goes on.", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    return ExitCode.OK if ended.complete else ExitCode.SOME_REFUSED
+
+
+def _batch_run(args: argparse.Namespace) -> BatchRun:
+    from lungscreen.batch import BatchConfig, BatchRun
+    from lungscreen.clinical import read_clinical
+    from lungscreen.errors import UsageError
+    from lungscreen.pipeline import read_pipeline
+
+    pipeline = read_pipeline(args.pipeline)
+    if args.operating_point:
+        pipeline = replace(pipeline, findings=replace(pipeline.findings, operating_point=args.operating_point))
+    clinical = read_clinical(args.clinical) if args.clinical else None
+    for notice in clinical.notices if clinical else ():
+        print(f"{args.clinical.name}: {plain_text(notice.text)}", file=sys.stderr)
+    given = {"workers": args.workers, "threads": args.threads, "study_limit_s": args.study_limit}
+    try:
+        config = BatchConfig(**{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise UsageError("usage", str(error)) from None
+    return BatchRun(args.inputs, args.out, pipeline, clinical, args.save_masks, config, args.key_file, args.identified)
+
+
+def _status(args: argparse.Namespace) -> int:
+    from lungscreen.batch.status import read_status, status_text
+
+    status = read_status(args.night)
+    print(json.dumps(status, indent=1) if args.json else status_text(status))
+    return ExitCode.OK
+
+
+def _retry(args: argparse.Namespace) -> int:
+    from lungscreen.batch.status import retry_studies
+
+    count = retry_studies(args.night, args.code)
+    print(f"{count} studies put back; `lungscreen batch run` reads them again.", file=sys.stderr)
+    return ExitCode.OK

@@ -1,0 +1,94 @@
+"""Networks of a few lines, so that a whole night takes seconds: every other stage is the real one.
+
+Worker processes import this module by name.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lungscreen.batch import Models
+from lungscreen.classify.calibration import Calibration
+from lungscreen.pipeline import Networks, Pipeline
+from lungscreen.records import WeightsUsed
+
+USED = (WeightsUsed("detector", "test 1", "0" * 64), WeightsUsed("classifier", "test 1", "1" * 64))
+
+
+class SpotDetector:
+    """Points at dense spots among air; the denser, the higher the score."""
+
+    spacing_mm = 4.0
+
+    def find_marks(self, hu: NDArray[np.int16], where: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        """(n, 5) marks, as `lungscreen.detect.Detector` has them."""
+        dense = (hu > -500) & (where if where is not None else True)
+        labels, count = ndimage.label(dense)
+        index = range(1, count + 1)
+        centres = np.array(ndimage.center_of_mass(dense, labels, index)).reshape(-1, 3)
+        sizes = np.asarray(ndimage.sum_labels(dense, labels, index))
+        score = np.clip(sizes / 40, 0.01, 0.95)
+        return np.column_stack([centres, np.cbrt(sizes) * self.spacing_mm, score]).astype(np.float32)[:8]
+
+
+class SpotClassifier:
+    """Rates a patch by how dense its middle is; outlines what is dense near the middle."""
+
+    patch_size = 16
+    calibration = Calibration(2.0, -1.0)
+    name = "test 1"
+
+    def rate(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, p, p, p) → (n, 11) logits."""
+        return np.repeat(patches[:, 7:9, 7:9, 7:9].mean((1, 2, 3))[:, None], 11, axis=1).astype(np.float32)
+
+    def outline(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, p, p, p) → probability that a voxel is the nodule's."""
+        line = np.arange(hu.shape[-1]) - (hu.shape[-1] - 1) / 2
+        z, y, x = np.meshgrid(line, line, line, indexing="ij", sparse=True)
+        return ((hu > -500) & (z**2 + y**2 + x**2 < 49)).astype(np.float32)
+
+
+def load(pipeline: Pipeline) -> Networks:
+    """Networks that need no weights."""
+    points = {"screening": 0.3, "second-reader": 0.2, "high-specificity": 0.6}
+    classifier: Any = SpotClassifier()
+    return Networks(SpotDetector(), classifier, USED, points)  # type: ignore[arg-type]
+
+
+class TrapDetector(SpotDetector):
+    """Does what the file named in LUNGSCREEN_TEST_TRAP says, once a line: die, hang, memory, error; then finds spots."""
+
+    def find_marks(self, hu: NDArray[np.int16], where: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        trap = Path(os.environ["LUNGSCREEN_TEST_TRAP"])
+        lines = trap.read_text().split() if trap.exists() else []
+        trap.write_text("\n".join(lines[1:]))
+        match lines[0] if lines else "":
+            case "die":
+                os.abort()
+            case "hang":
+                time.sleep(600)
+            case "memory":
+                raise MemoryError
+            case "error":
+                raise RuntimeError("something broke, and quotes DOE^JANE")
+            case "slow":
+                time.sleep(3)
+        return super().find_marks(hu, where)
+
+
+def load_trapped(pipeline: Pipeline) -> Networks:
+    """Networks with a trap in the detector."""
+    good = load(pipeline)
+    return Networks(TrapDetector(), good.classifier, good.weights, good.operating_points)  # type: ignore[arg-type]
+
+
+MODELS = Models(load, USED)
+TRAPPED = Models(load_trapped, USED)
