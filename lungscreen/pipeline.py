@@ -21,7 +21,7 @@ from lungscreen.assess import AssessConfig, assess_baseline
 from lungscreen.classify import ClassifyConfig, classify_nodules, load_classifier
 from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.config import config_hash, packaged_folder, read_table, read_toml
-from lungscreen.detect import DetectConfig, detect_nodules, load_detector
+from lungscreen.detect import DetectConfig, detect_nodules, find_detector, load_detector
 from lungscreen.errors import LungscreenError, Notice, Refusal, UsageError, WeightsError
 from lungscreen.lungs import LungsConfig, segment_lungs
 from lungscreen.measure import MeasureConfig, Measured, locate_nodule, measure_nodules
@@ -40,7 +40,7 @@ from lungscreen.report import build_report, rank_findings
 from lungscreen.series import SeriesConfig
 from lungscreen.stopwatch import Stopwatch
 from lungscreen.volume import VolumeConfig, build_volume, source_fingerprint
-from lungscreen.weights import find_weights
+from lungscreen.weights import WeightsFile, find_weights
 
 if TYPE_CHECKING:
     from lungscreen.classify.inference import TrainedClassifier
@@ -72,12 +72,17 @@ class FindingsConfig:
     """Mean diameter above which a finding is a mass, listed first."""
     most: int = 20
     """Findings of one study that are reported; how many more there were is said."""
+    threshold: float | None = None
+    """Detection score from which a candidate becomes a finding, instead of the operating point's; needed by a bundle,
+    whose scores those do not fit."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.least_mm < self.mass_mm:
             raise ValueError("least_mm, mass_mm: expected 0 <= least_mm < mass_mm")
         if self.most < 1:
             raise ValueError("most: expected at least 1")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ValueError("threshold: expected a score between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,8 @@ class Networks:
     weights: tuple[WeightsUsed, ...]
     operating_points: Mapping[OperatingPoint, float]
     """Detection score from which a candidate becomes a finding."""
+    notices: tuple[Notice, ...] = ()
+    """What every report has to say about them."""
 
 
 def read_pipeline(name_or_file: str) -> Pipeline:
@@ -123,15 +130,16 @@ def read_pipeline(name_or_file: str) -> Pipeline:
 def load_networks(pipeline: Pipeline) -> Networks:
     """Both networks, ready to look.
 
-    Errors: `weights-invalid`.
+    Errors: `weights-invalid`, `config-invalid`, and those of a bundle.
     """
-    files = [find_weights(name) for name in ("detector", "classifier")]
-    try:
-        points = {point: float(files[0].parameters["operating_points"][point]) for point in get_args(OperatingPoint)}
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError("weights-invalid", f"the manifest lacks operating points: {error!r}") from None
+    files = [find_detector(pipeline.detect), find_weights("classifier")]
+    points = _operating_points(files[0], pipeline)
     used = tuple(WeightsUsed(file.name, file.version, file.sha256) for file in files)
-    return Networks(load_detector(files[0], pipeline.detect), load_classifier(), used, points)
+    said: tuple[Notice, ...] = ()
+    if pipeline.detect.bundle:
+        text = f"Nodules were looked for by {files[0].name} {files[0].version}, not by the shipped detector."
+        said = (Notice("detector-foreign", text),)
+    return Networks(load_detector(files[0], pipeline.detect), load_classifier(), used, points, said)
 
 
 def screen_study(
@@ -174,7 +182,7 @@ def screen_study(
         _provenance(volume, pipeline, loaded, clock),
         category=assessment.category,
         category_reason=assessment.category_reason,
-        notices=(*assessment.notices, *small, *said),
+        notices=(*loaded.notices, *assessment.notices, *small, *said),
         not_assessed=assessment.not_assessed,
     )
 
@@ -258,13 +266,28 @@ def _select(found: Sequence[Finding], config: FindingsConfig) -> tuple[list[Find
     return ranked[: config.most], max(0, len(ranked) - config.most), (Notice("marks-too-small", text),) if small else ()
 
 
+def _operating_points(weights: WeightsFile, pipeline: Pipeline) -> dict[OperatingPoint, float]:
+    """Those of the weights, or the one threshold that the pipeline sets."""
+    threshold, names = pipeline.findings.threshold, get_args(OperatingPoint)
+    if threshold is not None:
+        return dict.fromkeys(names, threshold)
+    if pipeline.detect.bundle:
+        reason = "a bundle has no operating points: say from which score a candidate becomes a finding"
+        raise UsageError("config-invalid", reason, f"{pipeline.name}.findings.threshold")
+    try:
+        return {name: float(weights.parameters["operating_points"][name]) for name in names}
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError("weights-invalid", f"the manifest lacks operating points: {error!r}") from None
+
+
 def _provenance(volume: Volume, pipeline: Pipeline, networks: Networks, clock: Stopwatch) -> Provenance:
+    threshold = pipeline.findings.threshold
     return Provenance(
         software_version=__version__,
         pipeline_name=pipeline.name,
         pipeline_hash=config_hash(pipeline),
         weights=networks.weights,
-        operating_point=pipeline.findings.operating_point,
+        operating_point=f"score of {threshold:g} and up" if threshold else pipeline.findings.operating_point,
         series_uid=volume.series_uid,
         sop_instance_uids_sha256=source_fingerprint(volume.series),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

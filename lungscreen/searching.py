@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from lungscreen.detect import Detector, detect_nodules, load_detector
+from lungscreen.detect import Detector, detect_nodules, find_detector, load_detector
 from lungscreen.files import replace_file
 from lungscreen.lungs import segment_lungs
 from lungscreen.pipeline import Pipeline, read_first_series
@@ -28,12 +28,13 @@ def detect_inputs(
     """Search every volume in the inputs. Returns how many were searched, and whether that is everything.
 
     use_lungs: False searches all of each volume, so that a small crop can be measured too.
-    weights: a folder with a manifest and a detector's weights; None takes the shipped ones.
+    weights: a folder with a manifest and a detector's weights; None takes those that the pipeline names.
 
-    Errors: `usage`, `output-failed`, `weights-invalid`. What is wrong with a volume stands in refused.csv.
+    Errors: `usage`, `output-failed`, `weights-invalid`, and those of a bundle. What is wrong with a volume stands in refused.csv.
     """
     prepare_output(out, inputs)
-    detector = load_detector(find_weights("detector", weights), pipeline.detect)
+    chosen = find_weights("detector", weights) if weights else find_detector(pipeline.detect)
+    detector = load_detector(chosen, pipeline.detect)
     any_size = dataclasses.replace(pipeline.volume, min_slices=1, min_extent_mm=0.0)
     pipeline = dataclasses.replace(pipeline, volume=any_size)
     inventory = find_series(inputs, pipeline.series, skip=out)

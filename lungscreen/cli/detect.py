@@ -25,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pipeline", default="screening", metavar="NAME_OR_FILE", help="pipeline: a shipped name or a TOML file"
     )
     parser.add_argument(
-        "--weights", type=Path, metavar="DIR", help="folder with a manifest and a detector's weights (default: shipped)"
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="folder with a manifest and a detector's weights (default: the pipeline's)",
     )
     parser.add_argument("--log-json", action="store_true", help="log every event to stderr, one JSON object a line")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lungscreen import RESEARCH_USE
 from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.errors import UsageError
 from lungscreen.text import plain_text
 
 __all__ = ["add_arguments", "run"]
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     start_logs(args.log_json)
     pipeline = read_pipeline(args.pipeline)
     if args.operating_point:
+        if pipeline.findings.threshold is not None:
+            raise UsageError("usage", "the pipeline sets findings.threshold, so no operating point can be chosen")
         pipeline = replace(pipeline, findings=replace(pipeline.findings, operating_point=args.operating_point))
     clinical = read_clinical(args.clinical) if args.clinical else None
     for notice in clinical.notices if clinical else ():

@@ -8,22 +8,22 @@ The candidates go down to a very low score on purpose: which of them become find
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.detect.resampling import Box, resample_box
+from lungscreen.detect.resampling import Box, Spacing, resample_box
 from lungscreen.errors import WeightsError
 from lungscreen.geometry import Geometry
 from lungscreen.records import Candidate, Lungs, Volume
 
 if TYPE_CHECKING:
-    from lungscreen.detect.tiles import HeatmapDetector
     from lungscreen.weights import WeightsFile
 
-__all__ = ["DetectConfig", "Detector", "Marks", "detect_nodules", "load_detector"]
+__all__ = ["DetectConfig", "Detector", "Marks", "detect_nodules", "find_detector", "load_detector"]
 
 Marks = NDArray[np.float32]
 """(n, 5): z, y, x in voxels of the array that was searched, diameter in mm, score 0 to 1."""
@@ -38,6 +38,8 @@ class DetectConfig:
     (about 45 bytes a voxel).  halo_voxels: what tiles overlap on each side.  score_floor: lower marks are dropped.
     merge_mm: of two marks nearer than this, or than the higher one's radius, the higher stays.  max_candidates: kept of a
     volume.  precision: `auto` is bfloat16 where the processor computes in it.
+    bundle: folder of a MONAI bundle that looks instead of the shipped network; it brings a window of its own instead of
+    tile_voxels and halo_voxels.
     """
 
     room_mm: float = 4.0
@@ -48,6 +50,7 @@ class DetectConfig:
     merge_mm: float = 5.0
     max_candidates: int = 200
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    bundle: str = ""
 
     def __post_init__(self) -> None:
         if min(self.room_mm, self.context_mm, self.merge_mm, self.halo_voxels) < 0:
@@ -62,12 +65,12 @@ class Detector(Protocol):
     """Anything that points at nodules in an array of HU."""
 
     @property
-    def spacing_mm(self) -> float:
-        """Voxel size that it wants, the same on every axis."""
+    def spacing_mm(self) -> Spacing:
+        """Voxel size that it wants: one for every axis, or (z, y, x)."""
         ...
 
     def find_marks(self, hu: NDArray[np.int16], where: NDArray[np.bool_] | None) -> Marks:
-        """HU (z, y, x) at `spacing_mm` → marks, in any order; not outside `where` (None: anywhere)."""
+        """HU (z, y, x), canonical, at `spacing_mm` → marks, in any order; not outside `where` (None: anywhere)."""
         ...
 
 
@@ -93,26 +96,41 @@ def detect_nodules(
     return _candidates(merge_marks(marks, detector.spacing_mm, config), geometry)
 
 
-def load_detector(weights: WeightsFile | None = None, config: DetectConfig | None = None) -> HeatmapDetector:
-    """The network of these weights (the shipped ones if None), ready to look; imports torch.
+def find_detector(config: DetectConfig) -> WeightsFile:
+    """The weights to look with: of the bundle that the configuration names, else the shipped ones.
 
-    Errors: `weights-invalid`.
+    Errors: `weights-invalid`, `bundle-invalid`.
     """
+    from lungscreen.detect.bundle import find_bundle
+    from lungscreen.weights import find_weights
+
+    return find_bundle(Path(config.bundle)) if config.bundle else find_weights("detector")
+
+
+def load_detector(weights: WeightsFile | None = None, config: DetectConfig | None = None) -> Detector:
+    """The network of these weights (those that `find_detector` finds if None), ready to look; imports torch.
+
+    Errors: `weights-invalid`, `bundle-invalid`, `bundle-needs-monai`.
+    """
+    from lungscreen.detect.bundle import load_bundle
     from lungscreen.detect.tiles import HeatmapDetector
-    from lungscreen.weights import find_weights, load_tensors
+    from lungscreen.weights import load_tensors
 
-    weights = weights or find_weights("detector")
-    return HeatmapDetector.from_tensors(weights.architecture, load_tensors(weights), config or DetectConfig())
+    config = config or DetectConfig()
+    weights = weights or find_detector(config)
+    if "bundle" in weights.architecture:
+        return load_bundle(weights, config)
+    return HeatmapDetector.from_tensors(weights.architecture, load_tensors(weights), config)
 
 
-def merge_marks(marks: Marks, spacing_mm: float, config: DetectConfig) -> Marks:
+def merge_marks(marks: Marks, spacing_mm: Spacing, config: DetectConfig) -> Marks:
     """Of marks on one spot the highest; sorted by score, then by place, so that the order never depends on the input's."""
     marks = marks[marks[:, 4] >= config.score_floor]
     marks = marks[np.lexsort((marks[:, 2], marks[:, 1], marks[:, 0], -marks[:, 4]))]
     kept = np.empty((config.max_candidates, 5), np.float32)
     count = 0
     for mark in marks:
-        away = np.linalg.norm(kept[:count, :3] - mark[:3], axis=1) * spacing_mm
+        away = np.linalg.norm((kept[:count, :3] - mark[:3]) * np.asarray(spacing_mm, np.float32), axis=1)
         if (away < np.maximum(config.merge_mm, kept[:count, 3] / 2)).any():
             continue
         kept[count] = mark
@@ -137,18 +155,18 @@ def _search_box(volume: Volume, lungs: Lungs | None, config: DetectConfig) -> Bo
 
 
 def _near_lungs(
-    lungs: Lungs, geometry: Geometry, box: Box, shape: tuple[int, ...], spacing_mm: float, config: DetectConfig
+    lungs: Lungs, geometry: Geometry, box: Box, shape: tuple[int, ...], spacing_mm: Spacing, config: DetectConfig
 ) -> NDArray[np.bool_]:
     """Lungs grown by `room_mm` along each axis, on the detector's grid."""
     part = lungs.mask[box] > 0
+    steps = [float(step) for step in np.broadcast_to(spacing_mm, 3)]
     index = [
-        np.clip(np.rint(np.arange(n) * spacing_mm / s).astype(int), 0, have - 1)
-        for n, s, have in zip(shape, geometry.spacing_mm, part.shape, strict=True)
+        np.clip(np.rint(np.arange(n) * step / s).astype(int), 0, have - 1)
+        for n, step, s, have in zip(shape, steps, geometry.spacing_mm, part.shape, strict=True)
     ]
     near = part[np.ix_(*index)].astype(np.uint8)
-    width = 2 * round(config.room_mm / spacing_mm) + 1
-    for axis in range(3):
-        near = ndimage.maximum_filter1d(near, width, axis=axis, mode="constant")
+    for axis, step in enumerate(steps):
+        near = ndimage.maximum_filter1d(near, 2 * round(config.room_mm / step) + 1, axis=axis, mode="constant")
     return near.astype(bool)
 
 
