@@ -450,6 +450,64 @@ CODES: dict[str, Code] = {
         "Volume was to decide, but is not known for a nodule: its diameter decided.",
         "Measure the volume where it matters.",
     ),
+    "prior-other-patient": Code(
+        "notice",
+        "An exam given as an earlier one is of another patient (PatientID, birth date or sex): it was not compared.",
+        "Check whose exams these are; correct the header where it is the same person after all.",
+    ),
+    "prior-newer": Code(
+        "notice",
+        "An exam given as an earlier one is of the same day as this exam, or later: it was not compared.",
+        "Check the dates in the headers.",
+    ),
+    "prior-date-missing": Code(
+        "notice",
+        "This exam, or one given as earlier, has no valid date: the two were not compared.",
+        "Correct the study date in the header.",
+    ),
+    "prior-not-compared": Code(
+        "notice",
+        "It is not certain whose exam this is (two names, or an image file without a patient): nothing was compared.",
+        "Compare with the earlier exam yourself.",
+    ),
+    "prior-unreadable": Code(
+        "notice",
+        "The images of an earlier exam could not be read; the text names the code.",
+        "Look the code up; compare with the earlier exam yourself.",
+    ),
+    "prior-not-aligned": Code(
+        "notice",
+        "The lungs of this and the earlier exam could not be aligned: places were not compared.",
+        "Compare with the earlier exam yourself.",
+    ),
+    "prior-by-size": Code(
+        "notice",
+        "An earlier exam was compared by the sizes in its report only; nothing is called new or resolved.",
+        "Supply the images of the earlier exam.",
+    ),
+    "prior-older": Code(
+        "notice", "There are more earlier exams of the patient, which were not compared.", "None; the latest one was."
+    ),
+    "prior-report-invalid": Code(
+        "refusal",
+        "A report.json given as an earlier exam is damaged or no report of this software.",
+        "Supply the report as it was written, or the images.",
+    ),
+    "place-not-compared": Code(
+        "notice",
+        "A finding's place was not compared with the earlier exam: it is graded as on a first exam, not as new.",
+        "Compare with the earlier exam yourself.",
+    ),
+    "found-by-prior": Code(
+        "notice",
+        "The finding lies below the operating point and is listed because an earlier exam shows a nodule there.",
+        "Look at both exams: it may be the same nodule.",
+    ),
+    "match-ambiguous": Code(
+        "notice",
+        "Another nodule was nearly as likely to be the same one at the earlier exam.",
+        "Check which is which before growth is relied on.",
+    ),
     "prior-category-unknown": Code(
         "notice",
         "A nodule's own category at the last exam is not known: there is no step-down from it.",

@@ -17,16 +17,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from lungscreen import __version__
-from lungscreen.assess import AssessConfig, assess_baseline
+from lungscreen.assess import AssessConfig, Assessment, assess_baseline, assess_follow_up
 from lungscreen.classify import ClassifyConfig, classify_nodules, load_classifier
 from lungscreen.clinical import ClinicalTable, match_clinical
+from lungscreen.comparison import (
+    Comparison,
+    Prior,
+    PriorTable,
+    Reading,
+    Tools,
+    compare_exams,
+    earlier_exams,
+    exam_day,
+    match_priors,
+)
 from lungscreen.config import config_hash, packaged_folder, read_table, read_toml
 from lungscreen.detect import DetectConfig, detect_nodules, find_detector, load_detector
 from lungscreen.errors import LungscreenError, Notice, Refusal, UsageError, WeightsError
+from lungscreen.growth import GrowthConfig
 from lungscreen.lungs import LungsConfig, segment_lungs
 from lungscreen.measure import MeasureConfig, Measured, locate_nodule, measure_nodules
 from lungscreen.records import (
     Candidate,
+    ClinicalData,
     Finding,
     Lungs,
     Malignancy,
@@ -97,6 +110,7 @@ class Pipeline:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
     assess: AssessConfig = field(default_factory=AssessConfig)
+    growth: GrowthConfig = field(default_factory=GrowthConfig)
     findings: FindingsConfig = field(default_factory=FindingsConfig)
 
 
@@ -148,11 +162,13 @@ def screen_study(
     networks: Future[Networks],
     clinical: ClinicalTable | None = None,
     clock: Stopwatch | None = None,
+    priors: PriorTable | None = None,
 ) -> Report:
     """One study from its files to its report. The networks may still be loading: they are waited for when needed.
 
     clinical: what is known of the people beside the images; the row of this exam is looked up.
     clock: takes the seconds of the stages.
+    priors: what may be earlier exams of the people; the ones of this patient are looked up and compared.
 
     Errors: what keeps every one of the study's series from being read, `no-lungs`, `weights-invalid`.
     """
@@ -168,10 +184,13 @@ def screen_study(
     threshold = loaded.operating_points[pipeline.findings.operating_point]
     chosen = [candidate for candidate in candidates if candidate.score >= threshold]
     found = grade_candidates(volume, lungs, chosen, loaded.classifier, pipeline, clock)
-    findings, cut_off, small = _select(found, pipeline.findings)
     person, said = match_clinical(clinical, study.patient, study.exam)
+    with clock.stage("compare"):
+        reading = Reading(volume, lungs, candidates, tuple(found))
+        compared = _compare(study, reading, match_priors(priors, study), person, pipeline, loaded)
+    findings, cut_off, small = _select(compared.found, pipeline.findings)
     with clock.stage("assess"):
-        assessment = assess_baseline(findings, lungs, person, pipeline.assess, cut_off=cut_off)
+        assessment = _assess(findings, lungs, person, study, compared, pipeline, cut_off)
     return build_report(
         study,
         volume,
@@ -182,8 +201,10 @@ def screen_study(
         _provenance(volume, pipeline, loaded, clock),
         category=assessment.category,
         category_reason=assessment.category_reason,
-        notices=(*loaded.notices, *assessment.notices, *small, *said),
+        notices=(*loaded.notices, *assessment.notices, *compared.notices, *small, *said),
         not_assessed=assessment.not_assessed,
+        priors=compared.priors,
+        lost=compared.lost,
     )
 
 
@@ -202,6 +223,69 @@ def grade_candidates(
         malignancies = classify_nodules(volume, candidates, classifier, pipeline.classify)
     graded = zip(candidates, measured, malignancies, strict=True)
     return [_finding(volume, lungs, *parts, pipeline.findings) for parts in graded]
+
+
+def _compare(
+    study: Study,
+    reading: Reading,
+    known: tuple[tuple[Prior, ...], tuple[Notice, ...]],
+    person: ClinicalData | None,
+    pipeline: Pipeline,
+    networks: Networks,
+) -> Comparison:
+    """The exam against the patient's earlier ones; as it is where there are none."""
+    priors, said = known
+    day = exam_day(study.exam.date)
+    if not priors or day is None:
+        return Comparison(reading.found, notices=said)
+    threshold = networks.operating_points[pipeline.findings.operating_point]
+
+    def grade(volume: Volume, lungs: Lungs, marks: Sequence[Candidate]) -> list[Finding]:
+        return grade_candidates(volume, lungs, marks, networks.classifier, pipeline, Stopwatch())
+
+    def read(prior: Prior) -> Reading:
+        return _read_prior(prior, pipeline, networks, threshold)
+
+    tools = Tools(read, grade, threshold, pipeline.findings.least_mm, pipeline.growth)
+    compared = compare_exams(reading, day, priors, person, tools)
+    return dataclasses.replace(compared, notices=(*said, *compared.notices))
+
+
+def _read_prior(prior: Prior, pipeline: Pipeline, networks: Networks, threshold: float) -> Reading:
+    """An earlier exam, read as this one is; nodules of its report that the detector does not mark now are added."""
+    if prior.study is None:
+        raise AssertionError("expected an earlier exam with images")
+    _, volume = read_first_series(prior.study, pipeline.volume)
+    lungs = segment_lungs(volume, pipeline.lungs)
+    candidates = detect_nodules(volume, lungs, networks.detector, pipeline.detect)
+    chosen = [candidate for candidate in candidates if candidate.score >= threshold]
+    chosen += prior.unmarked(chosen)
+    found = grade_candidates(volume, lungs, chosen, networks.classifier, pipeline, Stopwatch())
+    least = pipeline.findings.least_mm
+    large = [f for f in found if f.measurement is None or f.measurement.mean_diameter_mm >= least]
+    return Reading(volume, lungs, candidates, tuple(large))
+
+
+def _assess(
+    findings: Sequence[Finding],
+    lungs: Lungs,
+    person: ClinicalData | None,
+    study: Study,
+    compared: Comparison,
+    pipeline: Pipeline,
+    cut_off: int,
+) -> Assessment:
+    """By the rows of a first exam, or of a follow-up where an earlier one was compared."""
+    day = exam_day(study.exam.date)
+    if not compared.priors or day is None:
+        return assess_baseline(findings, lungs, person, pipeline.assess, cut_off=cut_off)
+    earlier = [earlier_exams(finding) for finding in findings]
+    assessment = assess_follow_up(findings, lungs, person, day, earlier, pipeline.assess, cut_off=cut_off)
+    graded = [
+        finding if finding.change is None else dataclasses.replace(finding, growth=finding.change.text)
+        for finding in assessment.findings
+    ]
+    return dataclasses.replace(assessment, findings=tuple(graded))
 
 
 def read_first_series(study: Study, config: VolumeConfig) -> tuple[Study, Volume]:

@@ -27,12 +27,16 @@ __all__ = [
     "Instance",
     "Inventory",
     "Location",
+    "LostNodule",
     "Lungs",
     "Malignancy",
     "Measurement",
+    "NoduleChange",
     "NoduleType",
     "Outline",
+    "PastNodule",
     "Patient",
+    "PriorExam",
     "Provenance",
     "Report",
     "Risk",
@@ -332,6 +336,93 @@ class Risk:
         return f"not assessed: needs {', '.join(self.needs)}" if self.needs else f"not assessed: {self.limits[0]}"
 
 
+@dataclass(frozen=True, slots=True)
+class PastNodule:
+    """A nodule as an earlier exam showed it. Axes and diameter in mm, volumes in mm³; None is not known.
+
+    how: "finding" of that exam's reading; "below the operating point" there; "measured at the place" where no detector
+    pointed; "report": taken over from that exam's report, its images not read.
+    """
+
+    date: str
+    """YYYYMMDD."""
+    study_uid: str
+    nodule_type: NoduleType
+    long_axis_mm: float
+    short_axis_mm: float
+    mean_diameter_mm: float
+    volume_mm3: float | None = None
+    volume_sd_mm3: float | None = None
+    solid_mean_diameter_mm: float | None = None
+    solid_volume_mm3: float | None = None
+    centre_mm: Vector | None = None
+    """LPS mm of that exam's own series."""
+    how: str = "finding"
+    category: str = ""
+    """Its own category in that exam's report, empty where not known."""
+    number: int | None = None
+    """Its number in that exam's report."""
+    side: str = "unknown"
+    zone: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class NoduleChange:
+    """What became of a nodule since earlier exams.
+
+    exams: those that show it, oldest first. The changes are against the last of them. doubling_days is None where the
+    volume did not grow or is not known; its bounds are a 95 % interval from both volumes' uncertainties, the longest
+    None where no growth at all is within it.
+    """
+
+    state: Literal["new", "stable", "growing", "shrinking", "not assessed"]
+    text: str
+    """In words."""
+    exams: tuple[PastNodule, ...] = ()
+    days: int | None = None
+    diameter_change_mm: float | None = None
+    volume_change_percent: float | None = None
+    doubling_days: float | None = None
+    doubling_shortest_days: float | None = None
+    doubling_longest_days: float | None = None
+    distance_mm: float | None = None
+    """From where the aligned earlier exam let it be expected; None where places were not compared."""
+    ambiguous: bool = False
+    """Another nodule was nearly as likely to be the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostNodule:
+    """A nodule of an earlier exam that is no finding of this one.
+
+    state: "resolved" where this scan shows the place and nothing is left of it; "below the least size" where something
+    is left; "not assessed" where this exam does not show the place or it was not compared.
+    """
+
+    past: PastNodule
+    state: Literal["resolved", "below the least size", "not assessed"]
+    text: str
+    expected_mm: Vector | None = None
+    """Where it would lie in this exam, LPS mm."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriorExam:
+    """An earlier exam with which this one was compared.
+
+    how: "images" or "report" (sizes only). overlap: Dice of the aligned lungs.
+    """
+
+    date: str
+    """YYYYMMDD."""
+    study_uid: str
+    how: Literal["images", "report"]
+    series_uid: str = ""
+    overlap: float | None = None
+    category: str = ""
+    """The exam's category in its report, empty where not known."""
+
+
 @dataclass(frozen=True, eq=False)
 class Finding:
     """A candidate that reached the operating point, measured and graded."""
@@ -356,6 +447,8 @@ class Finding:
     """Published models (Brock), beside the network's probability and never multiplied into it."""
     growth: str = ""
     """What became of it since the last exam, or "not assessed: no prior"."""
+    change: NoduleChange | None = None
+    """The same in numbers, exam by exam; None where no earlier exam was compared."""
 
 
 # -- report ----------------------------------------------------------------------------------------------------------
@@ -407,3 +500,7 @@ class Report:
     provenance: Provenance
     not_assessed: tuple[str, ...] = ()
     """What the exam's category would need and nobody looked at, in words."""
+    priors: tuple[PriorExam, ...] = ()
+    """Earlier exams that were compared, the latest first."""
+    lost: tuple[LostNodule, ...] = ()
+    """Nodules of the last exam that are no findings of this one."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungscreen.clinical import ClinicalTable
+from lungscreen.comparison import read_priors
 from lungscreen.errors import LungscreenError, OutputError, Refusal, UsageError, WeightsError
 from lungscreen.logs import LOG
 from lungscreen.pipeline import Pipeline, load_networks, screen_study
@@ -24,7 +25,9 @@ from lungscreen.stopwatch import Stopwatch
 
 __all__ = ["Summary", "guard", "is_complete", "prepare_output", "screen_inputs", "show_progress"]
 
-NEVER_MEANT = frozenset({"not-dicom", "not-ct", "localizer", "series-other-chosen", "duplicate-files", "series-part"})
+NEVER_MEANT = frozenset(
+    {"not-dicom", "not-ct", "localizer", "series-other-chosen", "duplicate-files", "series-part", "prior-other-patient"}
+)
 """Codes of what is in a healthy folder too and nobody meant to have read: it leaves a run complete."""
 
 
@@ -48,11 +51,13 @@ def screen_inputs(
     pipeline: Pipeline,
     *,
     clinical: ClinicalTable | None = None,
+    priors: Path | None = None,
     save_masks: bool = False,
 ) -> Summary:
     """Screen every study in the inputs and write the results (docs/reference/files.md).
 
-    clinical: patient data beside the images (`lungscreen.clinical.read_clinical`).
+    clinical: patient data beside the images (`lungscreen.clinical.read_clinical`). priors: earlier exams or reports;
+    without it, earlier studies of the same patient in the inputs are compared.
 
     Errors: `usage` where an input and `out` are the same folder, `output-failed`, `weights-invalid`, `config-invalid`.
     What is wrong with a study or file is no error of the run: it is in the summary and in refused.csv.
@@ -63,10 +68,11 @@ def screen_inputs(
         # Loading the networks takes seconds, and so does reading headers: side by side.
         networks = pool.submit(load_networks, pipeline)
         inventory = find_series(inputs, pipeline.series, skip=out)
-        refusals = list(inventory.refused)
+        earlier = read_priors(priors, inventory.studies, pipeline.series, skip=out)
+        refusals = [*inventory.refused, *earlier.refused]
         for study in show_progress(inventory.studies):
             with guard(study, refusals):
-                report = screen_study(study, pipeline, networks, clinical)
+                report = screen_study(study, pipeline, networks, clinical, priors=earlier)
                 write_report(report, out, save_masks)
                 refusals.extend(report.volume.refused)
                 reports += 1

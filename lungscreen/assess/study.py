@@ -129,7 +129,7 @@ def assess_follow_up(
     lungs: Lungs | None,
     clinical: ClinicalData | None,
     exam_date: date,
-    earlier: Sequence[Sequence[NoduleAtExam]],
+    earlier: Sequence[Sequence[NoduleAtExam] | None],
     config: AssessConfig = AssessConfig(),
     *,
     facts: Sequence[FindingFacts] | None = None,
@@ -138,12 +138,13 @@ def assess_follow_up(
     """Grade a study whose findings were matched with those of earlier exams.
 
     `earlier` in the order of the findings: the exams that show each, oldest first, with the nodule's own category where
-    it is known (`share_prior_category`); a finding that none shows is new.
+    it is known (`share_prior_category`); a finding that none shows is new. None: its place was not compared (outside
+    the earlier scan, or no images of it), so that it is graded as baseline and not as new, and said.
     Errors: ValueError where an earlier exam has no date or is not before this one, or `earlier` or `facts` are not as
     many as the findings.
     """
     known = _known_facts(findings, facts)
-    histories = [_Earlier(exam_date, tuple(exams)) for exams in earlier]
+    histories = [None if exams is None else _Earlier(exam_date, tuple(exams)) for exams in earlier]
     graded = [
         _graded(finding, facts_of, config.measure, history)
         for finding, facts_of, history in zip(findings, known, histories, strict=True)
@@ -153,7 +154,7 @@ def assess_follow_up(
         ExamFacts(
             not_evaluable=_not_evaluable(lungs),
             prior_pending=config.prior_pending,
-            new_nodules=sum(not history.exams for history in histories),
+            new_nodules=sum(history is not None and not history.exams for history in histories),
         ),
     )
     count = len(findings) + cut_off

@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clinical", type=Path, metavar="FILE", help="patient data as CSV or JSON (docs/clinical-rules.md)"
     )
+    parser.add_argument(
+        "--priors", type=Path, metavar="DIR",
+        help="earlier exams of the same patients: images, report.json files or both (docs/how-to.md)",
+    )  # fmt: skip
     parser.add_argument("--save-masks", action="store_true", help="write lungs.nii.gz and findings.nii.gz per study")
     parser.add_argument("--log-json", action="store_true", help="log every event to stderr, one JSON object a line")
 
@@ -52,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
     clinical = read_clinical(args.clinical) if args.clinical else None
     for notice in clinical.notices if clinical else ():
         print(f"{args.clinical.name}: {plain_text(notice.text)}", file=sys.stderr)
-    summary = screen_inputs(args.inputs, args.out, pipeline, clinical=clinical, save_masks=args.save_masks)
+    summary = screen_inputs(
+        args.inputs, args.out, pipeline, clinical=clinical, priors=args.priors, save_masks=args.save_masks
+    )
     print(args.out / "worklist.html")
     print(f"{summary.reports} of {summary.studies} studies read. {RESEARCH_USE}", file=sys.stderr)
     if not summary.complete:

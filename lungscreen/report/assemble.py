@@ -11,7 +11,17 @@ import math
 from collections.abc import Iterable, Sequence
 
 from lungscreen.errors import Notice
-from lungscreen.records import Candidate, Finding, Lungs, Provenance, Report, Study, Volume
+from lungscreen.records import (
+    Candidate,
+    Finding,
+    LostNodule,
+    Lungs,
+    PriorExam,
+    Provenance,
+    Report,
+    Study,
+    Volume,
+)
 from lungscreen.report.validated import check_acquisition
 
 __all__ = ["CATEGORY_ORDER", "NOT_ASSESSED", "build_report", "category_rank", "rank_findings", "study_key"]
@@ -39,6 +49,8 @@ def build_report(
     category_reason: str = "",
     notices: Sequence[Notice] = (),
     not_assessed: Sequence[str] = (),
+    priors: Sequence[PriorExam] = (),
+    lost: Sequence[LostNodule] = (),
 ) -> Report:
     """All that is said about one study.
 
@@ -47,6 +59,7 @@ def build_report(
     category, category_reason: the exam's, where a rule gave one; else the worst of the findings' categories.
     notices: what else the reader has to know, beyond what the records carry.
     not_assessed: what the exam's category would need and nobody looked at, in words.
+    priors, lost: earlier exams that were compared, the latest first, and their nodules that are no findings now.
     """
     numbered = tuple(rank_findings(findings))
     if not category:
@@ -64,6 +77,8 @@ def build_report(
         notices=_gather(study, volume, lungs, cut_off, notices),
         provenance=provenance,
         not_assessed=tuple(not_assessed),
+        priors=tuple(priors),
+        lost=tuple(lost),
     )
 
 

@@ -13,7 +13,20 @@ from typing import Any
 
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import LungscreenError, Notice, Refusal
-from lungscreen.records import Acquisition, Finding, Malignancy, Measurement, Patient, Report, Risk, Volume
+from lungscreen.records import (
+    Acquisition,
+    Finding,
+    LostNodule,
+    Malignancy,
+    Measurement,
+    NoduleChange,
+    PastNodule,
+    Patient,
+    PriorExam,
+    Report,
+    Risk,
+    Volume,
+)
 from lungscreen.report.masks import finding_position
 from lungscreen.report.text import plain, readable_date, readable_time, rounded
 from lungscreen.report.validated import VALIDATED_ON
@@ -27,7 +40,7 @@ __all__ = [
     "report_schema",
 ]
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
 
 MALIGNANCY_MEANING = "how likely more than half of the radiologists would rate it 4 or 5; not a cancer risk"
@@ -46,7 +59,8 @@ def report_document(report: Report) -> dict[str, Any]:
         "key": report.key,
         "patient": patient_document(report.study.patient),
         "exam": _exam(report),
-        "prior": None,
+        "prior": _prior(report.priors[0]) if report.priors else None,
+        "priors": [_prior(prior) for prior in report.priors],
         "acquisition": _acquisition(report.volume.series.acquisition),
         "series": _series(report.volume),
         "validated_on": VALIDATED_ON,
@@ -57,6 +71,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "candidates": len(report.candidates),
         "findings": [finding_document(finding, report.volume) for finding in report.findings],
         "cut_off": report.cut_off,
+        "lost": [_lost(nodule) for nodule in report.lost],
         "notices": [_notice(notice) for notice in report.notices],
         "not_read": [_refusal(refusal) for refusal in (*report.study.not_read, *report.volume.refused)],
         "provenance": _provenance(report),
@@ -189,6 +204,7 @@ def finding_document(finding: Finding, volume: Volume) -> dict[str, Any]:
         "category_clause": _text(finding.category_clause, _LONG_TEXT),
         "management": _text(finding.management, _LONG_TEXT),
         "growth": _text(finding.growth, _LONG_TEXT),
+        "change": _change(finding.change),
         "risks": [_risk(risk) for risk in finding.risks],
         "notices": [_notice(notice) for notice in finding.notices],
     }
@@ -207,6 +223,65 @@ def _malignancy(malignancy: Malignancy | None) -> dict[str, Any] | None:
         "probability": rounded(malignancy.probability, 4),
         "meaning": MALIGNANCY_MEANING,
         "model": _text(malignancy.model),
+    }
+
+
+def _prior(prior: PriorExam) -> dict[str, Any]:
+    return {
+        "date": _text(readable_date(prior.date)),
+        "study_uid": plain(prior.study_uid),
+        "series_uid": _text(prior.series_uid),
+        "how": prior.how,
+        "lungs_overlap": rounded(prior.overlap, 3),
+        "category": _text(prior.category),
+    }
+
+
+def _change(change: NoduleChange | None) -> dict[str, Any] | None:
+    if change is None:
+        return None
+    return {
+        "state": change.state,
+        "text": plain(change.text, _LONG_TEXT),
+        "exams": [_past(past) for past in change.exams],
+        "days": change.days,
+        "diameter_change_mm": rounded(change.diameter_change_mm, 1),
+        "volume_change_percent": rounded(change.volume_change_percent, 1),
+        "doubling_days": rounded(change.doubling_days, 1),
+        "doubling_shortest_days": rounded(change.doubling_shortest_days, 1),
+        "doubling_longest_days": rounded(change.doubling_longest_days, 1),
+        "distance_mm": rounded(change.distance_mm, 1),
+        "ambiguous": change.ambiguous,
+    }
+
+
+def _past(past: PastNodule) -> dict[str, Any]:
+    return {
+        "date": _text(readable_date(past.date)),
+        "study_uid": plain(past.study_uid),
+        "number": past.number,
+        "how": past.how,
+        "type": str(past.nodule_type),
+        "long_axis_mm": rounded(past.long_axis_mm, 1),
+        "short_axis_mm": rounded(past.short_axis_mm, 1),
+        "mean_diameter_mm": rounded(past.mean_diameter_mm, 1),
+        "volume_mm3": rounded(past.volume_mm3, 2),
+        "volume_sd_mm3": rounded(past.volume_sd_mm3, 2),
+        "solid_mean_diameter_mm": rounded(past.solid_mean_diameter_mm, 2),
+        "solid_volume_mm3": rounded(past.solid_volume_mm3, 2),
+        "position_mm": None if past.centre_mm is None else [rounded(v, 2) for v in past.centre_mm],
+        "side": past.side,
+        "zone": past.zone,
+        "category": _text(past.category),
+    }
+
+
+def _lost(nodule: LostNodule) -> dict[str, Any]:
+    return {
+        "state": nodule.state,
+        "text": plain(nodule.text, _LONG_TEXT),
+        "exam": _past(nodule.past),
+        "expected_mm": None if nodule.expected_mm is None else [rounded(v, 2) for v in nodule.expected_mm],
     }
 
 

@@ -13,7 +13,7 @@ from importlib.resources import files
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, Refusal
 from lungscreen.geometry import Vector
-from lungscreen.records import Acquisition, Finding, NoduleType, Report, Risk
+from lungscreen.records import Acquisition, Finding, LostNodule, NoduleType, PriorExam, Report, Risk
 from lungscreen.report.assemble import NOT_ASSESSED
 from lungscreen.report.document import MALIGNANCY_MEANING
 from lungscreen.report.masks import finding_position
@@ -45,6 +45,7 @@ def report_page(report: Report, config: PictureConfig) -> str:
         _overview(report, config),
         _table(report),
         _findings(report, config),
+        _lost(report.lost),
         _lungs(report),
         _not_read((*report.study.not_read, *report.volume.refused)),
         _provenance(report),
@@ -98,7 +99,7 @@ def _head(report: Report) -> str:
         ("Sex", readable_sex(patient.sex)),
         ("Age at exam", readable_age(exam.age)),
         ("Exam", when),
-        ("Prior exam", "none compared"),
+        ("Prior exam", _prior_exam(report.priors)),
         ("Accession number", exam.accession_number),
         ("Description", exam.description),
     )
@@ -106,6 +107,12 @@ def _head(report: Report) -> str:
     title = escape(name) if name else f'<span class="absent">Name {ABSENT}</span>'
     trained = f'<p class="note">{escape(VALIDATED_ON, _REASON)}</p>'
     return f"<header><h1>{title}</h1>{_facts(facts)}{_facts(_technique(report))}{trained}</header>"
+
+
+def _prior_exam(priors: Sequence[PriorExam]) -> str:
+    """Dates of the earlier exams that were compared, and how."""
+    how = {"images": "", "report": " (sizes from its report only)"}
+    return ", ".join(f"{readable_date(prior.date)}{how[prior.how]}" for prior in priors) or "none compared"
 
 
 def _technique(report: Report) -> tuple[tuple[str, str], ...]:
@@ -237,7 +244,7 @@ def _finding(report: Report, finding: Finding, config: PictureConfig) -> str:
     return (
         f'<section class="finding" id="finding-{finding.number}"><div class="title">'
         f"<h3>{finding.number}. {escape(_sentence(_where(finding)))}</h3>{chip}</div>{why}"
-        f'<div class="crops">{crops}</div>{_finding_facts(finding, finding_position(finding, report.volume.geometry))}{_notices(finding.notices)}</section>'
+        f'<div class="crops">{crops}</div>{_finding_facts(finding, finding_position(finding, report.volume.geometry))}{_history(finding)}{_notices(finding.notices)}</section>'
     )
 
 
@@ -279,6 +286,74 @@ def _finding_facts(finding: Finding, place: Vector) -> str:
     )
     wide = (("Malignancy probability", [escape(likely)]), *_risks(finding.risks), *_advice(finding))
     return _facts(facts, "".join(_wide_fact(label, lines) for label, lines in wide))
+
+
+def _history(finding: Finding) -> str:
+    """The nodule exam by exam, oldest first, this one last."""
+    size, change = finding.measurement, finding.change
+    if change is None or not change.exams or size is None:
+        return ""
+    rows = [
+        (
+            readable_date(past.date), str(past.nodule_type), past.mean_diameter_mm, past.long_axis_mm,
+            past.short_axis_mm, past.volume_mm3, past.volume_sd_mm3, past.category, past.how,
+        )
+        for past in change.exams
+    ]  # fmt: skip
+    rows.append(
+        (
+            "this exam", finding.nodule_type.value, size.mean_diameter_mm, size.long_axis_mm,
+            size.short_axis_mm, size.volume_mm3, size.volume_sd_mm3, finding.category, "finding",
+        )
+    )  # fmt: skip
+    heads = (("", "Exam"), ("", "Type"), ("n", "Mean, mm"), ("n", "Axes, mm"), ("n", "Volume, mm³"), ("", "Category"), ("", "How"))  # fmt: skip
+    head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
+    body = "".join(_history_row(*row) for row in rows)
+    return (
+        '<div class="wide"><table class="history"><caption>History</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _history_row(
+    when: str, kind: str, mean: float, long_mm: float, short_mm: float, volume: float | None, spread: float | None,
+    category: str, how: str,
+) -> str:  # fmt: skip
+    error = f" ± {shown(spread, 0)}" if spread is not None else ""
+    cells = (
+        ("", escape(when)),
+        ("", escape(kind)),
+        ("n", shown(mean, 1)),
+        ("n", f"{shown(long_mm, 1)} × {shown(short_mm, 1)}"),
+        ("n", f"{shown(volume, 0)}{error}" if volume is not None else _none("–")),
+        ("", escape(category) if category else _none("not known")),
+        ("", escape(how)),
+    )
+    return "<tr>" + "".join(f'<td class="{css}">{text}</td>' for css, text in cells) + "</tr>"
+
+
+def _lost(lost: Sequence[LostNodule]) -> str:
+    """Nodules of the last exam that are no findings of this one."""
+    if not lost:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(readable_date(nodule.past.date))}</td><td>{escape(_lost_where(nodule))}</td>"
+        f'<td class="n">{shown(nodule.past.mean_diameter_mm, 1)}</td><td>{escape(nodule.past.nodule_type.value)}</td>'
+        f"<td>{escape(nodule.state)}</td><td>{escape(_sentence(nodule.text), _REASON)}</td></tr>"
+        for nodule in lost
+    )
+    heads = (("", "Exam"), ("", "Where"), ("n", "Mean, mm"), ("", "Type"), ("", "Now"), ("", "What is known"))
+    head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
+    return (
+        f'<h2>Of the earlier exam, no finding now</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _lost_where(nodule: LostNodule) -> str:
+    side, zone = nodule.past.side, nodule.past.zone
+    where = f"{side} lung" if side != "unknown" else "side unknown"
+    return where if zone == "unknown" else f"{where}, {zone} zone"
 
 
 def _wide_fact(label: str, lines: Iterable[str]) -> str:

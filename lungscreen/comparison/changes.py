@@ -1,0 +1,81 @@
+"""A finding and its earlier exams ─► NoduleChange: state, differences, doubling time, in numbers and in words.
+
+State follows Lung-RADS v2022 note 6 (mean diameter, more than 1.5 mm; choice f); volume and doubling time stand beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Literal
+
+from lungscreen.assess import DoublingTime, Growth, doubling_time, judge_growth
+from lungscreen.records import Finding, Measurement, NoduleChange, PastNodule
+
+__all__ = ["describe_change", "say_not_compared"]
+
+SMALLER_MM = 1.5
+"""A mean diameter that lost more than this has shrunk, as one that gained more has grown."""
+
+
+def say_not_compared(reason: str) -> NoduleChange:
+    """The change of a finding whose earlier state nobody knows."""
+    return NoduleChange("not assessed", f"not assessed: {reason}")
+
+
+def describe_change(finding: Finding, exams: Sequence[PastNodule], day: date) -> NoduleChange:
+    """The change since the last of the exams, which are before `day`, oldest first; at least one.
+
+    Errors: ValueError where the finding was not measured or no exam is given.
+    """
+    size = finding.measurement
+    if size is None or not exams:
+        raise ValueError("expected a measured finding and an earlier exam")
+    last = exams[-1]
+    then = datetime.strptime(last.date, "%Y%m%d").date()
+    days = (day - then).days
+    state = _state(last.mean_diameter_mm, size.mean_diameter_mm, days)
+    doubling = _doubling(last, size, days)
+    difference = round(size.mean_diameter_mm - last.mean_diameter_mm, 1)
+    percent = 100 * (size.volume_mm3 / last.volume_mm3 - 1) if last.volume_mm3 and size.volume_mm3 > 0 else None
+    return NoduleChange(
+        state,
+        _words(state, last, then, difference, percent, doubling),
+        tuple(exams),
+        days,
+        difference,
+        percent,
+        doubling.days if doubling else None,
+        doubling.shortest_days if doubling else None,
+        doubling.longest_days if doubling else None,
+    )
+
+
+def _state(before_mm: float, now_mm: float, days: int) -> Literal["growing", "shrinking", "stable"]:
+    if judge_growth(before_mm, now_mm, days) is not Growth.NOT_GROWN:
+        return "growing"
+    return "shrinking" if round(before_mm - now_mm, 1) > SMALLER_MM else "stable"
+
+
+def _doubling(last: PastNodule, size: Measurement, days: int) -> DoublingTime | None:
+    if not last.volume_mm3 or size.volume_mm3 <= 0:
+        return None
+    return doubling_time(last.volume_mm3, size.volume_mm3, days, last.volume_sd_mm3, size.volume_sd_mm3)
+
+
+def _words(
+    state: str,
+    last: PastNodule,
+    then: date,
+    difference: float,
+    percent: float | None,
+    doubling: DoublingTime | None,
+) -> str:
+    parts = [f"{state} since {then}: {last.mean_diameter_mm:.1f} mm then, {difference:+.1f} mm"]
+    if percent is not None:
+        parts.append(f"volume {percent:+.0f} %")
+    if doubling is not None and doubling.days is not None:
+        parts.append(f"volume-doubling time {doubling.text}")
+    if last.how != "finding":
+        parts.append(f"then {last.how}" if last.how != "report" else "then by its report")
+    return "; ".join(parts)

@@ -1,0 +1,201 @@
+"""Earlier exams of the same patient: by PatientID, never across two names, and strictly before the exam.
+
+What was given as an earlier exam and cannot be compared is said in the report of the patient's exam; one that belongs
+to nobody in the input stands in refused.csv.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from lungscreen.comparison.reports import EarlierReport, read_report
+from lungscreen.errors import InputError, LungscreenError, Notice, Refusal
+from lungscreen.records import Candidate, Patient, Study
+from lungscreen.series import SeriesConfig, find_series
+
+__all__ = ["Prior", "PriorTable", "exam_day", "match_priors", "read_priors"]
+
+MOST_REPORTS = 100_000
+"""Earlier reports that are read at most."""
+SAME_PLACE_MM = 6.0
+"""A mark this near to a nodule of the report is on that nodule."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """An earlier exam of a patient: its images, its report, or both."""
+
+    date: date
+    study: Study | None = None
+    report: EarlierReport | None = None
+
+    @property
+    def study_uid(self) -> str:
+        """UID of the study."""
+        return self.study.exam.study_uid if self.study else self.report.study_uid if self.report else ""
+
+    def unmarked(self, marks: Sequence[Candidate]) -> list[Candidate]:
+        """Marks on the nodules of its report that none of these marks lies on."""
+        rows = self.report.nodules if self.report else ()
+        return [
+            Candidate(row.centre_mm, row.mean_diameter_mm, 0.0)
+            for row in rows
+            if row.centre_mm is not None
+            and all(
+                math.dist(mark.centre_mm, row.centre_mm) > max(SAME_PLACE_MM, row.mean_diameter_mm / 2)
+                for mark in marks
+            )
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class PriorTable:
+    """Everything that may be an earlier exam of somebody.
+
+    given: what the user named as earlier exams. beside: studies of the input itself, each of which may be an earlier
+    exam of another. refused: what could not be read of what was given.
+    """
+
+    given: tuple[Study, ...] = ()
+    beside: tuple[Study, ...] = ()
+    reports: tuple[EarlierReport, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+
+def read_priors(
+    folder: Path | None, studies: Sequence[Study], config: SeriesConfig | None = None, *, skip: Path | None = None
+) -> PriorTable:
+    """What is in `folder` (images and report.json files, searched recursively; or one report.json), and the input's own.
+
+    Errors: `input-missing` where the folder does not exist. What cannot be read is in `refused`.
+    """
+    if folder is None:
+        return PriorTable(beside=tuple(studies))
+    if not folder.exists():
+        raise InputError("input-missing", "no such folder of earlier exams", str(folder))
+    files = [folder] if folder.suffix.lower() == ".json" else sorted(folder.rglob("report.json"))[:MOST_REPORTS]
+    reports, refused = [], []
+    for file in files:
+        try:
+            reports.append(read_report(file))
+        except LungscreenError as error:
+            refused.append(Refusal(error.where, error.code, error.reason))
+    if files == [folder]:
+        return PriorTable((), tuple(studies), tuple(reports), tuple(refused))
+    inventory = find_series([folder], config, skip=skip)
+    unread = [row for row in inventory.refused if row.code not in ("not-dicom", "no-ct")]
+    if not inventory.studies and not reports:
+        refused.append(Refusal(str(folder), "no-ct", "neither an earlier CT nor an earlier report is in it"))
+    table = PriorTable(inventory.studies, tuple(studies), tuple(reports), (*refused, *unread))
+    return PriorTable(table.given, table.beside, table.reports, (*table.refused, *_of_nobody(table)))
+
+
+def match_priors(table: PriorTable | None, study: Study) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
+    """The earlier exams of this study's patient, the latest first, and what is to be said of what was given."""
+    if table is None:
+        return (), ()
+    mine = study.patient.patient_id.strip()
+    others = [other for other in (*table.given, *table.beside) if _is_mine(other.patient, mine)]
+    others = [other for other in others if other.exam.study_uid != study.exam.study_uid]
+    reports = [report for report in table.reports if _is_mine(report.patient, mine)]
+    reports = [report for report in reports if report.study_uid != study.exam.study_uid]
+    something_given = bool(table.given or table.reports)
+    if not others and not reports:
+        text = "No earlier exam among those that were given is of this patient (by PatientID): none was compared."
+        return (), (Notice("prior-other-patient", text),) if something_given else ()
+    if _is_image(study) or any(notice.code == "two-names-one-id" for notice in study.notices):
+        return (), (
+            Notice("prior-not-compared", "The patient is not known for certain: no earlier exam was compared."),
+        )
+    return _usable(study, others, reports, {id(other) for other in table.given})
+
+
+def _usable(
+    study: Study, others: Sequence[Study], reports: Sequence[EarlierReport], given: set[int]
+) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
+    exam = exam_day(study.exam.date)
+    if exam is None:
+        text = "The exam has no date in its header: it cannot be told which exams are earlier, and none was compared."
+        return (), (Notice("prior-date-missing", text),)
+    notices: list[Notice] = []
+    found: dict[str, Prior] = {}
+    for other in others:
+        said = _objection(study.patient, other.patient, exam, other.exam.date, id(other) in given)
+        notices += said
+        day = exam_day(other.exam.date)
+        if not said and day is not None and day < exam:
+            found.setdefault(other.exam.study_uid, Prior(day, other))
+    for report in reports:
+        said = _objection(study.patient, report.patient, exam, report.date, True)
+        notices += said
+        day = exam_day(report.date)
+        if not said and day is not None and day < exam:
+            there = found.get(report.study_uid)
+            found[report.study_uid] = Prior(day, there.study if there else None, report)
+    return tuple(sorted(found.values(), key=lambda prior: prior.date, reverse=True)), tuple(dict.fromkeys(notices))
+
+
+def _objection(mine: Patient, theirs: Patient, exam: date, when: str, given: bool) -> list[Notice]:
+    """Why an exam under the same PatientID is not compared; a later one of the input itself goes without saying."""
+    if _plain_name(mine) != _plain_name(theirs):
+        text = "An earlier exam under this patient ID has another name: the two are never compared."
+        return [Notice("two-names-one-id", text)]
+    if _differ(_digits(mine.birth_date), _digits(theirs.birth_date)) or _differ(mine.sex, theirs.sex):
+        text = "An earlier exam under this patient ID has another birth date or sex: it was not compared."
+        return [Notice("prior-other-patient", text)]
+    day = exam_day(when)
+    if day is None:
+        return [Notice("prior-date-missing", "An exam given as earlier has no date: it was not compared.")]
+    if day >= exam and given:
+        text = f"An exam given as earlier is of {day}, not before this one: it was not compared."
+        return [Notice("prior-newer", text)]
+    return []
+
+
+def _of_nobody(table: PriorTable) -> list[Refusal]:
+    """Rows for the exams that were given and whose patient is not in the input."""
+    here = {study.patient.patient_id.strip() for study in table.beside}
+    whose = [(study.exam.study_uid, study.patient.patient_id) for study in table.given]
+    whose += [(report.study_uid, report.patient.patient_id) for report in table.reports]
+    reason = "Given as an earlier exam, but no exam of this patient (by PatientID) is in the input."
+    return [
+        Refusal(uid, "prior-other-patient", reason, "file", uid, patient)
+        for uid, patient in dict.fromkeys(whose)
+        if patient.strip() not in here
+    ]
+
+
+def _is_mine(patient: Patient, mine: str) -> bool:
+    return bool(mine) and patient.patient_id.strip() == mine
+
+
+def _is_image(study: Study) -> bool:
+    """An image file says nothing of a patient: its name stands for one."""
+    return all(series.kind == "image" for series in study.series)
+
+
+def _plain_name(patient: Patient) -> str:
+    return re.sub(r"[\^\s=]+", " ", patient.name).strip().casefold()
+
+
+def _differ(one: str, other: str) -> bool:
+    """Both are known and not the same."""
+    return bool(one and other) and one != other
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"\D", "", text)
+
+
+def exam_day(text: str) -> date | None:
+    """The day of a DICOM date, None where it is none."""
+    digits = text.replace(".", "").replace("-", "").strip()
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if len(digits) == 8 else None
+    except ValueError:
+        return None

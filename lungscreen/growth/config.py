@@ -1,0 +1,40 @@
+"""How exams are aligned and nodules matched: lengths in mm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["GrowthConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthConfig:
+    """Settings of the comparison with earlier exams.
+
+    most_priors: earlier exams whose images are read, the latest first; each costs a reading of its own.
+    coarse_mm: voxel size of the images that are aligned. margin_mm: tissue around the lungs that is looked at.
+    control_mm: distance of the B-spline's control points. least_overlap: Dice of the aligned lungs below which exams
+    are not compared. match_mm: how far a nodule may lie from where it is expected. again_mm: how far around the
+    expected place a nodule is looked for again. least_likeness: correlation of the two images there from which it is the
+    same thing. unclear_share: a second partner whose cost is no higher than this many times the first's makes a match
+    ambiguous.
+    """
+
+    most_priors: int = 1
+    coarse_mm: float = 4.0
+    margin_mm: float = 8.0
+    control_mm: float = 60.0
+    least_overlap: float = 0.75
+    match_mm: float = 15.0
+    again_mm: float = 8.0
+    least_likeness: float = 0.7
+    unclear_share: float = 1.5
+
+    def __post_init__(self) -> None:
+        lengths = (self.coarse_mm, self.margin_mm, self.control_mm, self.match_mm, self.again_mm)
+        if min(lengths) <= 0:
+            raise ValueError("expected lengths above 0 mm")
+        if not (0 < self.least_overlap < 1 and 0 < self.least_likeness < 1):
+            raise ValueError("least_overlap, least_likeness: expected between 0 and 1")
+        if self.most_priors < 1 or self.unclear_share < 1:
+            raise ValueError("most_priors, unclear_share: expected at least 1")
