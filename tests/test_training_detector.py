@@ -31,7 +31,7 @@ from lungscreen.training.detector_data import (  # noqa: E402
 )
 from lungscreen.training.detector_recipe import DetectorTraining, Schedule, Split, learning_rate  # noqa: E402
 from lungscreen.training.detector_samples import Engine, MinedMarks, SampleConfig  # noqa: E402
-from lungscreen.training.detector_voxels import make_targets  # noqa: E402
+from lungscreen.training.detector_voxels import beyond, cut_mirrored, make_targets  # noqa: E402
 from lungscreen.weights import find_weights  # noqa: E402
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -205,6 +205,28 @@ def test_positives_lie_on_nodules(shards: Path) -> None:
             assert np.linalg.norm(np.argwhere(near).mean(0) - centre) < 2.5
             seen += 1
     assert seen > 30
+
+
+def test_the_seam_is_learned_from_and_the_mirror_is_not(shards: Path) -> None:
+    """Beyond a cut face 4 mirrored voxels count, but not where they mirror the nodule; further out nothing does."""
+    engine = engine_of(shards, SampleConfig(shift=1.0, shift_mm=16, crop_mm=14, zoom=0.0, cover=0.0, decoy=0.0))
+    rng = np.random.default_rng(6)
+    shares = []
+    for _ in range(40):
+        block = engine._cube_block(rng)
+        if block.ignore.any():
+            continue
+        cut = engine._cut(rng, block)
+        shares.append(float(cut.ignore.mean()))
+        for mark in cut.nodules:
+            assert not cut.ignore[tuple(np.round(mark.voxel).astype(int))]
+            assert cut.hu[tuple(np.round(mark.voxel).astype(int))] > -200
+    assert 0.1 < np.mean(shares) < 0.8
+    array = np.arange(20.0)[:, None, None] * np.ones((1, 20, 20))
+    piece, outside = cut_mirrored(array, np.array([-6, 0, 0]), 20)
+    assert piece[:7, 0, 0].tolist() == [6, 5, 4, 3, 2, 1, 0]
+    assert outside[:, 0, 0].tolist() == [True] * 6 + [False] * 14
+    assert beyond(array.shape, np.array([-6, 0, 0]), 20, 4)[:, 0, 0].tolist() == [True] * 2 + [False] * 18
 
 
 def test_covered_cubes_have_no_nodule(shards: Path) -> None:

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan
-from lungscreen.training.detector_voxels import Bools, Floats, ball, cut_mirrored, make_targets, minus, uneven_ball
+from lungscreen.training.detector_voxels import (
+    Bools,
+    Floats,
+    ball,
+    beyond,
+    cut_mirrored,
+    make_targets,
+    minus,
+    uneven_ball,
+)
 
 __all__ = ["Batch", "Engine", "MinedMarks", "SampleConfig"]
 
@@ -25,6 +34,9 @@ Rng = np.random.Generator
 
 LEAST_SEEN = 0.5
 """Least share of an inserted nodule that must be brighter than what was there."""
+
+SEAM = 4
+"""Mirrored voxels next to real ones that are learned from: a seam is no nodule."""
 
 MOST_TISSUE = 0.12
 """Largest share of soft tissue around a place whose normal tissue is set in elsewhere."""
@@ -40,7 +52,7 @@ class SampleConfig:
     patch: side of a patch, voxels.  cube_share: blocks that are cubes.  cover: cubes with a nodule under
     `cover_below_mm` whose nodule is covered.  insert: lung blocks that get a nodule.  from_mined: lung blocks around a
     mined false mark.  synthetic: inserted nodules whose texture is made (ground-glass, part-solid).  decoy: blocks with
-    normal tissue set in.  shift: blocks shifted by up to `shift_mm`.  rare_weight: how much more often ground-glass and
+    normal tissue set in.  shift: blocks shifted by up to `shift_mm`, up to `crop_mm` cut off each face.  rare_weight: how much more often ground-glass and
     part-solid nodules are drawn; small_weight: those under 6 mm.  ignore_unsure: marks above this score in scans that
     are not wholly annotated are ignored.
     """
@@ -53,8 +65,9 @@ class SampleConfig:
     from_mined: float = 0.5
     synthetic: float = 0.15
     decoy: float = 0.35
-    shift: float = 0.6
+    shift: float = 0.8
     shift_mm: int = 16
+    crop_mm: int = 14
     zoom: float = 0.25
     rare_weight: float = 2.5
     small_weight: float = 1.4
@@ -81,8 +94,13 @@ class SampleConfig:
                 raise ValueError(f"{name}: expected 0 to 1")
         if not 16 <= self.patch <= CUBE or self.patch % 16:
             raise ValueError(f"patch: expected a multiple of 16 up to {CUBE}")
-        if not 0 <= self.shift_mm <= 20 or min(self.rare_weight, self.small_weight) <= 0 or not self.scales:
-            raise ValueError("expected shift_mm of 0 to 20, weights above 0, at least one scale")
+        if (
+            not 0 <= self.shift_mm <= 20
+            or not 0 <= self.crop_mm <= 16
+            or min(self.rare_weight, self.small_weight) <= 0
+            or not self.scales
+        ):
+            raise ValueError("expected shift_mm of 0 to 20, crop_mm of 0 to 16, weights above 0, at least one scale")
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,24 +348,34 @@ class Engine:
 
     # -- cutting and augmenting ----------------------------------------------------------------------------------
     def _cut(self, rng: Rng, block: _Block) -> _Block:
-        """Shift with mirrored filling, zoom at times, and the patch."""
+        """Some of the block's faces cut off, a shift with mirrored filling, zoom at times, and the patch.
+
+        So neither the patch's border nor the mirrors say where the block's middle was: cubes have their nodule there.
+        """
         side = self.config.patch
         start = rng.integers(0, CUBE - side + 1, 3)
+        low, high = np.zeros(3, int), np.full(3, CUBE)
         if rng.random() < self.config.shift:
-            reach = self.config.shift_mm
-            start = start + rng.integers(-reach, reach + 1, 3)
+            start = start + rng.integers(-self.config.shift_mm, self.config.shift_mm + 1, 3)
+            largest = max((m.diameter_mm for m in block.nodules), default=0.0)
+            most = int(np.clip(CUBE / 2 - 4 - largest / 2, 0, self.config.crop_mm))
+            cut_off = rng.integers(0, most + 1, (2, 3)) * (rng.random((2, 3)) < 0.5)
+            low, high = cut_off[0], CUBE - cut_off[1]
         zoom = float(rng.uniform(0.88, 1.14)) if rng.random() < self.config.zoom else 1.0
+        real = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        hu, ignore = block.hu[real], block.ignore[real]
         if zoom == 1.0:
-            hu, outside = cut_mirrored(block.hu, start, side)
-            ignore, _ = cut_mirrored(block.ignore, start, side)
-            ignore = ignore | outside
+            shape = hu.shape
+            hu, mirrored = cut_mirrored(hu, start - low, side)
+            ignore, _ = cut_mirrored(ignore, start - low, side)
+            ignore = ignore | beyond(shape, start - low, side, SEAM)
         else:
             matrix = np.full(3, 1 / zoom)
-            hu = ndimage.affine_transform(block.hu, matrix, start, (side,) * 3, order=1, mode="mirror")
+            hu = ndimage.affine_transform(hu, matrix, start - low, (side,) * 3, order=1, mode="mirror")
             taken = ndimage.affine_transform(
-                block.ignore.astype(np.uint8), matrix, start, (side,) * 3, order=0, mode="constant", cval=1
+                ignore.astype(np.uint8), matrix, start - low, (side,) * 3, order=0, mode="constant", cval=1
             )
-            ignore = taken > 0
+            ignore = mirrored = taken > 0
 
         def move(mark: Mark) -> Mark:
             z, y, x = (np.array(mark.voxel) - start) * zoom
@@ -356,6 +384,7 @@ class Engine:
         cut = _Block(hu, ignore, [], [move(m) for m in block.nothing])
         for mark in map(move, block.nodules):
             place = np.round(mark.voxel).astype(int)
+            ignore |= mirrored & ball(ignore.shape, mark.voxel, mark.diameter_mm / 2 + 5)
             inside = (place >= 1).all() and (place < side - 1).all() and not ignore[tuple(place)]
             if inside:
                 cut.nodules.append(mark)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from lungscreen.detect.network import STRIDE
 from lungscreen.training.detector_data import CUBE, Mark
 
-__all__ = ["Bools", "Floats", "ball", "cut_mirrored", "make_targets", "minus", "uneven_ball"]
+__all__ = ["Bools", "Floats", "ball", "beyond", "cut_mirrored", "make_targets", "minus", "uneven_ball"]
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -49,18 +49,25 @@ def make_targets(nodules: list[Mark], nothing: list[Mark], ignore: Bools) -> Flo
 
 def cut_mirrored(array: NDArray[Number], start: NDArray[np.integer], side: int) -> tuple[NDArray[Number], Bools]:
     """`side`³ voxels from `start`; beyond the array it is mirrored. Returns them and where that is."""
-    indices, outside = [], []
+    indices = []
     for n, first in zip(array.shape, start, strict=True):
-        index = np.arange(int(first), int(first) + side)
-        outside.append((index < 0) | (index >= n))
-        index = np.abs(index) % max(1, 2 * (n - 1))
+        index = np.abs(np.arange(int(first), int(first) + side)) % max(1, 2 * (n - 1))
         indices.append(np.where(index >= n, 2 * (n - 1) - index, index))
-    z, y, x = outside
-    beyond = z[:, None, None] | y[None, :, None] | x[None, None, :]
-    if not beyond.any():
+    outside = beyond(array.shape, start, side)
+    if not outside.any():
         part = tuple(slice(int(s), int(s) + side) for s in start)
-        return array[part].copy(), beyond
-    return array[np.ix_(*indices)], beyond
+        return array[part].copy(), outside
+    return array[np.ix_(*indices)], outside
+
+
+def beyond(shape: tuple[int, ...], start: NDArray[np.integer], side: int, room: int = 0) -> Bools:
+    """Which of `side`³ voxels from `start` lie further than `room` outside an array of that shape."""
+    outside = []
+    for n, first in zip(shape, start, strict=True):
+        index = np.arange(int(first), int(first) + side)
+        outside.append((index < -room) | (index >= n + room))
+    z, y, x = outside
+    return z[:, None, None] | y[None, :, None] | x[None, None, :]
 
 
 def minus(voxel: tuple[float, ...] | list[float], start: NDArray[np.integer]) -> tuple[float, float, float]:
