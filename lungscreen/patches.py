@@ -6,7 +6,7 @@ The grid's axes are the volume's, so nothing is rotated: a linear interpolation 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,12 @@ class Patch:
         inside = [(i >= 0) & (i < n) for i, n in zip(index, self.volume_shape, strict=True)]
         taken = array[np.ix_(*[np.clip(i, 0, n - 1) for i, n in zip(index, self.volume_shape, strict=True)])]
         return np.asarray(np.where(np.logical_and.outer(np.logical_and.outer(*inside[:2]), inside[2]), taken, 0))
+
+    def crop(self, box: tuple[slice, slice, slice]) -> Patch:
+        """A part of this patch."""
+        first = np.array([side.start for side in box], dtype=np.float64)
+        start = self.start + first * self.step_mm / np.array(self.volume_spacing_mm)
+        return replace(self, hu=self.hu[box], start=start, centre=self.centre - first)
 
     def from_cube(self, cube: Array, step_mm: float) -> Array:
         """A cube of another step around the same centre, linearly interpolated on this patch; beyond it 0."""

@@ -335,6 +335,25 @@ def test_an_unsure_outliner_is_read_at_half_of_its_highest_value() -> None:
     assert unsure.measurement.volume_mm3 == pytest.approx(sure.measurement.volume_mm3, rel=0.02)
 
 
+def test_a_drawn_speck_hands_over_to_intensities() -> None:
+    """One voxel, barely: nothing is left of it on the finer grid, and that is no crash."""
+    geometry = grid()
+    centre = centre_of(geometry)
+    volume = volume_of(body(geometry, centre, (4.0, 4.0, 4.0)), geometry)
+
+    class Speck:
+        patch_size = 40
+
+        def outline(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
+            field = np.zeros_like(hu)
+            field[:, 21, 20, 19] = 0.41
+            return field
+
+    (found,) = measure_nodules(volume, None, (Candidate(centre, 8.0, 0.9),), outliner=Speck())
+    (alone,) = measure_nodules(volume, None, (Candidate(centre, 8.0, 0.9),))
+    assert found.measurement == alone.measurement
+
+
 def test_a_mass_is_not_given_to_the_outliner() -> None:
     """What does not fit into the network's patch is outlined by intensities; so is what turns out not to fit."""
     geometry = grid(shape=(80, 80, 80), spacing=(1.2, 1.2, 1.2))

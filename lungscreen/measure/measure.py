@@ -13,7 +13,16 @@ from scipy import ndimage
 
 from lungscreen.errors import Notice
 from lungscreen.geometry import Vector
-from lungscreen.measure.outline import Levels, Region, edge_field, estimate_diameter, find_region, pick_part, region_of
+from lungscreen.measure.outline import (
+    Levels,
+    Region,
+    box_around,
+    edge_field,
+    estimate_diameter,
+    find_region,
+    pick_part,
+    region_of,
+)
 from lungscreen.measure.sizes import (
     effective_diameter,
     fine_volume,
@@ -142,7 +151,8 @@ def _measure_one(
     if drawn is None or outline is None:
         notice = Notice("not-outlined", "Nothing at this place stands out from the lung; it was not measured.")
         return Measured(None, None, NoduleType.UNKNOWN, (notice,))
-    patch, region = drawn.patch, drawn.region
+    box = box_around(drawn.region.edge, 6)
+    patch, region = drawn.patch.crop(box), drawn.region.crop(box)
     texture = describe_texture(patch.hu, region, patch.step_mm)
     measurement = _measurement(patch, region, texture, config)
     return Measured(outline, measurement, type_of(texture), _notices(drawn, outline, volume.geometry.shape))
@@ -191,7 +201,7 @@ def _middle(volume: Volume, cube: Patch, field: NDArray[np.float32] | None) -> V
 
 
 def _refine(volume: Volume, cube: Patch, field: NDArray[np.float32], config: MeasureConfig) -> _Drawn | None:
-    """The drawn region on a finer patch, where its edge is measured; None where it does not fit into the cube."""
+    """The drawn region on a finer patch, where its edge is measured; None where it does not fit into the cube, or is a speck."""
     inside = np.argwhere(field >= 0.5)
     if not len(inside) or inside.min() == 0 or inside.max() == len(field) - 1:
         return None
@@ -200,6 +210,8 @@ def _refine(volume: Volume, cube: Patch, field: NDArray[np.float32], config: Mea
     centre = _middle(volume, cube, None)
     patch = cut_patch(volume.hu, volume.geometry, centre, 2 * math.ceil(half / step) + 1, step)
     border = patch.from_cube(field, cube.step_mm)
+    if not (border >= 0.5).any():
+        return None
     return _Drawn(patch, region_of(patch.hu, border >= 0.5, step, config.outline_level), border)
 
 

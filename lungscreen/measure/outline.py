@@ -18,6 +18,7 @@ from lungscreen.patches import Patch
 __all__ = [
     "Levels",
     "Region",
+    "box_around",
     "edge_field",
     "estimate_diameter",
     "find_levels",
@@ -74,6 +75,10 @@ class Region:
     cut: Mask
     """Voxels as dense as the nodule that are not its own: vessel, pleura, a neighbour."""
     levels: Levels
+
+    def crop(self, box: tuple[slice, slice, slice]) -> Region:
+        """The part that lies in a box of the patch."""
+        return Region(self.mask[box], self.edge[box], self.cut[box], self.levels)
 
 
 def estimate_diameter(hu: Array, centre: NDArray[np.float64], step_mm: float, reach_mm: float) -> float:
@@ -165,15 +170,23 @@ def pick_part(field: Array, reach_mm: float) -> Array | None:
 def region_of(hu: Array, mask: Mask, step_mm: float, level: float) -> Region:
     """A region whose mask is known: its levels from its own core and from the lung around it."""
     clipped = np.clip(hu, HU_FLOOR, HU_CEILING)
-    depth = ndimage.distance_transform_edt(mask) * step_mm
+    inner = box_around(mask, 1)
+    depth = ndimage.distance_transform_edt(mask[inner]) * step_mm
     away = ndimage.distance_transform_edt(~mask) * step_mm
-    core = float(np.median(clipped[depth >= 0.6 * depth.max()]))
+    core = float(np.median(clipped[inner][depth >= 0.6 * depth.max()]))
     shell = clipped[(away > 2.0) & (away < 8.0)]
     aerated = shell[shell < LUNG_HU_HIGHEST]
     lung = float(np.median(aerated)) if aerated.size * step_mm**3 > 100 else LUNG_HU_DEFAULT
     levels = Levels(lung, max(core, lung + LEAST_CONTRAST_HU))
     edge = np.asarray(ndimage.binary_dilation(mask))
     return Region(mask, edge, (clipped > levels.at(level)) & ~edge, levels)
+
+
+def box_around(mask: Mask, margin: int) -> tuple[slice, slice, slice]:
+    """The box of a mask, grown by some voxels."""
+    found = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
+    z, y, x = (slice(max(0, int(f[0]) - margin), int(f[-1]) + 1 + margin) for f in found)
+    return z, y, x
 
 
 def edge_field(hu: Array, region: Region, levels: Levels, level: float) -> Array:
