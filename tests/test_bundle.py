@@ -6,6 +6,7 @@ The bundles are made here: the model zoo's layout and configuration, a narrow ne
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import math
 import os
@@ -18,12 +19,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from bundle_factory import BACKBONE, CONFIG, PYRAMID, WIDEN, WIDTH, narrow, write_bundle
 from numpy.typing import NDArray
 
+from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.main import main
 from lungscreen.detect import DetectConfig, detect_nodules, find_detector, load_detector
 from lungscreen.detect.bundle import Bundle, find_bundle, load_bundle, read_bundle
 from lungscreen.errors import UsageError, WeightsError
 from lungscreen.geometry import Geometry
+from lungscreen.phantom import make_phantom, sized, write_dicom
 from lungscreen.pipeline import FindingsConfig, Pipeline, load_networks
 from lungscreen.records import Acquisition, Exam, Lungs, Patient, Series, Volume
 from lungscreen.weights import sha256_of
@@ -40,123 +46,6 @@ from monai.networks.nets import resnet  # noqa: E402
 
 from lungscreen.detect.bundle.retinanet import BundleDetector, build_retinanet  # noqa: E402
 from lungscreen.detect.bundle.tensors import read_tensors  # noqa: E402
-
-WIDEN, WIDTH = 0.125, 8
-"""The backbone's share of ResNet-50's channels and the pyramid's channels: narrow, so that tests are quick."""
-
-BACKBONE = "monai.networks.nets.resnet.resnet50"
-PYRAMID = "monai.apps.detection.networks.retinanet_network.resnet_fpn_feature_extractor"
-SELECT = "score_thresh=0.02,topk_candidates_per_level=1000,nms_thresh=0.22,detections_per_img=300"
-SLIDE = "roi_size=@infer_patch_size,overlap=0.25,sw_batch_size=1,mode='constant',device='cpu'"
-
-METADATA = {"version": "0.6.8", "name": "Lung nodule CT detection", "monai_version": "1.4.0"}
-CONFIG: dict[str, Any] = {
-    "whether_raw_luna16": False,
-    "whether_resampled_luna16": "$(not @whether_raw_luna16)",
-    "imports": ["$import glob", "$import os"],
-    "bundle_root": ".",
-    "amp": True,
-    "spatial_dims": 3,
-    "num_classes": 1,
-    "force_sliding_window": False,
-    "size_divisible": [16, 16, 8],
-    "infer_patch_size": [512, 512, 192],
-    "anchor_generator": {
-        "_target_": "monai.apps.detection.utils.anchor_utils.AnchorGeneratorWithAnchorShape",
-        "feature_map_scales": [1, 2, 4],
-        "base_anchor_shapes": [[6, 8, 4], [8, 6, 5], [10, 10, 6]],
-    },
-    "backbone": f"${BACKBONE}(spatial_dims=3,n_input_channels=1,conv1_t_stride=[2,2,1],conv1_t_size=[7,7,7])",
-    "feature_extractor": f"${PYRAMID}(@backbone,3,False,[1,2],None)",
-    "network_def": {
-        "_target_": "RetinaNet",
-        "spatial_dims": "@spatial_dims",
-        "num_classes": "@num_classes",
-        "num_anchors": 3,
-        "feature_extractor": "@feature_extractor",
-        "size_divisible": "@size_divisible",
-        "use_list_output": False,
-    },
-    "network": "$@network_def.to(@device)",
-    "detector": {
-        "_target_": "RetinaNetDetector",
-        "network": "@network",
-        "anchor_generator": "@anchor_generator",
-        "debug": False,
-        "spatial_dims": "@spatial_dims",
-        "num_classes": "@num_classes",
-        "size_divisible": "@size_divisible",
-    },
-    "detector_ops": [
-        "$@detector.set_target_keys(box_key='box', label_key='label')",
-        f"$@detector.set_box_selector_parameters({SELECT})",
-        f"$@detector.set_sliding_window_inferer({SLIDE})",
-    ],
-    "preprocessing": {
-        "_target_": "Compose",
-        "transforms": [
-            {"_target_": "LoadImaged", "keys": "image", "_disabled_": "@whether_raw_luna16"},
-            {
-                "_target_": "LoadImaged",
-                "keys": "image",
-                "reader": "itkreader",
-                "affine_lps_to_ras": True,
-                "_disabled_": "@whether_resampled_luna16",
-            },
-            {"_target_": "EnsureChannelFirstd", "keys": "image"},
-            {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
-            {
-                "_target_": "Spacingd",
-                "keys": "image",
-                "pixdim": [0.703125, 0.703125, 1.25],
-                "_disabled_": "@whether_resampled_luna16",
-            },
-            {
-                "_target_": "ScaleIntensityRanged",
-                "keys": "image",
-                "a_min": -1024.0,
-                "a_max": 300.0,
-                "b_min": 0.0,
-                "b_max": 1.0,
-                "clip": True,
-            },
-            {"_target_": "EnsureTyped", "keys": "image"},
-        ],
-    },
-    "inferer": {
-        "_target_": "scripts.detection_inferer.RetinaNetInferer",
-        "detector": "@detector",
-        "force_sliding_window": "@force_sliding_window",
-    },
-    "postprocessing": {
-        "_target_": "Compose",
-        "transforms": [
-            {"_target_": "ClipBoxToImaged", "box_keys": "box", "box_ref_image_keys": "image", "remove_empty": True},
-            {"_target_": "AffineBoxToWorldCoordinated", "box_keys": "box", "affine_lps_to_ras": True},
-            {"_target_": "ConvertBoxModed", "box_keys": "box", "src_mode": "xyzxyz", "dst_mode": "cccwhd"},
-            {"_target_": "DeleteItemsd", "keys": ["image"]},
-        ],
-    },
-}
-"""What the model zoo's inference.json says, but for where its data lie and how its evaluation is run."""
-
-
-def narrow(config: dict[str, Any]) -> dict[str, Any]:
-    """The same with the narrow backbone and small windows."""
-    config = copy.deepcopy(config)
-    config["backbone"] = config["backbone"][:-1] + f",widen_factor={WIDEN})"
-    config["infer_patch_size"] = [32, 32, 16]
-    config["detector_ops"][2] = config["detector_ops"][2].replace("overlap=0.25", "overlap=0.5")
-    return config
-
-
-def write_bundle(folder: Path, config: dict[str, Any], tensors: Any = None, metadata: Any = METADATA) -> Path:
-    for part, content in (("inference.json", config), ("metadata.json", metadata)):
-        (folder / "configs").mkdir(parents=True, exist_ok=True)
-        (folder / "configs" / part).write_text(json.dumps(content))
-    (folder / "models").mkdir(exist_ok=True)
-    torch.save({} if tensors is None else tensors, folder / "models" / "model.pt")
-    return folder
 
 
 def random_tensors(seed: int = 0) -> dict[str, Any]:
@@ -222,15 +111,15 @@ def folder(tmp_path: Path, tensors: dict[str, Any]) -> Path:
     return write_bundle(tmp_path / "bundle", narrow(CONFIG), tensors)
 
 
-def monai_detector(bundle: Bundle, tensors: dict[str, Any]) -> Any:
-    """MONAI's detector, set up by hand as the configuration says."""
+def monai_detector(window: Any, tensors: dict[str, Any]) -> Any:
+    """MONAI's detector, set up by hand as the narrow configuration says."""
     network = monai_network()
     network.load_state_dict(tensors)
     anchors = AnchorGeneratorWithAnchorShape([1, 2, 4], [[6, 8, 4], [8, 6, 5], [10, 10, 6]])
     detector = RetinaNetDetector(network, anchors).eval()
     detector.set_target_keys(box_key="box", label_key="label")
-    detector.set_box_selector_parameters(0.02, 1000, 0.22, 300)
-    detector.set_sliding_window_inferer(bundle.window, 1, 0.5, "constant")
+    detector.set_box_selector_parameters(0.02, 60, 0.22, 20)
+    detector.set_sliding_window_inferer(window, 1, 0.5, "constant")
     return detector
 
 
@@ -568,12 +457,24 @@ def test_the_network_is_monais(folder: Path, tensors: dict[str, Any]) -> None:
             assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("shape", [(8, 32, 32), (7, 21, 30), (24, 32, 48)], ids=["fits", "padded", "windows"])
-def test_boxes_are_monais(folder: Path, tensors: dict[str, Any], shape: tuple[int, int, int]) -> None:
-    """Boxes and scores of an array are those of MONAI's detector on the same image: whole, padded, in windows."""
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [
+        ((8, 32, 32), (32, 32, 16)),
+        ((7, 21, 30), (32, 32, 16)),
+        ((24, 32, 48), (32, 32, 16)),
+        ((8, 32, 64), (32, 32, 8)),
+    ],
+    ids=["fits", "padded", "windows", "narrower"],
+)
+def test_boxes_are_monais(folder: Path, tensors: dict[str, Any], shape: tuple[int, int, int], window: Any) -> None:
+    """Boxes and scores of an array are those of MONAI's detector on the same image: whole, padded, in windows.
+
+    Where the image is narrower than the window, those of a window that is as narrow.
+    """
     bundle = read_bundle(folder)
     hu = noise(shape)
-    theirs = monai_detector(bundle, tensors)
+    theirs = monai_detector(window, tensors)
     image = as_monai_sees(hu)
     with torch.inference_mode():
         (expected,) = theirs(image, use_inferer=image.numel() >= 32 * 32 * 16)
@@ -743,6 +644,55 @@ def test_a_bundle_needs_a_threshold(folder: Path) -> None:
     with pytest.raises(UsageError, match="threshold") as caught:
         load_networks(Pipeline("p", detect=DetectConfig(bundle=str(folder))))
     assert caught.value.code == "config-invalid"
+
+
+def write_pipeline(path: Path, folder: Path) -> Path:
+    path.write_text(f'name = "bundled"\n[detect]\nbundle = "{folder}"\n[findings]\nthreshold = 0.99\n')
+    return path
+
+
+def test_detect_looks_with_the_bundle(folder: Path, tmp_path: Path) -> None:
+    """From the command line, on an image file: candidates down to the bundle's own threshold, in LPS mm."""
+    image = sitk.GetImageFromArray(noise((20, 30, 40)))
+    image.SetSpacing((0.8, 0.7, 1.5))
+    image.SetOrigin((-20.0, 30.0, -400.0))
+    sitk.WriteImage(image, str(tmp_path / "scan.mha"))
+    pipeline = write_pipeline(tmp_path / "p.toml", folder)
+    out = tmp_path / "out"
+    words = ["detect", str(tmp_path / "scan.mha"), "--out", str(out), "--no-lungs", "--pipeline", str(pipeline)]
+    assert main(words) == ExitCode.OK
+    rows = list(csv.DictReader((out / "candidates.csv").read_text().splitlines()))
+    assert len(rows) > 3
+    for row in rows:
+        assert 0.02 < float(row["probability"]) < 1
+        assert -21 < float(row["coordX"]) < 13
+        assert -401 < float(row["coordZ"]) < -370
+
+
+@pytest.mark.slow
+def test_a_report_says_who_looked(folder: Path, tmp_path: Path) -> None:
+    """A study screened with a bundle: its name, version and hash, the threshold, and that it is not the shipped one."""
+    study = tmp_path / "study"
+    write_dicom(make_phantom(sized("tiny", seed=5, nodules=1)), study)
+    write_bundle(folder, {**narrow(CONFIG), "infer_patch_size": [512, 512, 192]}, random_tensors())
+    pipeline = str(write_pipeline(tmp_path / "p.toml", folder))
+    assert main(["screen", str(study), "--out", str(tmp_path / "out"), "--pipeline", pipeline]) == ExitCode.OK
+    (path,) = (tmp_path / "out").glob("studies/*/report.json")
+    report = json.loads(path.read_text())
+    provenance = report["provenance"]
+    assert provenance["operating_point"] == "score of 0.99 and up"
+    digest = sha256_of(folder / "models" / "model.pt")
+    assert {"name": "MONAI bundle: Lung nodule CT detection", "version": "0.6.8", "sha256": digest} in provenance[
+        "weights"
+    ]
+    assert "detector-foreign" in {notice["code"] for notice in report["notices"]}
+
+
+def test_an_operating_point_beside_a_threshold_is_refused(folder: Path, tmp_path: Path) -> None:
+    pipeline = str(write_pipeline(tmp_path / "p.toml", folder))
+    words = ["screen", str(tmp_path), "--out", str(tmp_path / "out"), "--pipeline", pipeline]
+    assert main([*words, "--operating-point", "screening"]) == ExitCode.USAGE
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -2.0])

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 from lungscreen.batch.study import Outcome, Work, run_task
 from lungscreen.batch.tasks import Task
+from lungscreen.detect import find_detector
 from lungscreen.errors import LungscreenError, OutputError
 from lungscreen.pipeline import Networks, Pipeline, load_networks
 from lungscreen.records import WeightsUsed
@@ -33,12 +34,12 @@ class Models:
     used: tuple[WeightsUsed, ...]
 
 
-def shipped_models() -> Models:
-    """The weights of this installation.
+def shipped_models(pipeline: Pipeline) -> Models:
+    """The weights of this installation, or those of the bundle that the pipeline names.
 
-    Errors: `weights-invalid`.
+    Errors: `weights-invalid`, `bundle-invalid`.
     """
-    files = [find_weights(name) for name in ("detector", "classifier")]
+    files = [find_detector(pipeline.detect), find_weights("classifier")]
     return Models(load_networks, tuple(WeightsUsed(file.name, file.version, file.sha256) for file in files))
 
 

@@ -91,7 +91,7 @@ def run_batch(run: BatchRun, *, stopped: Callable[[], bool] = lambda: False, mod
     quiet_progress()
     with hold_lock(run.out):
         clean_leftovers(run.out)
-        models = models or shipped_models()
+        models = models or shipped_models(run.pipeline)
         work = Work(run.out, run.pipeline, _digest(run, models), run.clinical, run.save_masks)
         ledger = Ledger(run.out)
         try:

@@ -30,10 +30,13 @@ from lungscreen.errors import WeightsError
 if TYPE_CHECKING:
     from lungscreen.detect.stage import DetectConfig, Marks
 
-__all__ = ["BundleDetector", "PyramidBackbone", "build_retinanet"]
+__all__ = ["BundleDetector", "PyramidBackbone", "build_retinanet", "empty_retinanet"]
 
-NARROWEST = "feature_extractor.fpn.inner_blocks.0.weight"
-"""Its first size is the pyramid's width: 256 in MONAI's own networks."""
+PYRAMID = "feature_extractor.fpn.inner_blocks.0.weight"
+"""Its first size is the pyramid's width."""
+
+PYRAMID_WIDTH = 256
+"""That of MONAI's own networks."""
 
 
 class PyramidBackbone(nn.Module):
@@ -65,24 +68,29 @@ def build_retinanet(bundle: Bundle, tensors: Mapping[str, Tensor]) -> nn.Module:
     Errors: `weights-invalid` where names or shapes do not fit the configuration.
     """
     try:
-        with torch.device("meta"):  # nothing is drawn at random only to be overwritten
-            backbone = resnet.resnet50(
-                spatial_dims=3,
-                n_input_channels=1,
-                conv1_t_size=bundle.stem_size,
-                conv1_t_stride=bundle.stem_stride,
-                widen_factor=bundle.widen,
-                feed_forward=False,
-            )
-            first = backbone.in_planes // 8
-            features = PyramidBackbone(
-                backbone, bundle.levels, [first * 2 ** (n - 1) for n in bundle.levels], tensors[NARROWEST].shape[0]
-            )
-            network = RetinaNet(3, 1, len(bundle.anchor_shapes), features, bundle.divisible)
+        network = empty_retinanet(bundle, tensors[PYRAMID].shape[0])
         network.load_state_dict(dict(tensors), assign=True)
     except (KeyError, RuntimeError, ValueError) as error:
         raise WeightsError("weights-invalid", f"not weights of this bundle's network: {str(error)[:300]}") from None
     return network.eval().requires_grad_(False)
+
+
+def empty_retinanet(bundle: Bundle, width: int = PYRAMID_WIDTH) -> nn.Module:
+    """The bundle's network without numbers: names and shapes only (torch's device `meta`)."""
+    with torch.device("meta"):
+        backbone = resnet.resnet50(
+            spatial_dims=3,
+            n_input_channels=1,
+            conv1_t_size=bundle.stem_size,
+            conv1_t_stride=bundle.stem_stride,
+            widen_factor=bundle.widen,
+            feed_forward=False,
+        )
+        first = backbone.in_planes // 8
+        widths = [first * 2 ** (level - 1) for level in bundle.levels]
+        features = PyramidBackbone(backbone, bundle.levels, widths, width)
+        network: nn.Module = RetinaNet(3, 1, len(bundle.anchor_shapes), features, bundle.divisible)
+    return network
 
 
 class _Heads(nn.Module):
