@@ -653,6 +653,11 @@ CODES: dict[str, Code] = {
         "The whole night was interrupted four times while this study was being read, the last time while it ran alone.",
         "Find out whether it brings the machine down before `lungscreen batch retry`.",
     ),
+    "drift": Code(
+        "notice",
+        "Tonight's scans or results differ from those of the last nights, beyond chance and by much.",
+        "Find out what changed: scanner, protocol, kernel, population. The software's figures hold for the old ones.",
+    ),
     # -- training and evaluation ---------------------------------------------------------------------------------
     "training-diverged": Code(
         "refusal",

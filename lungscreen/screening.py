@@ -1,34 +1,28 @@
 """Many studies, one after the other: each ends as a report or as a refusal, and none stops the others.
 
-inputs ─► Inventory ─► (screen_study ─► studies/<key>/)… ─► worklist, findings, candidates, refused
+inputs ─► run_batch, in this process ─► studies/<key>/, worklist, findings, candidates, refused
 """
 
 from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lungscreen.batch import BatchConfig, BatchRun, is_complete, make_output, run_batch
+from lungscreen.batch.study import RUN_ERRORS
 from lungscreen.clinical import ClinicalTable
-from lungscreen.comparison import read_priors
-from lungscreen.errors import LungscreenError, OutputError, Refusal, UsageError, WeightsError
+from lungscreen.errors import LungscreenError, Refusal
 from lungscreen.logs import LOG
-from lungscreen.pipeline import Pipeline, load_networks, screen_study
+from lungscreen.pipeline import Pipeline
 from lungscreen.records import Study
-from lungscreen.report import clean_leftovers, study_key, write_report, write_tables
-from lungscreen.series import find_series
+from lungscreen.report import clean_leftovers, study_key
 from lungscreen.stopwatch import Stopwatch
 
 __all__ = ["Summary", "guard", "is_complete", "prepare_output", "screen_inputs", "show_progress"]
-
-NEVER_MEANT = frozenset(
-    {"not-dicom", "not-ct", "localizer", "series-other-chosen", "duplicate-files", "series-part", "prior-other-patient"}
-)
-"""Codes of what is in a healthy folder too and nobody meant to have read: it leaves a run complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +47,36 @@ def screen_inputs(
     clinical: ClinicalTable | None = None,
     priors: Path | None = None,
     save_masks: bool = False,
+    key_file: Path | None = None,
 ) -> Summary:
-    """Screen every study in the inputs and write the results (docs/reference/files.md).
+    """Screen every study in the inputs that is new and write the results (docs/reference/files.md): a batch of a handful,
+    in this process.
 
     clinical: patient data beside the images (`lungscreen.clinical.read_clinical`). priors: earlier exams or reports;
     without it, earlier studies of the same patient in the inputs are compared.
+    key_file: of the key that names the studies' folders; the user's own where None.
 
-    Errors: `usage` where an input and `out` are the same folder, `output-failed`, `weights-invalid`, `config-invalid`.
+    Errors: `usage` where an input and `out` are the same folder, `output-failed`, `weights-invalid`, `config-invalid`,
+    and those of the ledger (`lungscreen.batch.run_batch`).
     What is wrong with a study or file is no error of the run: it is in the summary and in refused.csv.
     """
-    prepare_output(out, inputs)
-    reports = 0
-    with ThreadPoolExecutor(1, "networks") as pool:
-        # Loading the networks takes seconds, and so does reading headers: side by side.
-        networks = pool.submit(load_networks, pipeline)
-        inventory = find_series(inputs, pipeline.series, skip=out)
-        earlier = read_priors(priors, inventory.studies, pipeline.series, skip=out)
-        refusals = [*inventory.refused, *earlier.refused]
-        for study in show_progress(inventory.studies):
-            with guard(study, refusals):
-                report = screen_study(study, pipeline, networks, clinical, priors=earlier)
-                write_report(report, out, save_masks)
-                refusals.extend(report.volume.refused)
-                reports += 1
-        networks.result()
-    write_tables(
-        out, refusals, screened=[s.exam.study_uid for s in inventory.studies], inputs=[str(path) for path in inputs]
+    run = BatchRun(
+        inputs,
+        out,
+        pipeline,
+        clinical=clinical,
+        priors=priors,
+        save_masks=save_masks,
+        config=PATIENT,
+        key_file=key_file,
+        engine="here",
     )
-    return Summary(len(inventory.studies), reports, tuple(refusals))
+    ended = run_batch(run)
+    return Summary(ended.studies, ended.states["done"], ended.refusals)
+
+
+PATIENT = BatchConfig(keep_free_mb=0.0, full_limit_s=0.0, away_limit_s=0.0)
+"""Somebody is waiting for a handful of studies: what cannot be written or reached now ends the command."""
 
 
 def prepare_output(out: Path, inputs: Sequence[Path]) -> None:
@@ -88,18 +84,8 @@ def prepare_output(out: Path, inputs: Sequence[Path]) -> None:
 
     Errors: `usage`, `output-failed`.
     """
-    if out.resolve() in {path.resolve() for path in inputs}:
-        raise UsageError("usage", "the results cannot go into the input itself: name another folder with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("output-failed", f"cannot make the folder: {error.strerror}", str(out)) from None
+    make_output(out, inputs)
     clean_leftovers(out)
-
-
-def is_complete(refusals: Iterable[Refusal]) -> bool:
-    """Whether nothing is among them that somebody may have meant to have read."""
-    return all(refusal.code in NEVER_MEANT or refusal.scope == "series" for refusal in refusals)
 
 
 @contextmanager
@@ -123,10 +109,6 @@ def guard(study: Study, refusals: list[Refusal]) -> Iterator[None]:
         refusals.extend(_refuse(study, "internal-error", "The software failed on this study."))
     else:
         LOG.info("study done", extra={"fields": {"key": key, "seconds": round(clock.seconds["study"], 2)}})
-
-
-RUN_ERRORS = (OutputError, WeightsError, UsageError)
-"""What goes wrong for every study alike."""
 
 
 def show_progress(studies: Sequence[Study]) -> Iterator[Study]:

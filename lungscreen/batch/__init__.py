@@ -5,11 +5,13 @@ index       which files, which study           looks       what the index keeps 
 scanner     looks at the inputs, or watches    study       one study, from its files to its results
 engines     where tasks are carried out        workers     processes of this machine
 supervisor  the night itself                   run         opens what a night needs, and closes it
+night       the morning page                   drift       tonight against the nights before
+metrics     for node_exporter                  audit       who ran what, when, with which weights
 machine     cores and memory, shared out       lock        one run at a time on an `--out`
 """
 
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Models, shipped_models
-from lungscreen.batch.run import BatchRun, Ended, run_batch
+from lungscreen.batch.run import BatchRun, Ended, is_complete, make_output, run_batch
 
-__all__ = ["BatchConfig", "BatchRun", "Ended", "Models", "run_batch", "shipped_models"]
+__all__ = ["BatchConfig", "BatchRun", "Ended", "Models", "is_complete", "make_output", "run_batch", "shipped_models"]

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from lungscreen.batch.ledger import Offer
 from lungscreen.batch.looks import Look, look_at, look_into
 from lungscreen.batch.tasks import Person, Task
 from lungscreen.clinical import ClinicalTable
+from lungscreen.comparison import PriorTable
 from lungscreen.dicomfile import quiet_pydicom
 from lungscreen.errors import Refusal
 from lungscreen.records import ClinicalData, Source
@@ -32,7 +33,7 @@ from lungscreen.series.files import is_junk, list_sources
 from lungscreen.series.rejects import Rejects
 from lungscreen.sources import SourceReader
 
-__all__ = ["INDEX_FILE", "URGENT_FOLDER", "Index", "Scan"]
+__all__ = ["INDEX_FILE", "URGENT_FOLDER", "Index", "Scan", "Turn"]
 
 INDEX_FILE = "index.sqlite"
 
@@ -44,6 +45,9 @@ URGENT_WORDS = frozenset({"urgent", "stat", "asap", "emergency", "high", "1"})
 
 COMMIT_S = 0.5
 """The index is committed so often while it is being filled: an interrupted look goes on where it was."""
+
+LET_IN_S = 2.0
+"""How long a look at the inputs waits for another writer of the index."""
 
 HOLE_STEPS = 1.9
 """Neighbouring positions of a series so many usual steps apart leave room for a slice that is still to come."""
@@ -79,7 +83,7 @@ def _first_schema(connection: sqlite3.Connection) -> None:
     connection.execute(
         """CREATE TABLE study (
             id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, patient_id TEXT NOT NULL, name TEXT NOT NULL,
-            uid TEXT NOT NULL, kind TEXT NOT NULL, changed INTEGER NOT NULL, grown INTEGER NOT NULL,
+            uid TEXT NOT NULL, day TEXT NOT NULL, kind TEXT NOT NULL, changed INTEGER NOT NULL, grown INTEGER NOT NULL,
             input TEXT NOT NULL DEFAULT '', stamp TEXT NOT NULL DEFAULT '', arrived REAL NOT NULL DEFAULT 0,
             files INTEGER NOT NULL DEFAULT 0, urgent INTEGER NOT NULL DEFAULT 0, UNIQUE (patient_id, name, uid)
         )"""
@@ -95,6 +99,25 @@ MIGRATIONS = (_first_schema,)
 """One function a schema version; a version that was released is never changed."""
 
 
+class Turn:
+    """Lets a short writer in between the commits of a long one: the database alone would let it starve."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __enter__(self) -> None:
+        self._count += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._count -= 1
+
+    def let_in(self) -> None:
+        """Called by the long writer while it holds nothing."""
+        end = time.monotonic() + LET_IN_S
+        while self._count > 0 and time.monotonic() < end:
+            time.sleep(0.005)
+
+
 class Index:
     """The open index of an `--out`."""
 
@@ -104,16 +127,22 @@ class Index:
         pseudonyms: Pseudonyms,
         config: SeriesConfig | None = None,
         clinical: ClinicalTable | None = None,
+        priors: PriorTable | None = None,
+        turn: Turn | None = None,
+        shard: tuple[int, int] = (1, 1),
     ) -> None:
         """Errors: `ledger-invalid`, `output-failed`."""
         self._out = out
         self._names = pseudonyms
         self._config = config or SeriesConfig()
         self._clinical = clinical
+        self._priors = priors or PriorTable()
         path = out / INDEX_FILE
         self._db = open_database(path, MIGRATIONS, mode=0o600)
         self._guard = guarded(path)
         self._committed = 0.0
+        self._turn = turn or Turn()
+        self._shard = shard
 
     def close(self) -> None:
         """Close it."""
@@ -144,7 +173,7 @@ class Index:
 
     def settle(self, keys: Iterable[str]) -> None:
         """These studies were taken up by the ledger as they are now."""
-        with self._guard:
+        with self._guard, self._turn:
             self._begin()
             self._db.executemany("UPDATE study SET changed = 0, grown = 0 WHERE key = ?", [(key,) for key in keys])
             self._db.execute("COMMIT")
@@ -168,7 +197,26 @@ class Index:
             row = self._db.execute("SELECT * FROM study WHERE key = ?", (key,)).fetchone()
             names, number = self._names_of(row)
         person = Person(row["patient_id"], row["name"], row["uid"])
-        return Task(key, person, tuple(self.sources(key)), input_hash, attempt, row["kind"], names, number)
+        return Task(
+            key,
+            person,
+            tuple(self.sources(key)),
+            input_hash,
+            attempt,
+            kind=row["kind"],
+            names=names,
+            earlier=tuple(source for other in self._earlier(row) for source in self.sources(other["key"])),
+            number=number,
+        )
+
+    def _earlier(self, row: sqlite3.Row) -> list[sqlite3.Row]:
+        """Earlier exams of the same patient ID; of nobody and of image files there are none."""
+        if not row["patient_id"].strip() or not row["day"] or row["kind"] != "ct":
+            return []
+        return self._db.execute(
+            "SELECT * FROM study WHERE patient_id = ? AND id != ? AND kind = 'ct' AND day != '' AND day < ? ORDER BY key",
+            (row["patient_id"], row["id"], row["day"]),
+        ).fetchall()
 
     def _names_of(self, row: sqlite3.Row) -> tuple[int, int]:
         """Names under the study's patient ID; of an image file, files of its name and which of them it is."""
@@ -196,20 +244,20 @@ class Index:
     # -- what was not read -------------------------------------------------------------------------------------------
     def keep_refusals(self, key: str, refusals: Iterable[Refusal]) -> None:
         """In place of the study's earlier ones."""
-        with self._guard:
+        with self._guard, self._turn:
             self._begin()
             self._db.execute("DELETE FROM refusal WHERE owner = ?", (key,))
             rows = [(key, json.dumps(asdict(refusal))) for refusal in refusals]
             self._db.executemany("INSERT INTO refusal VALUES (?, ?)", rows)
             self._db.execute("COMMIT")
 
-    def refusals(self, inputs: Sequence[Path]) -> list[Refusal]:
-        """Of these inputs, of files that belong to no study, and of every study."""
+    def refusals(self, inputs: Sequence[Path], keys: Collection[str] | None = None) -> list[Refusal]:
+        """Of these inputs, of files that belong to no study, and of every study, or of those named."""
         with self._guard:
             found = [row for path in dict.fromkeys(inputs) for row in self._input_refusals(str(path))]
             found += self._strangers()
-            rows = self._db.execute("SELECT content FROM refusal ORDER BY owner, rowid")
-            return found + [Refusal(**json.loads(row[0])) for row in rows]
+            rows = self._db.execute("SELECT owner, content FROM refusal ORDER BY owner, rowid")
+            return found + [Refusal(**json.loads(text)) for owner, text in rows if keys is None or owner in keys]
 
     def study_uids(self) -> list[str]:
         """Every study that was ever seen."""
@@ -295,7 +343,12 @@ class Index:
                 f" ON folder.id = file.folder WHERE folder.place IN ({marks}))",
                 tuple(places),
             ).fetchall()
-        return [self._offer(row) for row in rows]
+        return [offer for offer in map(self._offer, rows) if self._is_mine(offer)]
+
+    def _is_mine(self, offer: Offer) -> bool:
+        """Whether this shard reads the study: by its keyed hash, so that all shards agree without talking."""
+        number, count = self._shard
+        return int(offer.identity[:8], 16) % count == number - 1
 
     def _offer(self, row: sqlite3.Row) -> Offer:
         clinical = self._clinical.rows.get(row["patient_id"].strip(), ()) if self._clinical else ()
@@ -305,13 +358,21 @@ class Index:
             key=row["key"],
             identity=self._names.digest("identity", row["patient_id"], row["name"], row["uid"]),
             patient=self._names.patient(row["patient_id"]),
-            input=self._names.digest("input", row["input"], *known),
+            input=self._names.digest("input", row["input"], *known, "earlier", *self._fingerprints(row)),
             stamp=row["stamp"],
             arrived=row["arrived"],
             urgent=urgent,
             files=row["files"],
             only_shrunk=bool(row["changed"]) and not row["grown"],
         )
+
+    def _fingerprints(self, row: sqlite3.Row) -> list[str]:
+        """Of what the study is compared with: an earlier exam that comes later makes it new."""
+        given = self._priors
+        mine = row["patient_id"].strip()
+        found = [other["input"] for other in self._earlier(row)]
+        found += [s.exam.study_uid for s in given.given if s.patient.patient_id.strip() == mine]
+        return found + [r.study_uid for r in given.reports if r.patient.patient_id.strip() == mine]
 
     def study_of(self, look: Look) -> int:
         """The number of the study that a file belongs to, made where it is new; marked as changed."""
@@ -321,8 +382,8 @@ class Index:
             self._db.execute("UPDATE study SET changed = 1, grown = 1 WHERE id = ?", (row[0],))
             return int(row[0])
         cursor = self._db.execute(
-            "INSERT INTO study (key, patient_id, name, uid, kind, changed, grown) VALUES (?, ?, ?, ?, ?, 1, 1)",
-            (self._free_key(look), *who, look.kind),
+            "INSERT INTO study (key, patient_id, name, uid, day, kind, changed, grown) VALUES (?, ?, ?, ?, ?, ?, 1, 1)",
+            (self._free_key(look), *who, look.day, look.kind),
         )
         return int(cursor.lastrowid or 0)
 
@@ -364,8 +425,12 @@ class Index:
                     look.series_uid, look.sop_uid, look.along_mm, look.code, look.reason,
                 ),
             )  # fmt: skip
+
+    def breathe(self) -> None:
+        """Commit now and then, and let others write."""
         if time.monotonic() - self._committed > COMMIT_S:
             self._db.execute("COMMIT")
+            self._turn.let_in()
             self._begin()
 
     def forget_file(self, folder: int, name: str) -> None:
@@ -467,10 +532,12 @@ class _Visit:
 
     def _folder(self, place: int, path: str, names: Sequence[str]) -> None:
         folder, known = self._index.known_files(place, path, self._number)
+        self._index.breathe()
         for name in names:
             if self._stop():
                 return
             self._file(folder, Path(path, name), known.pop(name, None))
+            self._index.breathe()
         for name in known:
             if name and name.upper() != "DICOMDIR":
                 self._index.forget_file(folder, name)

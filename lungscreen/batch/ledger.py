@@ -138,6 +138,12 @@ class Ledger:
             reason = f"this folder was begun with {known['patients']}: --identified cannot change"
             raise UsageError("key-differs", reason, str(self.path.parent))
 
+    def key_fingerprint(self) -> str:
+        """Of the key that the ledger was begun with; empty before the first run."""
+        with self._guard:
+            row = self._db.execute("SELECT value FROM about WHERE name = 'key'").fetchone()
+        return str(row[0]) if row else ""
+
     # -- runs --------------------------------------------------------------------------------------------------------
     def begin_run(self, **about: str) -> int:
         """A new run; `about`: user, host, software, pipeline, pipeline_name, pipeline_hash, weights, engine."""
@@ -327,6 +333,19 @@ class Ledger:
         recent = [end for end in ends if end > ends[0] - hours * 3600]
         span = max(recent) - min(recent) if len(recent) > 1 else 0.0
         return (len(recent) - 1) / span * 3600 if span > 0 else None
+
+    def stage_figures(self) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
+        """Mean seconds and largest memory (MiB) by stage, of the studies that were read."""
+        mean = (
+            "SELECT stage.key, AVG(stage.value) FROM study, json_each(study.seconds) AS stage"
+            " WHERE study.state = 'done' GROUP BY stage.key ORDER BY stage.key"
+        )
+        peak = (
+            "SELECT stage.key, MAX(stage.value) FROM study, json_each(study.peak_mb) AS stage"
+            " WHERE study.state = 'done' GROUP BY stage.key ORDER BY stage.key"
+        )
+        with self._guard:
+            return tuple({(stage,): value for stage, value in self._db.execute(query)} for query in (mean, peak))  # type: ignore[return-value]  # two
 
     def attempts(self) -> list[dict[str, Any]]:
         """Every attempt with its run, in order."""

@@ -40,6 +40,8 @@ class Look:
     patient_id: str = ""
     name: str = ""
     study_uid: str = ""
+    day: str = ""
+    """Of the exam: YYYYMMDD, or empty."""
     series_uid: str = ""
     sop_uid: str = ""
     along_mm: float | None = None
@@ -96,6 +98,7 @@ def _ct(header: Header, source: Source) -> Look:
         patient_id=header.patient.patient_id,
         name=plain_name(header.patient),
         study_uid=header.study_uid,
+        day=header.exam.date,
         series_uid=header.series_uid,
         sop_uid=instance.sop_instance_uid,
         along_mm=_along(instance.orientation, instance.position_mm),

@@ -7,29 +7,32 @@ import hashlib
 import json
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lungscreen import __version__
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Engine, InProcess, Models, shipped_models
-from lungscreen.batch.index import Index
+from lungscreen.batch.index import Index, Turn
 from lungscreen.batch.keys import Pseudonyms, load_key
-from lungscreen.batch.ledger import Ledger
+from lungscreen.batch.ledger import LEDGER_FILE, Ledger
 from lungscreen.batch.lock import hold_lock
 from lungscreen.batch.machine import look_at_machine, share_out
+from lungscreen.batch.metrics import write_metrics
+from lungscreen.batch.night import write_night
 from lungscreen.batch.progress import quiet_progress
 from lungscreen.batch.scanner import Scanner
 from lungscreen.batch.study import Work
 from lungscreen.batch.supervisor import Night
 from lungscreen.batch.workers import Processes
 from lungscreen.clinical import ClinicalTable
+from lungscreen.comparison import read_priors
 from lungscreen.config import config_hash
 from lungscreen.errors import OutputError, Refusal, UsageError
 from lungscreen.pipeline import Pipeline
 from lungscreen.report import clean_leftovers
 
-__all__ = ["BatchRun", "Ended", "is_complete", "prepare_output", "run_batch"]
+__all__ = ["BatchRun", "Ended", "is_complete", "make_output", "run_batch"]
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,17 @@ class BatchRun:
     out: Path
     pipeline: Pipeline
     clinical: ClinicalTable | None = None
+    priors: Path | None = None
+    """Folder of earlier exams and reports; those in the inputs are compared without it."""
     save_masks: bool = False
     config: BatchConfig = field(default_factory=BatchConfig)
     key_file: Path | None = None
     identified: bool = False
     watch: bool = False
+    metrics: Path | None = None
+    """Where the metrics go; into `out` where None."""
+    shard: tuple[int, int] = (1, 1)
+    """Which part of how many: this run reads the studies of its part, into a folder of its own below `out`."""
     engine: str = "local"
     """local: worker processes; here: in this process, one study at a time."""
 
@@ -63,12 +72,19 @@ class Ended:
         return sum(self.states.values())
 
     @property
+    def left(self) -> int:
+        """Studies that still wait."""
+        return self.states["waiting"] + self.states["running"]
+
+    @property
     def complete(self) -> bool:
         """Whether everything that is a study, or should have been one, was read."""
         return 0 < self.studies == self.states["done"] and is_complete(self.refusals)
 
 
-NEVER_MEANT = frozenset({"not-dicom", "not-ct", "localizer", "series-other-chosen", "duplicate-files", "series-part"})
+NEVER_MEANT = frozenset(
+    {"not-dicom", "not-ct", "localizer", "series-other-chosen", "duplicate-files", "series-part", "prior-other-patient"}
+)
 """Codes of what is in a healthy folder too and nobody meant to have read: it leaves a run complete."""
 
 
@@ -87,12 +103,16 @@ def run_batch(run: BatchRun, *, stopped: Callable[[], bool] = lambda: False, mod
     `worker-died`.
     """
     names = load_key(run.key_file, run.identified)
-    prepare_output(run.out, run.inputs)
+    if run.shard[1] > 1:
+        _check_shards(run, names)
+        run = replace(run, out=run.out / f"shard-{run.shard[0]}-of-{run.shard[1]}")
+    make_output(run.out, run.inputs)
     quiet_progress()
     with hold_lock(run.out):
         clean_leftovers(run.out)
         models = models or shipped_models(run.pipeline)
-        work = Work(run.out, run.pipeline, _digest(run, models), run.clinical, run.save_masks)
+        priors = read_priors(run.priors, (), run.pipeline.series, skip=run.out) if run.priors else None
+        work = Work(run.out, run.pipeline, _digest(run, models), run.clinical, priors, run.save_masks)
         ledger = Ledger(run.out)
         try:
             ledger.check_key(names.fingerprint, names.identified)
@@ -101,7 +121,7 @@ def run_batch(run: BatchRun, *, stopped: Callable[[], bool] = lambda: False, mod
             ledger.close()
 
 
-def prepare_output(out: Path, inputs: Sequence[Path]) -> None:
+def make_output(out: Path, inputs: Sequence[Path]) -> None:
     """Make `out`, and see that it is none of the inputs.
 
     Errors: `usage`, `output-failed`.
@@ -117,28 +137,53 @@ def prepare_output(out: Path, inputs: Sequence[Path]) -> None:
 def _pass_by(
     run: BatchRun, work: Work, models: Models, names: Pseudonyms, ledger: Ledger, stopped: Callable[[], bool]
 ) -> Ended:
+    turn = Turn()
+
     def open_index() -> Index:
-        return Index(run.out, names, run.pipeline.series, run.clinical)
+        return Index(run.out, names, run.pipeline.series, run.clinical, work.priors, turn, run.shard)
 
     index = open_index()
     engine = _start_engine(run, work, models)
     scanner = Scanner(open_index, run.inputs, run.config, run.watch)
     number = ledger.begin_run(**_about(run, work, models))
-    night = Night(run.inputs, work, ledger, index, engine, scanner, run.config, number, run.watch, stopped)
+
+    def write_pages() -> None:
+        write_night(ledger, run.out, names.fingerprint)
+        write_metrics(ledger, run.out, run.metrics)
+
+    night = Night(run.inputs, work, ledger, index, engine, scanner, run.config, number, run.watch, stopped, write_pages)
     how = "failed"
     try:
         night.recover()
         scanner.start()
         how = night.pass_by()
         night.write_tables()
-        keys = index.keys_of(run.inputs)
-        states = ledger.counts(keys)
-        return Ended(how, states, tuple(index.refusals(run.inputs)))
+        keys = set(index.keys_of(run.inputs))
+        refusals = (*index.refusals(run.inputs, keys), *night.said)
+        return Ended(how, ledger.counts(keys), refusals)
     finally:
         engine.close()
         scanner.close()
         index.close()
         ledger.end_run(number, how)
+
+
+def _check_shards(run: BatchRun, names: Pseudonyms) -> None:
+    """All shards must share one key, or some studies would be read twice and others never.
+
+    Errors: `usage`, `key-differs`, `ledger-invalid`.
+    """
+    if not 1 <= run.shard[0] <= run.shard[1]:
+        raise UsageError("usage", f"expected a shard from 1/{run.shard[1]} to {run.shard[1]}/{run.shard[1]}")
+    for path in sorted(run.out.glob(f"shard-*-of-*/{LEDGER_FILE}")):
+        if not path.parent.name.endswith(f"-of-{run.shard[1]}"):
+            raise UsageError("usage", "this folder was begun with another number of shards", str(run.out))
+        ledger = Ledger(path.parent, read_only=True)
+        try:
+            if ledger.key_fingerprint() not in ("", names.fingerprint):
+                raise UsageError("key-differs", "another shard was begun with another key file", str(path.parent))
+        finally:
+            ledger.close()
 
 
 def _start_engine(run: BatchRun, work: Work, models: Models) -> Engine:

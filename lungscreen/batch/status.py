@@ -11,7 +11,7 @@ from lungscreen.batch.lock import hold_lock, is_held
 from lungscreen.codes import CODES
 from lungscreen.errors import UsageError
 
-__all__ = ["read_status", "retry_studies", "status_text"]
+__all__ = ["open_ledger", "read_status", "retry_studies", "status_text"]
 
 RATE_HOURS = 1.0
 """Studies per hour are counted over the last hour of work."""
@@ -22,7 +22,7 @@ def read_status(night: Path) -> dict[str, Any]:
 
     Errors: `input-missing` where there is no ledger, `ledger-invalid`.
     """
-    ledger = _open(night, read_only=True)
+    ledger = open_ledger(night, read_only=True)
     try:
         counts, codes = ledger.counts(), ledger.codes()
         per_hour = ledger.rate(RATE_HOURS)
@@ -64,16 +64,20 @@ def retry_studies(night: Path, code: str | None = None) -> int:
     """
     if code is not None and code not in CODES:
         raise UsageError("usage", "there is no such code", code)
-    _open(night, read_only=True).close()
+    open_ledger(night, read_only=True).close()
     with hold_lock(night):
-        ledger = _open(night)
+        ledger = open_ledger(night)
         try:
             return ledger.retry(code)
         finally:
             ledger.close()
 
 
-def _open(night: Path, *, read_only: bool = False) -> Ledger:
+def open_ledger(night: Path, *, read_only: bool = False) -> Ledger:
+    """The ledger of a results folder.
+
+    Errors: `input-missing`, `ledger-invalid`.
+    """
     if not (night / LEDGER_FILE).is_file():
         raise UsageError("input-missing", "there is no ledger: no batch was run into this folder", str(night))
     return Ledger(night, read_only=read_only)

@@ -16,6 +16,7 @@ import numpy as np
 
 from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
+from lungscreen.comparison import PriorTable
 from lungscreen.errors import LungscreenError, Notice, OutputError, Refusal, UsageError, WeightsError
 from lungscreen.kernels import classify_kernel
 from lungscreen.logs import LOG
@@ -44,6 +45,8 @@ class Work:
     digest: str
     """Over pipeline, weights and options: what makes a study new when it changes."""
     clinical: ClinicalTable | None = None
+    priors: PriorTable | None = None
+    """Earlier exams and reports that were given."""
     save_masks: bool = False
 
 
@@ -83,7 +86,8 @@ def run_task(task: Task, work: Work, networks: Future[Networks]) -> Outcome:
                 if not any(row.scope == "study" for row in others):
                     refusals += _refuse(task, None, code, "No series of this study can be read.")
             else:
-                report = screen_study(study, work.pipeline, networks, work.clinical, clock)
+                priors = _priors(task, work)
+                report = screen_study(study, work.pipeline, networks, work.clinical, clock, priors)
                 report = _with_marks(report, task, work)
                 with clock.stage("write"):
                     write_report(report, work.out, work.save_masks)
@@ -123,6 +127,13 @@ def find_study(task: Task) -> tuple[Study | None, tuple[Refusal, ...]]:
         text = f"{task.names} names occur under this patient ID; studies are kept apart, never compared."
         study = replace(study, notices=(*study.notices, Notice("two-names-one-id", text)))
     return study, refused
+
+
+def _priors(task: Task, work: Work) -> PriorTable:
+    """What was given, and the patient's earlier exams in the inputs."""
+    beside = group_sources(task.earlier).studies if task.earlier else ()
+    given = work.priors or PriorTable()
+    return replace(given, beside=beside)
 
 
 def describe_document(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,15 @@ class Night:
         Errors: `output-failed` where the disk stays full, `weights-invalid`, `worker-died` where no worker starts.
         """
         self._tables_at = time.monotonic() + self.config.tables_every_s
+        try:
+            return self._work()
+        except BaseException:
+            # a run that ends on its own is no interruption: what was running waits again
+            with suppress(LungscreenError):
+                self._put_back_all("stopped")
+            raise
+
+    def _work(self) -> str:
         while True:
             self._take_offers()
             if self._stopping():
@@ -84,6 +94,11 @@ class Night:
                 self._handle(event)
             if time.monotonic() >= self._tables_at:
                 self.write_tables()
+
+    @property
+    def said(self) -> tuple[Refusal, ...]:
+        """What was not read of the earlier exams that were given."""
+        return self.work.priors.refused if self.work.priors else ()
 
     def recover(self) -> None:
         """Studies that were running when an earlier run was interrupted: whole results count, the rest waits again."""
@@ -102,7 +117,7 @@ class Night:
 
     def write_tables(self) -> None:
         """Worklist, findings, what was not read, and the pages of the night, as things stand."""
-        refusals = self.index.refusals(self.inputs)
+        refusals = [*self.index.refusals(self.inputs), *self.said]
         places = [str(path) for path in self.inputs]
         write_tables(self.work.out, refusals, screened=self.index.study_uids(), inputs=places)
         self.write_pages()
@@ -186,7 +201,6 @@ class Night:
     # -- what comes back ---------------------------------------------------------------------------------------------
     def _handle(self, event: Event) -> None:
         if event.kind == "fatal":
-            self._put_back_all("stopped")
             raise event.error or AssertionError("a fatal event carries its error")
         task = event.task
         if task is None:

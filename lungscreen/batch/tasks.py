@@ -31,5 +31,7 @@ class Task:
     kind: str = "ct"
     names: int = 1
     """Names under the study's patient ID; of an image file, files of that name."""
+    earlier: tuple[Source, ...] = ()
+    """Files of the same patient's earlier exams in the inputs."""
     number: int = 1
     """Of an image file: which of those it is."""

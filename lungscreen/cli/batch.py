@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import threading
+import time
 from dataclasses import replace
+from datetime import datetime, timedelta
+from datetime import time as clock_time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     status.add_argument("--json", action="store_true", help="as one JSON object")
     retry = commands.add_parser("retry", help="put failed and refused studies back")
     retry.add_argument("night", type=Path, metavar="NIGHT", help="the results folder of a batch")
+    audit = commands.add_parser("audit", help="who ran what, when, on which input, with which weights")
+    audit.add_argument("night", type=Path, metavar="NIGHT", help="the results folder of a batch")
+    audit.add_argument("--json", action="store_true", help="as a JSON list")
     retry.add_argument("--code", metavar="CODE", help="only those with this code")
 
 
@@ -51,7 +58,34 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="patient data as CSV or JSON; its column priority puts studies first",
     )
+    add(
+        "--priors",
+        type=Path,
+        metavar="DIR",
+        help="earlier exams of the same patients: images, report.json files or both",
+    )
     add("--save-masks", action="store_true", help="write lungs.nii.gz and findings.nii.gz per study")
+    add("--watch", action="store_true", help="go on taking studies as they arrive, until --until or SIGTERM")
+    add(
+        "--until",
+        type=_clock_time,
+        metavar="HH:MM",
+        help="stop at this local time; what is running is finished or put back",
+    )
+    add(
+        "--quiet",
+        type=float,
+        metavar="S",
+        help="with --watch: a study that stood still for so long is complete (default: 60)",
+    )
+    add(
+        "--poll",
+        type=float,
+        metavar="S",
+        help="with --watch: seconds from one look at the inputs to the next (default: 10)",
+    )
+    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="read the I-th of N parts, into NIGHT/shard-I-of-N")
+    add("--metrics", type=Path, metavar="FILE", help="OpenMetrics file for node_exporter (default: NIGHT/metrics.prom)")
     add("--workers", type=int, metavar="N", help="processes that read studies (default: by cores and memory)")
     add("--threads", type=int, metavar="N", help="threads of each worker (default: the cores, shared out)")
     add("--study-limit", type=float, metavar="S", help="seconds that a study may take (default: 1800)")
@@ -62,7 +96,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the subcommand says."""
-    return {"run": _run, "status": _status, "retry": _retry}[args.what](args)
+    return {"run": _run, "status": _status, "retry": _retry, "audit": _audit}[args.what](args)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -72,17 +106,19 @@ def _run(args: argparse.Namespace) -> int:
     start_logs(args.log_json)
     batch = _batch_run(args)
     stop = threading.Event()
+    end = time.monotonic() + _seconds_until(args.until) if args.until else math.inf
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ended = run_batch(batch, stopped=stop.is_set)
+        ended = run_batch(batch, stopped=lambda: stop.is_set() or time.monotonic() >= end)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     print(args.out / "worklist.html")
     states = ", ".join(f"{count} {state}" for state, count in ended.states.items() if count)
     print(f"{ended.studies} studies: {states or 'none'}. {RESEARCH_USE}", file=sys.stderr)
-    if ended.how == "stopped":
-        print("Stopped; the same command goes on.", file=sys.stderr)
+    if ended.how == "stopped" and ended.left:
+        print(f"{ended.left} studies wait; the same command goes on.", file=sys.stderr)
+    if stop.is_set() and not args.watch:
         return ExitCode.INTERRUPTED
     return ExitCode.OK if ended.complete else ExitCode.SOME_REFUSED
 
@@ -99,12 +135,31 @@ def _batch_run(args: argparse.Namespace) -> BatchRun:
     clinical = read_clinical(args.clinical) if args.clinical else None
     for notice in clinical.notices if clinical else ():
         print(f"{args.clinical.name}: {plain_text(notice.text)}", file=sys.stderr)
-    given = {"workers": args.workers, "threads": args.threads, "study_limit_s": args.study_limit}
+    given = {
+        "workers": args.workers,
+        "threads": args.threads,
+        "study_limit_s": args.study_limit,
+        "quiet_s": args.quiet,
+        "poll_s": args.poll,
+    }
     try:
         config = BatchConfig(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
         raise UsageError("usage", str(error)) from None
-    return BatchRun(args.inputs, args.out, pipeline, clinical, args.save_masks, config, args.key_file, args.identified)
+    return BatchRun(
+        args.inputs,
+        args.out,
+        pipeline,
+        clinical=clinical,
+        priors=args.priors,
+        save_masks=args.save_masks,
+        config=config,
+        key_file=args.key_file,
+        identified=args.identified,
+        watch=args.watch,
+        metrics=args.metrics,
+        shard=args.shard,
+    )
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -121,3 +176,34 @@ def _retry(args: argparse.Namespace) -> int:
     count = retry_studies(args.night, args.code)
     print(f"{count} studies put back; `lungscreen batch run` reads them again.", file=sys.stderr)
     return ExitCode.OK
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from lungscreen.batch.audit import audit_text, read_audit
+
+    rows = read_audit(args.night)
+    print(json.dumps(rows, indent=1) if args.json else audit_text(rows))
+    return ExitCode.OK
+
+
+def _clock_time(text: str) -> clock_time:
+    """HH:MM."""
+    try:
+        return datetime.strptime(text, "%H:%M").time()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected HH:MM, got {text!r}") from None
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """I/N."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, got {text!r}")
+    return int(number), int(count)
+
+
+def _seconds_until(when: clock_time) -> float:
+    """Until the next time that the local clock says so."""
+    now = datetime.now()
+    end = now.replace(hour=when.hour, minute=when.minute, second=0, microsecond=0)
+    return (end - now + timedelta(days=int(end <= now))).total_seconds()

@@ -36,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--priors", type=Path, metavar="DIR",
         help="earlier exams of the same patients: images, report.json files or both (docs/how-to.md)",
     )  # fmt: skip
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE",
+        help="key for pseudonyms, which names the studies' folders (default: the user's own, made when absent)",
+    )  # fmt: skip
     parser.add_argument("--save-masks", action="store_true", help="write lungs.nii.gz and findings.nii.gz per study")
     parser.add_argument("--log-json", action="store_true", help="log every event to stderr, one JSON object a line")
 
@@ -57,7 +61,13 @@ def run(args: argparse.Namespace) -> int:
     for notice in clinical.notices if clinical else ():
         print(f"{args.clinical.name}: {plain_text(notice.text)}", file=sys.stderr)
     summary = screen_inputs(
-        args.inputs, args.out, pipeline, clinical=clinical, priors=args.priors, save_masks=args.save_masks
+        args.inputs,
+        args.out,
+        pipeline,
+        clinical=clinical,
+        priors=args.priors,
+        save_masks=args.save_masks,
+        key_file=args.key_file,
     )
     print(args.out / "worklist.html")
     print(f"{summary.reports} of {summary.studies} studies read. {RESEARCH_USE}", file=sys.stderr)

@@ -1,0 +1,107 @@
+"""A night that is killed at random moments and started again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch_inbox import fill_inbox
+
+from lungscreen.batch.ledger import Ledger
+
+SCRIPT = Path(__file__).with_name("batch_night.py")
+TIMES = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?|\d+(\.\d+)? s\b")
+"""What may differ between two runs: moments and seconds."""
+
+OWN = {"run.lock", "ledger.sqlite", "index.sqlite", "metrics.prom", "night.json", "night.html"}
+"""Files that tell of the runs themselves; the ledger is compared row by row."""
+
+
+def start(inbox: Path, out: Path) -> subprocess.Popen[bytes]:
+    """A run in a process group of its own."""
+    path = os.pathsep.join([str(SCRIPT.parent), str(SCRIPT.parents[1])])
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(inbox), str(out)],
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def done(out: Path) -> int:
+    return len(list(out.glob("studies/*/report.json")))
+
+
+def without_times(document: Any) -> Any:
+    if isinstance(document, dict):
+        return {k: without_times(v) for k, v in document.items() if k not in ("created", "seconds")}
+    return [without_times(v) for v in document] if isinstance(document, list) else document
+
+
+def results(out: Path) -> dict[str, Any]:
+    """Every file of a results folder, without moments and seconds."""
+    found: dict[str, Any] = {}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        if not path.is_file() or name in OWN:
+            continue
+        content = path.read_bytes()
+        found[name] = without_times(json.loads(content)) if path.suffix == ".json" else TIMES.sub(b"", content)
+    return found
+
+
+def ledger_rows(out: Path) -> tuple[list[Any], list[dict[str, Any]]]:
+    ledger = Ledger(out, read_only=True)
+    try:
+        rows = [(r.key, r.patient, r.state, r.code, r.attempts, r.input, dict(r.facts)) for r in ledger.rows()]
+        return rows, ledger.attempts()
+    finally:
+        ledger.close()
+
+
+def kill_test(tmp_path: Path, studies: int, kills: int, seed: int) -> None:
+    """Two runs over one inbox, one of them killed again and again."""
+    chance = random.Random(seed)
+    inbox = fill_inbox(tmp_path / "inbox", studies)
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    assert start(inbox, calm).wait() == 0
+    for number in range(kills):
+        process = start(inbox, killed)
+        goal = done(killed) + chance.randrange(0, max(2, 2 * studies // (3 * kills)))
+        while process.poll() is None and done(killed) < goal:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0.0, 3.0))
+        if process.poll() is not None:
+            pytest.fail(f"the night was over before kill {number + 1}: nothing was tested")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(inbox, killed).wait() == 0
+    expected, got = results(calm), results(killed)
+    assert sorted(got) == sorted(expected)
+    for name, content in expected.items():
+        assert got[name] == content, name
+    rows, attempts = ledger_rows(killed)
+    assert rows == ledger_rows(calm)[0]
+    assert len(rows) == studies
+    ended = [a["study"] for a in attempts if a["outcome"] in ("done", "refused", "failed")]
+    assert len(ended) == len(set(ended)), "no study was computed twice"
+    assert not list(killed.rglob(".*")), "no temporary file is left"
+    assert not list(killed.glob("*-wal")) + list(killed.glob("*-shm"))
+
+
+def test_sixty_studies_and_five_kills(tmp_path: Path) -> None:
+    kill_test(tmp_path, studies=60, kills=5, seed=7)
+
+
+@pytest.mark.slow
+def test_a_thousand_studies_and_twenty_kills(tmp_path: Path) -> None:
+    """`make chaos`."""
+    kill_test(tmp_path, studies=1000, kills=20, seed=11)
