@@ -18,14 +18,12 @@ from lungscreen.errors import InputError, UsageError, WeightsError
 from lungscreen.training.classifier import (
     ClassifierSplit,
     ClassifierTraining,
-    Variation,
-    draw_batch,
-    shift_centres,
     train_classifier,
     train_member,
     write_predictions,
 )
 from lungscreen.training.classifier_data import Cubes, read_cubes, select
+from lungscreen.training.classifier_samples import Variation, draw_batch, shift_centres, to_tensors
 
 SPLIT = ClassifierSplit(("2",), ("9",), ("P3",))
 TINY = ClassifierTraining(SPLIT, widths=(2, 2, 4, 4), epochs=2, batch=4, patch=24)
@@ -144,30 +142,28 @@ def test_a_batch_is_varied_but_keeps_its_nodule() -> None:
     cubes = cubes_of()
     chosen = np.array([1, 3, 5])
     config = replace(TINY, patch=32, variation=Variation(noise=0.0, gain=0.0, offset=0.0, blur=0.0))
-    from lungscreen.training.classifier import _tensors
-
-    patch, mask = draw_batch(*_tensors(cubes), cubes.centres[chosen], chosen, config, torch.Generator().manual_seed(1))
+    patch, mask = draw_batch(
+        *to_tensors(cubes), cubes.centres[chosen], chosen, 32, config.variation, torch.Generator().manual_seed(1)
+    )
     assert patch.shape == mask.shape == (3, 1, 32, 32, 32)
     assert 0 <= float(patch.min()) <= float(patch.max()) <= 1
     assert float(patch[mask > 0.9].mean()) > 0.65
     assert float(patch[mask < 0.1].mean()) < 0.2
     volume = mask.sum((1, 2, 3, 4)) / (4 / 3 * np.pi * 216)
     assert bool(((volume > 0.75) & (volume < 1.3)).all())
-    again, _ = draw_batch(*_tensors(cubes), cubes.centres[chosen], chosen, config, torch.Generator().manual_seed(2))
+    again, _ = draw_batch(
+        *to_tensors(cubes), cubes.centres[chosen], chosen, 32, config.variation, torch.Generator().manual_seed(2)
+    )
     assert not torch.allclose(patch, again, atol=0.05)
 
 
 def test_blur_and_noise_change_the_picture_only() -> None:
     cubes = cubes_of(4)
-    from lungscreen.training.classifier import _tensors
-
     chosen = np.arange(4)
     still = Variation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     noisy = replace(still, noise=0.2, blur=1.0)
     drawn = [
-        draw_batch(
-            *_tensors(cubes), cubes.centres, chosen, replace(TINY, variation=v), torch.Generator().manual_seed(3)
-        )
+        draw_batch(*to_tensors(cubes), cubes.centres, chosen, 24, v, torch.Generator().manual_seed(3))
         for v in (still, noisy)
     ]
     assert not torch.allclose(drawn[0][0], drawn[1][0], atol=0.02)

@@ -23,19 +23,16 @@ from torch.nn import functional
 
 from lungscreen.classify.calibration import Calibration, expected_rating, fit_calibration, suspicion
 from lungscreen.classify.network import OUTPUTS, NoduleNetwork
-from lungscreen.classify.preparation import scale_hu
 from lungscreen.config import config_hash
 from lungscreen.errors import UsageError, WeightsError
-from lungscreen.training.classifier_data import SIDE, Cubes, select
+from lungscreen.training.classifier_data import Cubes, select
+from lungscreen.training.classifier_samples import Variation, cut_patches, draw_batch, shift_centres, to_tensors
 from lungscreen.weights import WeightsFile, add_weights
 
 __all__ = [
     "ClassifierSplit",
     "ClassifierTraining",
-    "Variation",
-    "draw_batch",
     "rate_cubes",
-    "shift_centres",
     "train_classifier",
     "train_member",
     "write_predictions",
@@ -70,30 +67,6 @@ class ClassifierSplit:
     def __post_init__(self) -> None:
         if set(self.train_subsets) & set(self.choice_subsets):
             raise ValueError("a subset is learned from and used for choices")
-
-
-@dataclass(frozen=True)
-class Variation:
-    """How a cube is varied. Every sample is also turned at random in space and mirrored at random.
-
-    shift_mm: centre drawn from a ball of this radius.  scale: size by up to this share.  gain, offset: standard
-    deviation of the intensity's factor and sum (1400 HU is 1).  noise: largest standard deviation of noise, half of
-    the time smoothed.  blur: share of samples blurred along one axis of the patch or along all, as thicker slices and
-    softer kernels do.
-    """
-
-    shift_mm: float = 4.0
-    scale: float = 0.08
-    gain: float = 0.06
-    offset: float = 0.02
-    noise: float = 0.04
-    blur: float = 0.3
-
-    def __post_init__(self) -> None:
-        if min(self.shift_mm, self.scale, self.gain, self.offset, self.noise, self.blur) < 0:
-            raise ValueError("expected nothing below 0")
-        if self.scale >= 1 or self.blur > 1:
-            raise ValueError("expected scale below 1 and blur up to 1")
 
 
 @dataclass(frozen=True)
@@ -239,7 +212,7 @@ def train_member(
     path = out / f"member{member}.pt"
     identity = config_hash(asdict(config), member, [cubes.names[i] for i in train])
     _restore(state, path, identity)
-    intensity, masks = _tensors(cubes)
+    intensity, masks = to_tensors(cubes)
     steps = len(train) // config.batch
     while state.epoch < config.epochs:
         drawn = _seed_of(config.seed, member, state.epoch)
@@ -250,7 +223,9 @@ def train_member(
         for n in range(steps):
             _set_rate(state.optimiser, config, (state.epoch * steps + n) / (config.epochs * steps))
             chosen = order[n * config.batch : (n + 1) * config.batch]
-            batch = draw_batch(intensity, masks, cubes.centres[chosen], chosen, config, generator)
+            batch = draw_batch(
+                intensity, masks, cubes.centres[chosen], chosen, config.patch, config.variation, generator
+            )
             losses.append(_step(state, batch, torch.from_numpy(cubes.targets[chosen]), config, state.epoch * steps + n))
         state.epoch += 1
         progress(f"member {member}, epoch {state.epoch}/{config.epochs}: loss {np.mean(losses):.3f}")
@@ -313,104 +288,22 @@ def _set_rate(optimiser: torch.optim.Optimizer, config: ClassifierTraining, done
         group["lr"] = config.rate * max(share, 1e-4)
 
 
-# -- samples ---------------------------------------------------------------------------------------------------------
-def draw_batch(
-    intensity: Tensor,
-    masks: Tensor,
-    centres: NDArray[np.float32],
-    chosen: Indices,
-    config: ClassifierTraining,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Varied patches around the chosen cubes' nodules: (n, 1, p, p, p) intensity and mask, both 0 … 1."""
-    count, v = len(chosen), config.variation
-    turn = _rotations(count, generator)
-    sign = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.5, -1.0, 1.0)
-    scale = 1 + v.scale * (torch.rand(count, 1, 1, generator=generator) * 2 - 1)
-    middle = torch.from_numpy(centres) + _ball(count, v.shift_mm, generator)
-    patch, mask = _cut(intensity, masks, chosen, middle, config.patch, turn * sign * scale)
-    one = (count, 1, 1, 1, 1)
-    patch = patch * (1 + v.gain * torch.randn(one, generator=generator)) + v.offset * torch.randn(
-        one, generator=generator
-    )
-    patch = _blurred(patch, v.blur, generator)
-    noise = _blurred(torch.randn(patch.shape, generator=generator), 0.5, generator)
-    patch = patch + noise * torch.rand(one, generator=generator) * v.noise
-    return patch.clamp(0, 1).contiguous(memory_format=torch.channels_last_3d), mask
-
-
-def _blurred(patch: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A share of the samples averaged over three voxels along one axis, or along all."""
-    kind = torch.randint(4, (len(patch),), generator=generator)
-    chosen = torch.rand(len(patch), generator=generator) < share
-    result = patch.clone()
-    for n, kernel in enumerate(((3, 1, 1), (1, 3, 1), (1, 1, 3), (3, 3, 3))):
-        those = chosen & (kind == n)
-        if those.any():
-            padding = tuple(k // 2 for k in kernel)
-            result[those] = functional.avg_pool3d(patch[those], kernel, 1, padding, count_include_pad=False)
-    return result
-
-
-def shift_centres(centres: NDArray[np.float32], radius_mm: float, seed: int) -> NDArray[np.float32]:
-    """Centres moved at random inside a ball: a detector's, or a radiologist's, error."""
-    moved = torch.from_numpy(centres) + _ball(len(centres), radius_mm, torch.Generator().manual_seed(seed))
-    return np.asarray(moved.numpy())
-
-
+# -- ratings -----------------------------------------------------------------------------------------------------------
 def rate_cubes(
     members: list[NoduleNetwork], cubes: Cubes, chosen: Indices, patch: int, shift_mm: float = 3.0, seed: int = 0
 ) -> NDArray[np.float32]:
     """Mean logits of members and mirrorings at centres drawn from a ball of `shift_mm`, (n, outputs)."""
     from lungscreen.classify.inference import mean_logits
 
-    intensity, masks = _tensors(cubes)
+    intensity, masks = to_tensors(cubes)
     middle = torch.from_numpy(shift_centres(cubes.centres[chosen], shift_mm, seed))
     still = torch.eye(3).expand(len(chosen), 3, 3)
     parts = []
     for start in range(0, len(chosen), 16):
         part = slice(start, start + 16)
-        patches, _ = _cut(intensity, masks, chosen[part], middle[part], patch, still[part])
+        patches, _ = cut_patches(intensity, masks, chosen[part], middle[part], patch, still[part])
         parts.append(mean_logits(members, patches)[0])
     return np.concatenate(parts)
-
-
-def _tensors(cubes: Cubes) -> tuple[Tensor, Tensor]:
-    """Intensities 0 … 1 and masks as half floats, (n, 1, z, y, x): one copy for the whole run."""
-    intensity = torch.from_numpy(scale_hu(cubes.hu).astype(np.float16))[:, None]
-    return intensity, torch.from_numpy(cubes.masks)[:, None].half()
-
-
-def _cut(
-    intensity: Tensor, masks: Tensor, chosen: Indices, middle: Tensor, side: int, turn: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Patches around `middle`, turned; linear interpolation; beyond a cube its edge goes on."""
-    line = torch.arange(side) - (side - 1) / 2
-    grid = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
-    places = torch.einsum("nij,kj->nki", turn, grid) + middle[:, None]
-    places = (places / (SIDE - 1) * 2 - 1).flip(-1).reshape(len(chosen), side, side, side, 3)
-    both = torch.cat([intensity[chosen], masks[chosen]], dim=1).float()
-    taken = functional.grid_sample(both, places, align_corners=True, padding_mode="border")
-    return taken[:, :1].contiguous(memory_format=torch.channels_last_3d), taken[:, 1:]
-
-
-def _rotations(count: int, generator: torch.Generator) -> Tensor:
-    """Rotations drawn evenly, (n, 3, 3), from unit quaternions."""
-    q = torch.randn(count, 4, generator=generator)
-    w, x, y, z = (q / q.norm(dim=1, keepdim=True)).T
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
-        2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
-        2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, 1).reshape(count, 3, 3)
-
-
-def _ball(count: int, radius: float, generator: torch.Generator) -> Tensor:
-    """Points drawn evenly from a ball, (n, 3)."""
-    v = torch.randn(count, 3, generator=generator)
-    points: Tensor = v / v.norm(dim=1, keepdim=True) * radius * torch.rand(count, 1, generator=generator) ** (1 / 3)
-    return points
 
 
 # -- checkpoints -----------------------------------------------------------------------------------------------------
