@@ -165,7 +165,7 @@ def test_the_model_zoos_configuration_is_understood(tmp_path: Path) -> None:
 
 
 def test_older_configurations_are_understood(tmp_path: Path) -> None:
-    """Versions before 0.5 write values where later ones refer to them, name a meta key, and have no forced window."""
+    """Versions before 0.5 write values where later ones refer to them, name what they work on, force no window."""
     old = copy.deepcopy(CONFIG)
     old["network_def"] = {
         "_target_": "RetinaNet",
@@ -177,7 +177,7 @@ def test_older_configurations_are_understood(tmp_path: Path) -> None:
     }
     del old["inferer"]["force_sliding_window"]
     for step in old["preprocessing"]["transforms"][:-1]:
-        step["meta_key_postfix"] = "meta_dict"
+        step |= {"keys": "@image_key", "meta_key_postfix": "meta_dict", "allow_missing_keys": False}
     new = read_bundle(write_bundle(tmp_path / "new", CONFIG))
     assert replace(read_bundle(write_bundle(tmp_path / "old", old)), folder=new.folder) == new
 

@@ -45,17 +45,21 @@ LARGEST_CONFIG = 1 << 20
 AXES = ("RL", "AP", "SI")
 """Letters for x, y, z: the axis points to the patient's right or left, front or back, head or feet."""
 
+NAMES = ("keys", "meta_keys", "meta_key_postfix", "allow_missing_keys", "image_meta_key", "image_meta_key_postfix")
+BOX_NAMES = (*NAMES, "box_keys", "label_keys", "box_ref_image_keys")
+"""Settings that only name what a transform works on."""
+
 TRANSFORMS = {
-    "LoadImaged": ("keys", "meta_key_postfix", "reader", "image_only", "_disabled_"),
-    "EnsureChannelFirstd": ("keys", "meta_key_postfix"),
-    "Orientationd": ("keys", "meta_key_postfix"),
-    "Spacingd": ("keys", "meta_key_postfix", "_disabled_"),
-    "ScaleIntensityRanged": ("keys", "meta_key_postfix"),
-    "EnsureTyped": ("keys",),
-    "ClipBoxToImaged": ("box_keys", "label_keys", "box_ref_image_keys", "remove_empty"),
-    "AffineBoxToWorldCoordinated": ("box_keys", "box_ref_image_keys", "image_meta_key_postfix", "affine_lps_to_ras"),
-    "ConvertBoxModed": ("box_keys", "dst_mode"),
-    "DeleteItemsd": ("keys",),
+    "LoadImaged": (*NAMES, "reader", "image_only", "_disabled_"),
+    "EnsureChannelFirstd": NAMES,
+    "Orientationd": NAMES,
+    "Spacingd": (*NAMES, "_disabled_"),
+    "ScaleIntensityRanged": NAMES,
+    "EnsureTyped": NAMES,
+    "ClipBoxToImaged": (*BOX_NAMES, "remove_empty"),
+    "AffineBoxToWorldCoordinated": (*BOX_NAMES, "affine_lps_to_ras"),
+    "ConvertBoxModed": (*BOX_NAMES, "dst_mode"),
+    "DeleteItemsd": NAMES,
 }
 """The transforms that are understood, each with those of its settings that make no difference here.
 

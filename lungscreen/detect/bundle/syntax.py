@@ -93,7 +93,8 @@ def read_object(config: Config, name: str, kind: str) -> dict[str, Any]:
     table = config[name]
     if not isinstance(table, dict) or _kind(table) != kind:
         raise ValueError(f"{name}: expected a {kind}")
-    return {key: look_up(config, value) for key, value in table.items() if key != "_target_"}
+    remarks = ("_target_", "_requires_", "_desc_")
+    return {key: look_up(config, value) for key, value in table.items() if key not in remarks}
 
 
 def read_transforms(config: Config, name: str, known: Mapping[str, Iterable[str]]) -> list[tuple[str, dict[str, Any]]]:
