@@ -23,6 +23,7 @@ import SimpleITK as sitk
 from bundle_factory import BACKBONE, CONFIG, PYRAMID, WIDEN, WIDTH, narrow, write_bundle
 from numpy.typing import NDArray
 
+import lungscreen
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.detect import DetectConfig, detect_nodules, find_detector, load_detector
@@ -699,6 +700,13 @@ def test_an_operating_point_beside_a_threshold_is_refused(folder: Path, tmp_path
 def test_impossible_thresholds_are_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match="threshold"):
         FindingsConfig(threshold=threshold)
+
+
+def test_nothing_but_the_bundles_network_needs_monai() -> None:
+    """The default install leaves MONAI out."""
+    package = Path(lungscreen.__file__).parent
+    users = {p.name for p in package.rglob("*.py") if re.search(r"^\s*(from|import) monai", p.read_text(), re.M)}
+    assert users == {"retinanet.py"}
 
 
 def test_without_a_bundle_nothing_changes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ FULL = Architecture()
 class BrightSpots:
     """Points at voxels above 500 HU; the score grows with HU."""
 
-    spacing_mm: float = 1.0
+    spacing_mm: float | tuple[float, float, float] = 1.0
 
     def find_marks(self, hu: NDArray[np.int16], where: NDArray[np.bool_] | None) -> Marks:
         bright = hu > 500
@@ -239,6 +240,8 @@ def test_merging_keeps_the_higher_of_two_near_marks() -> None:
     assert kept[:, 4] == pytest.approx([0.9, 0.8, 0.2, 0.1])
     kept = merge_marks(marks, 0.5, DetectConfig(merge_mm=5))
     assert kept[:, 4] == pytest.approx([0.9, 0.8]), "distances are millimetres, not voxels"
+    kept = merge_marks(marks, (1.0, 0.5, 1.0), DetectConfig(merge_mm=5))
+    assert kept[:, 4] == pytest.approx([0.9, 0.8, 0.2]), "each axis has its own"
     assert len(merge_marks(marks, 1.0, DetectConfig(max_candidates=2))) == 2
     assert len(merge_marks(marks, 1.0, DetectConfig(score_floor=0.5))) == 2
 
@@ -269,7 +272,8 @@ def oblique() -> Geometry:
     ids=["oblique", "axial"],
 )
 @pytest.mark.parametrize("with_lungs", [True, False])
-def test_candidates_are_where_the_nodules_are(geometry: Geometry, with_lungs: bool) -> None:
+@pytest.mark.parametrize("spacing", [1.0, (1.25, 0.703125, 0.8)], ids=["cubes", "bricks"])
+def test_candidates_are_where_the_nodules_are(geometry: Geometry, with_lungs: bool, spacing: Any) -> None:
     """Bright balls on a turned, anisotropic grid come back at their LPS millimetres, brightest first."""
     truth = [(geometry.to_mm([8, 20, 15]), 3000), (geometry.to_mm([16, 40, 35]), 2500)]
     hu = np.full(geometry.shape, -800, np.int16)
@@ -279,7 +283,7 @@ def test_candidates_are_where_the_nodules_are(geometry: Geometry, with_lungs: bo
     mask = np.zeros(geometry.shape, np.uint8)
     mask[5:20, 10:50, 5:45] = 1
     lungs = Lungs(mask, 1.0, 0.0) if with_lungs else None
-    found = detect_nodules(volume_of(hu, geometry), lungs, BrightSpots(), DetectConfig(merge_mm=12))
+    found = detect_nodules(volume_of(hu, geometry), lungs, BrightSpots(spacing), DetectConfig(merge_mm=12))
     assert len(found) == 2
     for (centre, value), candidate in zip(truth, found, strict=True):
         assert np.linalg.norm(np.array(candidate.centre_mm) - centre) < 3.5
@@ -296,14 +300,15 @@ def test_a_mark_at_a_known_voxel_has_exact_millimetres() -> None:
     assert found.centre_mm == pytest.approx(tuple(expected), abs=1e-4)
 
 
-def test_nothing_outside_the_lungs_but_near_them() -> None:
+@pytest.mark.parametrize("spacing", [1.0, (1.25, 0.703125, 0.8), (1.0, 1.0, 0.5)], ids=["cubes", "bricks", "thin"])
+def test_nothing_outside_the_lungs_but_near_them(spacing: Any) -> None:
     """A mark 3 mm outside the lung counts, one 15 mm outside does not."""
     geometry = Geometry.axial((30, 60, 60), (1.0, 1.0, 1.0))
     hu = np.full(geometry.shape, -800, np.int16)
     hu[15, 30, [10, 33, 45]] = 3000
     mask = np.zeros(geometry.shape, np.uint8)
     mask[5:25, 20:40, 5:31] = 2
-    found = detect_nodules(volume_of(hu, geometry), Lungs(mask, 0.0, 1.0), BrightSpots())
+    found = detect_nodules(volume_of(hu, geometry), Lungs(mask, 0.0, 1.0), BrightSpots(spacing))
     assert sorted(round(c.centre_mm[0]) for c in found) == [10, 33]
 
 
