@@ -498,6 +498,11 @@ CODES: dict[str, Code] = {
         "A finding's place was not compared with the earlier exam: it is graded as on a first exam, not as new.",
         "Compare with the earlier exam yourself.",
     ),
+    "seen-again": Code(
+        "notice",
+        "The detector marked nothing at a finding's place in the earlier exam, but the image looks alike: not new.",
+        "Look at both exams: a new nodule on a vessel can look alike.",
+    ),
     "found-by-prior": Code(
         "notice",
         "The finding lies below the operating point and is listed because an earlier exam shows a nodule there.",

@@ -63,6 +63,13 @@ def _doubling(last: PastNodule, size: Measurement, days: int) -> DoublingTime | 
     return doubling_time(last.volume_mm3, size.volume_mm3, days, last.volume_sd_mm3, size.volume_sd_mm3)
 
 
+def _time_in_words(doubling: DoublingTime) -> str:
+    """Where no growth at all is within the uncertainty, only the shortest time says something."""
+    if doubling.shortest_days is not None and doubling.longest_days is None:
+        return f"at least {doubling.shortest_days:.0f} days (no growth is within the uncertainty)"
+    return doubling.text
+
+
 def _words(
     state: str,
     last: PastNodule,
@@ -75,7 +82,7 @@ def _words(
     if percent is not None:
         parts.append(f"volume {percent:+.0f} %")
     if doubling is not None and doubling.days is not None:
-        parts.append(f"volume-doubling time {doubling.text}")
+        parts.append(f"volume-doubling time {_time_in_words(doubling)}")
     if last.how != "finding":
         parts.append(f"then {last.how}" if last.how != "report" else "then by its report")
     return "; ".join(parts)

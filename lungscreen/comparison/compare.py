@@ -49,6 +49,10 @@ TAKEN_SHARE = 0.75
 """Of a nodule's radius: what lies nearer to another nodule's centre is that nodule."""
 LARGEST_FACTOR = 2.5
 """Between the diameter of what was looked for and of what was found again."""
+UNMARKED = "measured at the place"
+"""How a nodule was found that no detector marked."""
+UNMARKED_FACTOR = 1.6
+"""The same where no detector's mark lies there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +198,11 @@ class _OneComparison:
             return
         past = self._then(seen, _how(seen)).past
         distance = math.dist(seen.candidate.centre_mm, expected)
-        self.found[n] = self._with_change(finding, (past,), distance, ambiguous=False)
+        changed = self._with_change(finding, (past,), distance, ambiguous=False)
+        if past.how == UNMARKED:
+            text = f"Nothing was marked at its place on {self.prior.date}; what is there looks alike and was measured."
+            changed = replace(changed, notices=(*changed.notices, Notice("seen-again", text)))
+        self.found[n] = changed
 
     def _only_then(self, gone: _Then, finding: Finding, then: Reading, alignment: Alignment) -> None:
         """A nodule of the earlier exam without a partner: resolved, unless this exam shows it after all."""
@@ -232,7 +240,7 @@ class _OneComparison:
         sighting = look_again(shown, finding.candidate.centre_mm, size, other.volume, expected, config)
         if sighting is None:
             return None
-        alike = sighting.likeness >= config.least_likeness
+        alike = sighting.likeness >= config.least_likeness and sighting.contrast >= config.least_contrast
         mark = _nearest(other.candidates, sighting.centre_mm if alike else expected)
         if mark is not None and not alike and mark.score < CANDIDATE_SHARE * self.tools.threshold:
             mark = None
@@ -244,9 +252,7 @@ class _OneComparison:
         (seen,) = self.tools.grade(other.volume, other.lungs, [mark])
         if seen.measurement is None:
             return None
-        factor = seen.measurement.mean_diameter_mm / size
-        # What looks otherwise can still be the same nodule while it was, or has become, smaller.
-        return seen if 1 / LARGEST_FACTOR <= factor <= (LARGEST_FACTOR if alike else 1.0) else None
+        return seen if _fits(seen.measurement.mean_diameter_mm / size, alike, mark.score > 0) else None
 
     # -- by sizes ----------------------------------------------------------------------------------------------------
     def _by_report(self, person: ClinicalData | None) -> Comparison:
@@ -392,6 +398,16 @@ def _nearest(candidates: Sequence[Candidate], place: Vector) -> Candidate | None
     return min(near, key=lambda row: (row[0], -row[1]))[2] if near else None
 
 
+def _fits(factor: float, alike: bool, marked: bool) -> bool:
+    """Whether a diameter `factor` times the other exam's can be the same nodule's.
+
+    What nothing marked must be of much the same size; what looks otherwise was, or has become, smaller.
+    """
+    if not marked:
+        return 1 / UNMARKED_FACTOR <= factor <= UNMARKED_FACTOR
+    return 1 / LARGEST_FACTOR <= factor <= (LARGEST_FACTOR if alike else 1.0)
+
+
 def _taken(place: Vector, known: Sequence[Finding]) -> bool:
     """Whether a place lies within a finding that is known already."""
     return any(
@@ -402,7 +418,7 @@ def _taken(place: Vector, known: Sequence[Finding]) -> bool:
 
 
 def _how(seen: Finding) -> str:
-    return "below the operating point" if seen.candidate.score > 0 else "measured at the place"
+    return "below the operating point" if seen.candidate.score > 0 else UNMARKED
 
 
 def _is_before(past: PastNodule, day: date) -> bool:

@@ -1,7 +1,8 @@
 """A nodule that one exam shows ─► Sighting: whether the other exam's image shows the same thing there.
 
-The nodule with what is around it is laid over the other image, shifted a little to every side; how alike the best place
-is (correlation of grey values) says whether it is the same thing. No network is asked.
+The nodule with what is around it is laid over the other image, shifted a little to every side, and the best place is
+taken. Vessels around a faint nodule look alike whether it is there or not, so what stands out from the lung at the
+nodule itself has to be there too. No network is asked.
 """
 
 from __future__ import annotations
@@ -24,14 +25,23 @@ AROUND_MM = 3.0
 LEAST_HALF_MM, MOST_HALF_MM = 6.0, 20.0
 """Bounds of half the compared cube's side."""
 DARKEST_HU, BRIGHTEST_HU = -1000.0, 200.0
+CORE_SHARE = 0.7
+"""Share of the radius within which a nodule's density is taken."""
+DARK_PERCENT = 30
+"""Percentile of the surroundings that stands for lung without vessels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The place in the other exam that looks most like the nodule, LPS mm, and how alike it is (correlation, -1 to 1)."""
+    """The place in the other exam that looks most like the nodule with what is around it, LPS mm.
+
+    likeness: correlation of grey values there, -1 to 1. contrast: how much denser than the lung around it is there at the
+    nodule's core, as a share of what it is in the exam that shows the nodule.
+    """
 
     centre_mm: Vector
     likeness: float
+    contrast: float
 
 
 def look_again(
@@ -55,7 +65,20 @@ def look_again(
     spacing = np.array(other.geometry.spacing_mm)
     shift = (np.array(best) - reach) * STEP_MM / spacing
     x, y, z = other.geometry.to_mm(other.geometry.to_index(expected_mm) + shift)
-    return Sighting((float(x), float(y), float(z)), float(likeness[best]))
+    k, j, i = (int(n) for n in best)
+    side = 2 * half + 1
+    there = field[k : k + side, j : j + side, i : i + side]
+    contrast = _contrast(there, diameter_mm / 2) / max(_contrast(template, diameter_mm / 2), 1.0)
+    return Sighting((float(x), float(y), float(z)), float(likeness[best]), contrast)
+
+
+def _contrast(cube: NDArray[np.float32], radius_mm: float) -> float:
+    """Median of the core less the darker part of what is around, HU."""
+    axis = (np.arange(cube.shape[0]) - (cube.shape[0] - 1) / 2) * STEP_MM
+    away = np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2)
+    core = cube[away <= max(CORE_SHARE * radius_mm, STEP_MM)]
+    around = cube[away > min(radius_mm + STEP_MM, axis[-1])]
+    return float(np.median(core) - np.percentile(around, DARK_PERCENT))
 
 
 def _cube(volume: Volume, centre_mm: Vector, half: int) -> NDArray[np.float32]:

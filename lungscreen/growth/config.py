@@ -16,7 +16,7 @@ class GrowthConfig:
     control_mm: distance of the B-spline's control points. least_overlap: Dice of the aligned lungs below which exams
     are not compared. match_mm: how far a nodule may lie from where it is expected. again_mm: how far around the
     expected place a nodule is looked for again. least_likeness: correlation of the two images there from which it is the
-    same thing. unclear_share: a second partner whose cost is no higher than this many times the first's makes a match
+    same thing, with at least least_contrast of what stands out from the lung. unclear_share: a second partner whose cost is no higher than this many times the first's makes a match
     ambiguous.
     """
 
@@ -28,13 +28,14 @@ class GrowthConfig:
     match_mm: float = 15.0
     again_mm: float = 8.0
     least_likeness: float = 0.7
+    least_contrast: float = 0.6
     unclear_share: float = 1.5
 
     def __post_init__(self) -> None:
         lengths = (self.coarse_mm, self.margin_mm, self.control_mm, self.match_mm, self.again_mm)
         if min(lengths) <= 0:
             raise ValueError("expected lengths above 0 mm")
-        if not (0 < self.least_overlap < 1 and 0 < self.least_likeness < 1):
-            raise ValueError("least_overlap, least_likeness: expected between 0 and 1")
+        if not all(0 < share < 1 for share in (self.least_overlap, self.least_likeness, self.least_contrast)):
+            raise ValueError("least_overlap, least_likeness, least_contrast: expected between 0 and 1")
         if self.most_priors < 1 or self.unclear_share < 1:
             raise ValueError("most_priors, unclear_share: expected at least 1")

@@ -6,6 +6,7 @@ browser.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -190,9 +191,10 @@ def _table(report: Report) -> str:
     heads = (
         ("", "No."), ("", "Where"), ("n", "Slice"), ("n", "Axes, mm"), ("n", "Mean, mm"), ("n", "Volume, mm³"),
         ("", "Type"), ("n", "Detection score"), ("n", "Malignancy probability*"), ("", "Category"),
+        *((("", f"Since {readable_date(report.priors[0].date)}"),) if report.priors else ()),
     )  # fmt: skip
     head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
-    rows = "".join(_row(finding) for finding in report.findings)
+    rows = "".join(_row(finding, bool(report.priors)) for finding in report.findings)
     return (
         f'<h2>Findings</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         f'<p class="note">* {MALIGNANCY_MEANING}. Slices are counted from the top of the series. The detection score '
@@ -200,7 +202,7 @@ def _table(report: Report) -> str:
     )
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: Finding, compared: bool) -> str:
     measured = finding.measurement
     cells = (
         ("", f'<a href="#finding-{finding.number}">{finding.number}</a>'),
@@ -213,8 +215,19 @@ def _row(finding: Finding) -> str:
         ("n", shown(finding.candidate.score, 3)),
         ("n", _percent(finding) or _none("–")),
         ("", category_chip(finding.category) if finding.category else _none(NOT_ASSESSED)),
+        *((("", _since(finding)),) if compared else ()),
     )
     return "<tr>" + "".join(f'<td class="{kind}">{text}</td>' for kind, text in cells) + "</tr>"
+
+
+def _since(finding: Finding) -> str:
+    """State and change of the mean diameter, in two words."""
+    change = finding.change
+    if change is None or change.state == "not assessed":
+        return _none(NOT_ASSESSED)
+    if change.diameter_change_mm is None:
+        return escape(change.state)
+    return escape(_minus_signs(f"{change.state}, {change.diameter_change_mm:+.1f} mm"))
 
 
 def _findings(report: Report, config: PictureConfig) -> str:
@@ -281,10 +294,10 @@ def _finding_facts(finding: Finding, place: Vector) -> str:
         *((label, text) for label, text in size if text),
         ("Type", finding.nodule_type.value),
         ("Detection score", shown(finding.candidate.score, 3)),
-        ("Growth", finding.growth or "not assessed"),
         ("Place (LPS, mm)", _minus(f"{x:.1f}, {y:.1f}, {z:.1f}")),
     )
-    wide = (("Malignancy probability", [escape(likely)]), *_risks(finding.risks), *_advice(finding))
+    growth = ("Growth", [escape(_minus_signs(finding.growth or "not assessed"), _REASON)])
+    wide = (growth, ("Malignancy probability", [escape(likely)]), *_risks(finding.risks), *_advice(finding))
     return _facts(facts, "".join(_wide_fact(label, lines) for label, lines in wide))
 
 
@@ -484,6 +497,11 @@ def _sentence(text: str) -> str:
 def _minus(text: str) -> str:
     """Numbers for people: a minus as long as a plus."""
     return text.replace("-", "\u2212")
+
+
+def _minus_signs(text: str) -> str:
+    """A minus before a number, as long as a plus; hyphens of words and dates stay."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
 
 
 def _where(finding: Finding) -> str:
