@@ -121,7 +121,7 @@ def test_an_alignment_leads_there_and_back() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"coarse_mm": 0.0}, {"match_mm": -1.0}, {"least_overlap": 1.0}, {"least_contrast": 0.0}, {"most_priors": 0}],
+    [{"coarse_mm": 0.0}, {"match_mm": -1.0}, {"least_overlap": 1.0}, {"least_contrast": 0.0}, {"most_tries": 0}],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):

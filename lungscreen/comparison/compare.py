@@ -100,7 +100,7 @@ def compare_exams(
     person: its prior_category goes to a nodule of the exam of prior_exam_date (choice c).
     """
     notices: list[Notice] = []
-    for prior in priors[: tools.config.most_priors]:
+    for prior in priors[: tools.config.most_tries]:
         one = _OneComparison(now, day, prior, tools)
         said = one.run(person)
         notices += said.notices

@@ -11,7 +11,7 @@ __all__ = ["GrowthConfig"]
 class GrowthConfig:
     """Settings of the comparison with earlier exams.
 
-    most_priors: earlier exams whose images are read, the latest first; each costs a reading of its own.
+    most_tries: earlier exams that are tried, the latest first, until one can be read and aligned; each costs a reading.
     coarse_mm: voxel size of the images that are aligned. margin_mm: tissue around the lungs that is looked at.
     control_mm: distance of the B-spline's control points. least_overlap: Dice of the aligned lungs below which exams
     are not compared. match_mm: how far a nodule may lie from where it is expected. again_mm: how far around the
@@ -20,7 +20,7 @@ class GrowthConfig:
     ambiguous.
     """
 
-    most_priors: int = 1
+    most_tries: int = 3
     coarse_mm: float = 4.0
     margin_mm: float = 8.0
     control_mm: float = 60.0
@@ -37,5 +37,5 @@ class GrowthConfig:
             raise ValueError("expected lengths above 0 mm")
         if not all(0 < share < 1 for share in (self.least_overlap, self.least_likeness, self.least_contrast)):
             raise ValueError("least_overlap, least_likeness, least_contrast: expected between 0 and 1")
-        if self.most_priors < 1 or self.unclear_share < 1:
-            raise ValueError("most_priors, unclear_share: expected at least 1")
+        if self.most_tries < 1 or self.unclear_share < 1:
+            raise ValueError("most_tries, unclear_share: expected at least 1")

@@ -1,0 +1,498 @@
+"""Which earlier exams are compared, what an earlier report says, and what becomes of each nodule."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_examples import make_finding, make_report, make_volume
+from small_chest import ORIGIN, SHAPE, SPACING, chest
+
+from lungscreen.comparison import (
+    EarlierReport,
+    Prior,
+    PriorTable,
+    Reading,
+    Tools,
+    compare_exams,
+    earlier_exams,
+    match_priors,
+    read_priors,
+    read_report,
+)
+from lungscreen.comparison.changes import describe_change, say_not_compared
+from lungscreen.errors import InputError, Notice, VolumeError
+from lungscreen.geometry import Geometry, Vector
+from lungscreen.records import (
+    Acquisition,
+    Candidate,
+    ClinicalData,
+    Exam,
+    Finding,
+    Location,
+    Lungs,
+    Measurement,
+    NoduleChange,
+    NoduleType,
+    PastNodule,
+    Patient,
+    Series,
+    Study,
+    Volume,
+)
+from lungscreen.report import report_document
+
+ME = Patient("P-17", "Doe^Jane", "19550322", "F")
+DAY = date(2021, 1, 1)
+
+
+def study(uid: str, when: str, patient: Patient = ME, **changes: Any) -> Study:
+    exam = Exam(uid, date=when)
+    series = Series("dicom", f"{uid}.1", patient, exam, Acquisition())
+    return replace(Study(patient, exam, (series,)), **changes)
+
+
+NOW = study("1.1", "20210101")
+EARLIER = study("1.0", "20200101")
+
+
+def matched(*given: Study, exam: Study = NOW, **table: Any) -> tuple[list[str], list[str]]:
+    """UIDs of the earlier exams that are compared, and codes of what is said."""
+    priors, notices = match_priors(PriorTable(given=given, **table), exam)
+    return [prior.study_uid for prior in priors], [notice.code for notice in notices]
+
+
+# -- which exam is an earlier one ------------------------------------------------------------------------------------
+def test_the_latest_earlier_exam_comes_first() -> None:
+    assert matched(study("1.8", "20180101"), EARLIER) == (["1.0", "1.8"], [])
+
+
+def test_studies_of_the_input_itself_are_earlier_exams_too() -> None:
+    """A later one among them goes without saying."""
+    later = study("1.2", "20220101")
+    assert matched(beside=(NOW, EARLIER, later)) == (["1.0"], [])
+    assert match_priors(None, NOW) == ((), ())
+    assert matched(beside=(NOW,)) == ([], [])
+
+
+def test_an_exam_of_another_patient_is_said() -> None:
+    other = study("1.0", "20200101", replace(ME, patient_id="P-18"))
+    assert matched(other) == ([], ["prior-other-patient"])
+
+
+def test_no_patient_id_is_nobodys() -> None:
+    nobody = replace(ME, patient_id="")
+    assert matched(study("1.0", "20200101", nobody), exam=study("1.1", "20210101", nobody))[0] == []
+
+
+@pytest.mark.parametrize("change", [{"birth_date": "19550323"}, {"sex": "M"}])
+def test_another_birth_date_or_sex_is_another_patient(change: dict[str, str]) -> None:
+    assert matched(study("1.0", "20200101", replace(ME, **change))) == ([], ["prior-other-patient"])
+
+
+@pytest.mark.parametrize(
+    "change", [{"birth_date": ""}, {"sex": ""}, {"name": "DOE^JANE^"}, {"birth_date": "1955.03.22"}]
+)
+def test_what_one_header_lacks_is_no_contradiction(change: dict[str, str]) -> None:
+    assert matched(study("1.0", "20200101", replace(ME, **change))) == (["1.0"], [])
+
+
+def test_two_names_are_never_compared() -> None:
+    assert matched(study("1.0", "20200101", replace(ME, name="Roe^Jane"))) == ([], ["two-names-one-id"])
+    said = replace(NOW, notices=(Notice("two-names-one-id", "two"),))
+    assert matched(EARLIER, exam=said) == ([], ["prior-not-compared"])
+
+
+@pytest.mark.parametrize("when", ["20210101", "20210102", "20990101"])
+def test_an_exam_that_is_not_earlier_is_said(when: str) -> None:
+    assert matched(study("1.0", when)) == ([], ["prior-newer"])
+
+
+@pytest.mark.parametrize("when", ["", "2020", "20201332", "yesterday"])
+def test_missing_dates_are_said(when: str) -> None:
+    assert matched(study("1.0", when)) == ([], ["prior-date-missing"])
+    assert matched(EARLIER, exam=study("1.1", when)) == ([], ["prior-date-missing"])
+
+
+def test_an_exam_is_not_its_own_earlier_one() -> None:
+    assert matched(NOW)[0] == []
+
+
+def test_an_image_file_has_no_patient() -> None:
+    """Its name stands for the ID; two files of one name are no two visits."""
+    image = replace(NOW, series=(replace(NOW.series[0], kind="image"),))
+    assert matched(EARLIER, exam=image) == ([], ["prior-not-compared"])
+
+
+def a_report(**changes: Any) -> EarlierReport:
+    rows = (past(), past(number=2, category="3", centre_mm=(30.0, 0.0, 0.0)))
+    return replace(EarlierReport(ME, "1.0", "1.0.1", "20200101", "3", rows, ((), ())), **changes)
+
+
+def past(**changes: Any) -> PastNodule:
+    base = PastNodule(
+        "20200101", "1.0", NoduleType.SOLID, 8.4, 7.6, 8.0, 268.0, 10.0, 0.0, 0.0,
+        centre_mm=(0.0, 0.0, 0.0), how="report", number=1, side="right", zone="upper",
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+def test_a_report_joins_its_images() -> None:
+    priors, notices = match_priors(PriorTable(given=(EARLIER,), reports=(a_report(),)), NOW)
+    assert notices == ()
+    (prior,) = priors
+    assert prior.study is EARLIER
+    assert prior.report is not None
+    priors, _ = match_priors(PriorTable(reports=(a_report(),)), NOW)
+    assert priors[0].study is None
+    assert priors[0].study_uid == "1.0"
+
+
+def test_nodules_of_the_report_that_nothing_marks_are_marked() -> None:
+    prior = Prior(DAY, EARLIER, a_report())
+    assert [m.centre_mm for m in prior.unmarked([Candidate((1.0, 0.0, 0.0), 8.0, 0.5)])] == [(30.0, 0.0, 0.0)]
+    assert Prior(DAY, EARLIER).unmarked([]) == []
+
+
+# -- earlier reports -------------------------------------------------------------------------------------------------
+def write(folder: Path, document: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    history = NoduleChange("stable", "stable", (past(date="20190101", study_uid="0.9"),), 365, 0.1)
+    first = make_finding(make_volume(), category="4A", change=history)
+    bare = make_finding(make_volume(), (5, 30, 20), measurement=None)
+    return {**report_document(make_report(first, bare)), **changes}
+
+
+def test_a_written_report_is_read_back(tmp_path: Path) -> None:
+    """Sizes, category and the exams before it; a finding that was not measured has none."""
+    report = read_report(write(tmp_path, document()))
+    assert (report.patient.patient_id, report.date, report.study_uid) == ("P-17", "20260212", "1.2.3.4")
+    (nodule,) = report.nodules
+    assert (nodule.mean_diameter_mm, nodule.volume_mm3, nodule.volume_sd_mm3) == (11.8, 841.3, 40.2)
+    assert (nodule.category, nodule.nodule_type, nodule.side, nodule.zone) == ("4A", "solid", "left", "middle")
+    assert nodule.centre_mm is not None
+    assert [p.date for p in report.histories[0]] == ["20190101"]
+
+
+def test_a_report_of_the_first_version_is_read(tmp_path: Path) -> None:
+    """It has neither changes nor lost nodules."""
+    old = document(schema_version="1.0")
+    for finding in old["findings"]:
+        del finding["change"]
+    assert read_report(write(tmp_path, old)).histories == ((),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '"report"', "{", '{"schema": "other", "schema_version": "1.0"}', "[" * 100_000, "\udcff"],
+)
+def test_what_is_no_report_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError) as refused:
+        read_report(path)
+    assert refused.value.code == "prior-report-invalid"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"schema_version": "2.0"}, {"patient": None}, {"findings": 3}, {"exam": {}}, {"findings": [{"measurement": 1}]}],
+)
+def test_a_report_that_is_not_whole_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="prior-report-invalid"):
+        read_report(write(tmp_path, document(**changes)))
+
+
+def test_hostile_values_of_a_report_are_left_out(tmp_path: Path) -> None:
+    evil = document()
+    evil["findings"][0]["measurement"]["long_axis_mm"] = -1
+    evil["patient"]["name"] = "<script>\x00\x1b[31m" + "x" * 70_000
+    report = read_report(write(tmp_path, evil))
+    assert report.nodules == ()
+    assert len(report.patient.name) <= 200
+    assert "\x00" not in report.patient.name
+
+
+def test_a_folder_of_reports_is_searched(tmp_path: Path) -> None:
+    """One of a patient who is not in the input, and one that is damaged, each have a row."""
+    write(tmp_path / "a", document())
+    write(tmp_path / "b", document(patient={**document()["patient"], "patient_id": "P-99"}))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "report.json").write_text("{")
+    table = read_priors(tmp_path, [study("9.9", "20270101", Patient("P-17", "Doe^Jane^Q", "19550322", "F"))])
+    assert len(table.reports) == 2
+    assert sorted(row.code for row in table.refused) == ["prior-other-patient", "prior-report-invalid"]
+    assert len(match_priors(table, table.beside[0])[0]) == 1
+
+
+def test_one_report_can_be_named(tmp_path: Path) -> None:
+    assert len(read_priors(write(tmp_path, document()), []).reports) == 1
+
+
+def test_a_folder_without_exams_is_said(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_text("nothing here")
+    assert [row.code for row in read_priors(tmp_path, []).refused] == ["no-ct"]
+    with pytest.raises(InputError, match="input-missing"):
+        read_priors(tmp_path / "nowhere", [])
+    assert read_priors(None, [NOW]).beside == (NOW,)
+
+
+# -- one nodule ------------------------------------------------------------------------------------------------------
+def sized(mean: float, volume: float | None = None, sd: float | None = None) -> Measurement:
+    volume = math.pi / 6 * mean**3 if volume is None else volume
+    return Measurement(mean, mean, mean, mean, mean, volume, sd, -50.0, -300.0, 60.0, 1.0)
+
+
+def found(mean: float, centre: Vector = (0.0, 0.0, 0.0), **changes: Any) -> Finding:
+    base = Finding(
+        1, Candidate(centre, mean, 0.9), Location("right", "upper", 5), measurement=sized(mean),
+        nodule_type=NoduleType.SOLID,
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "state"),
+    [(8.0, 9.5, "stable"), (8.0, 9.6, "growing"), (8.0, 6.5, "stable"), (8.0, 6.4, "shrinking"), (8.0, 8.0, "stable")],
+)
+def test_states_follow_the_rule_of_growth(before: float, now: float, state: str) -> None:
+    """More than 1.5 mm of mean diameter within 12 months (Lung-RADS v2022 note 6)."""
+    earlier = past(mean_diameter_mm=before, volume_mm3=None)
+    change = describe_change(found(now), [earlier], DAY)
+    assert change.state == state
+    assert change.days == 366
+    assert change.diameter_change_mm == pytest.approx(now - before)
+    assert change.volume_change_percent is None
+    assert change.doubling_days is None
+
+
+def test_a_doubled_volume_doubles_in_its_interval() -> None:
+    earlier = past(volume_mm3=200.0, volume_sd_mm3=4.0)
+    change = describe_change(found(8.5, measurement=sized(8.5, 400.0, 8.0)), [earlier], DAY)
+    assert change.doubling_days == pytest.approx(366)
+    assert change.volume_change_percent == pytest.approx(100)
+    assert change.doubling_shortest_days is not None
+    assert change.doubling_longest_days is not None
+    spread = 1.96 * math.hypot(math.hypot(0.02, 0.0902), math.hypot(0.02, 0.0902))
+    assert change.doubling_shortest_days == pytest.approx(366 * math.log(2) / (math.log(2) + spread), rel=1e-3)
+    assert change.doubling_longest_days == pytest.approx(366 * math.log(2) / (math.log(2) - spread), rel=1e-3)
+    assert "366 days (95 % interval" in change.text
+
+
+def test_growth_within_the_uncertainty_has_no_longest_time() -> None:
+    earlier = past(volume_mm3=268.0, volume_sd_mm3=10.0)
+    change = describe_change(found(8.1, measurement=sized(8.1, 290.0, 10.0)), [earlier], DAY)
+    assert change.doubling_longest_days is None
+    assert "no growth is within the uncertainty" in change.text
+
+
+def test_what_was_not_compared_has_no_exams() -> None:
+    assert earlier_exams(found(8.0, change=say_not_compared("no images"))) is None
+    assert earlier_exams(found(8.0)) is None
+    assert earlier_exams(found(8.0, change=NoduleChange("new", "new"))) == ()
+    with pytest.raises(ValueError, match="measured"):
+        describe_change(found(8.0, measurement=None), [past()], DAY)
+
+
+# -- two exams -------------------------------------------------------------------------------------------------------
+GRID = Geometry.axial(SHAPE, SPACING, ORIGIN)
+Balls = dict[tuple[int, int, int], float]
+"""Voxel (z, y, x) of a nodule's centre → its diameter in mm."""
+
+
+def exam(uid: str, balls: Balls, when: str = "20210101", top: int | None = None) -> tuple[Volume, Lungs]:
+    """The small chest with bright balls in it; `top` cuts the slices above."""
+    hu = chest()
+    lungs = np.where(hu == -850, 1, 0).astype(np.uint8)
+    lungs[:, :, 37:] *= 2
+    points = GRID.to_mm(np.moveaxis(np.indices(SHAPE), 0, -1))
+    for voxel, diameter in balls.items():
+        hu[np.linalg.norm(points - GRID.to_mm(voxel), axis=-1) <= diameter / 2] = 40
+    one = study(uid, when)
+    geometry = GRID if top is None else GRID.crop((0, 0, 0), (top, *SHAPE[1:]))
+    return Volume(hu[:top], geometry, one.series[0]), Lungs(lungs[:top], 1000.0, 1000.0)
+
+
+class Grader:
+    """Measures a mark as the ball that lies there, in whichever volume; nothing where none lies within 8 mm."""
+
+    def __init__(self) -> None:
+        self.balls: dict[str, Balls] = {}
+
+    def __call__(self, volume: Volume, _: Lungs, marks: Sequence[Candidate]) -> list[Finding]:
+        return [self.one(volume, mark) for mark in marks]
+
+    def one(self, volume: Volume, mark: Candidate) -> Finding:
+        near = {math.dist(GRID.to_mm(v), mark.centre_mm): d for v, d in self.balls[volume.series_uid].items()}
+        size = sized(near[min(near)]) if near and min(near) < 8 else None
+        where = Location("right", "upper", 3)
+        return Finding(1, mark, where, measurement=size, nodule_type=NoduleType.SOLID)
+
+
+def mark(voxel: tuple[int, int, int], diameter: float = 12.0, score: float = 0.9) -> Candidate:
+    x, y, z = (float(v) for v in GRID.to_mm(voxel))
+    return Candidate((x, y, z), diameter, score)
+
+
+A, B, C = (30, 24, 20), (20, 22, 54), (40, 24, 54)
+
+
+def compare(
+    balls_then: Balls,
+    balls_now: Balls,
+    marks_then: Sequence[Candidate],
+    marks_now: Sequence[Candidate],
+    *,
+    report: EarlierReport | None = None,
+    person: ClinicalData | None = None,
+    top: int | None = None,
+    shrunk: bool = False,
+    images: bool = True,
+) -> Any:
+    """Both exams lie in one place; marks of a score below 0.5 are below the operating point.
+
+    top: slices of the earlier scan. shrunk: hardly any lung was found in it.
+    """
+    grade = Grader()
+    volume_then, lungs_then = exam("1.0", balls_then, "20200101", top)
+    if shrunk:
+        mask = np.zeros_like(lungs_then.mask)
+        mask[28:34, 20:28, 15:25] = lungs_then.mask[28:34, 20:28, 15:25]
+        lungs_then = replace(lungs_then, mask=mask)
+    volume_now, lungs_now = exam("1.1", balls_now)
+    grade.balls = {volume_then.series_uid: balls_then, volume_now.series_uid: balls_now}
+
+    def reading(volume: Volume, lungs: Lungs, marks: Sequence[Candidate]) -> Reading:
+        return Reading(volume, lungs, tuple(marks), tuple(grade(volume, lungs, [m for m in marks if m.score >= 0.5])))
+
+    tools = Tools(lambda _: reading(volume_then, lungs_then, marks_then), grade, 0.5, 3.0)
+    prior = Prior(date(2020, 1, 1), EARLIER if images else None, report)
+    return compare_exams(reading(volume_now, lungs_now, marks_now), DAY, [prior], person, tools)
+
+
+def test_stable_growing_new_and_resolved_are_told_apart() -> None:
+    done = compare({A: 12.0, B: 12.0}, {A: 15.0, C: 14.0}, [mark(A), mark(B)], [mark(A), mark(C)])
+    assert [f.change.state for f in done.found] == ["growing", "new"]
+    assert [(lost.state, lost.past.mean_diameter_mm) for lost in done.lost] == [("resolved", 12.0)]
+    assert done.priors[0].how == "images"
+    assert done.priors[0].date == "20200101"
+    assert earlier_exams(done.found[1]) == ()
+    (before,) = earlier_exams(done.found[0]) or ()
+    assert before.exam_date == date(2020, 1, 1)
+    assert done.found[0].change.exams[0].how == "finding"
+
+
+def test_a_nodule_below_the_operating_point_then_is_not_new() -> None:
+    done = compare({A: 12.0}, {A: 12.0}, [mark(A, score=0.2)], [mark(A)])
+    assert done.found[0].change.state == "stable"
+    assert done.found[0].change.exams[0].how == "below the operating point"
+
+
+def test_a_nodule_that_nothing_marked_then_is_measured_there_and_said() -> None:
+    done = compare({A: 12.0}, {A: 12.0}, [], [mark(A)])
+    assert done.found[0].change.exams[0].how == "measured at the place"
+    assert [n.code for n in done.found[0].notices] == ["seen-again"]
+
+
+def test_a_nodule_below_the_operating_point_now_becomes_a_finding() -> None:
+    """The earlier exam shows it: it is not resolved because a score fell."""
+    done = compare({A: 12.0}, {A: 12.0}, [mark(A)], [mark(A, score=0.1)])
+    (finding,) = done.found
+    assert finding.change.state == "stable"
+    assert [n.code for n in finding.notices] == ["found-by-prior"]
+    assert done.lost == ()
+
+
+def test_what_lies_outside_the_earlier_scan_is_not_new() -> None:
+    done = compare({A: 12.0}, {A: 12.0, C: 14.0}, [mark(A)], [mark(A), mark(C)], top=36)
+    assert done.found[1].change.state == "not assessed"
+    assert "outside the scan" in done.found[1].change.text
+    assert [n.code for n in done.found[1].notices] == ["place-not-compared"]
+
+
+def test_what_was_not_measured_is_not_compared() -> None:
+    done = compare({A: 12.0}, {A: 12.0}, [mark(A)], [mark(A), mark((30, 24, 21), 3.0)])
+    bare = replace(done.found[0], measurement=None)
+    assert bare.measurement is None
+    done = compare({A: 12.0}, {}, [mark(A)], [mark(A)])
+    assert done.found[0].change.state == "not assessed"
+
+
+def test_a_nodule_that_is_too_small_now_is_listed() -> None:
+    done = compare({A: 12.0}, {A: 2.5}, [mark(A)], [mark(A, 2.5)])
+    assert [lost.state for lost in done.lost] == ["below the least size"]
+
+
+def test_the_prior_category_goes_to_the_nodule_that_choice_c_names() -> None:
+    person = ClinicalData(prior_exam_date="20200101", prior_category="4A")
+    balls = {A: 12.0, B: 5.0}
+    done = compare(balls, balls, [mark(A), mark(B)], [mark(A), mark(B)], person=person)
+    assert [f.change.exams[0].category for f in done.found] == ["4A", ""]
+    other = ClinicalData(prior_exam_date="20190101", prior_category="4A")
+    done = compare(balls, balls, [mark(A), mark(B)], [mark(A), mark(B)], person=other)
+    assert [f.change.exams[0].category for f in done.found] == ["", ""]
+
+
+def test_the_earlier_report_gives_categories_and_what_was_before() -> None:
+    before = past(date="20190101", study_uid="0.9", mean_diameter_mm=11.0)
+    report = a_report(nodules=(past(centre_mm=mark(A).centre_mm, category="3"),), histories=((before,),))
+    done = compare({A: 12.0}, {A: 12.2}, [mark(A)], [mark(A)], report=report)
+    assert [p.date for p in done.found[0].change.exams] == ["20190101", "20200101"]
+    assert done.found[0].change.exams[1].category == "3"
+    assert done.found[0].change.exams[1].mean_diameter_mm == 12.0, "measured anew, not taken over"
+
+
+def test_without_images_sizes_alone_are_compared() -> None:
+    """What has no partner for certain is neither new nor resolved."""
+    report = a_report(nodules=(past(mean_diameter_mm=12.0), past(zone="lower")), histories=((), ()))
+    done = compare({}, {A: 13.9}, [], [mark(A)], report=report, images=False)
+    assert done.found[0].change.state == "growing"
+    assert done.found[0].change.exams[0].how == "report"
+    assert [lost.state for lost in done.lost] == ["not assessed"]
+    assert [n.code for n in done.notices] == ["prior-by-size"]
+    done = compare({}, {A: 30.0}, [], [mark(A)], report=report, images=False)
+    assert done.found[0].change.state == "not assessed"
+
+
+def test_an_earlier_exam_that_cannot_be_aligned_is_said() -> None:
+    done = compare({A: 12.0}, {A: 12.0}, [mark(A)], [mark(A)], shrunk=True)
+    assert [n.code for n in done.notices] == ["prior-not-aligned"]
+    assert done.priors == ()
+    assert done.found[0].change is None
+
+
+def test_an_earlier_exam_that_cannot_be_read_is_said_and_its_report_stands_in() -> None:
+    volume, lungs = exam("1.1", {A: 12.0})
+    grade = Grader()
+    grade.balls = {volume.series_uid: {A: 12.0}}
+
+    def fail(_: Prior) -> Reading:
+        raise VolumeError("slice-gap", "a hole")
+
+    now = Reading(volume, lungs, (mark(A),), tuple(grade(volume, lungs, [mark(A)])))
+    tools = Tools(fail, grade, 0.5, 3.0)
+    done = compare_exams(now, DAY, [Prior(date(2020, 1, 1), EARLIER)], None, tools)
+    assert ([n.code for n in done.notices], done.priors) == (["prior-unreadable"], ())
+    done = compare_exams(now, DAY, [Prior(date(2020, 1, 1), EARLIER, a_report())], None, tools)
+    assert [n.code for n in done.notices] == ["prior-unreadable", "prior-by-size"]
+
+
+def test_older_exams_that_were_not_looked_at_are_said() -> None:
+    volume, lungs = exam("1.1", {})
+    now = Reading(volume, lungs, (), ())
+    priors = [Prior(date(2020, 1, 1), None, a_report()), Prior(date(2019, 1, 1), study("0.9", "20190101"))]
+    done = compare_exams(now, DAY, priors, None, Tools(lambda _: now, Grader(), 0.5, 3.0))
+    assert "prior-older" in [n.code for n in done.notices]
