@@ -17,7 +17,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     inbox, out = map(Path, sys.argv[1:3])
     models = TRAPPED if "trapped" in sys.argv else MODELS
-    config = BatchConfig(workers=1, threads=1, keep_free_mb=0.0, grace_s=10.0)
+    config = BatchConfig(workers=1, threads=1, keep_free_mb=0.0, grace_s=4.0)
     ended = run_batch(
         BatchRun([inbox], out, read_pipeline("screening"), config=config), stopped=stop.is_set, models=models
     )

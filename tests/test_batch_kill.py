@@ -19,7 +19,7 @@ from batch_inbox import fill_inbox
 from lungscreen.batch.ledger import Ledger
 
 SCRIPT = Path(__file__).with_name("batch_night.py")
-TIMES = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?|\d+(\.\d+)? s\b")
+TIMES = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z)?|<dt>Seconds</dt><dd>[^<]*</dd>")
 """What may differ between two runs: moments and seconds."""
 
 OWN = {"run.lock", "ledger.sqlite", "index.sqlite", "metrics.prom", "night.json", "night.html"}

@@ -44,7 +44,9 @@ CANDIDATE_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability")
 """LUNA16's format."""
 REFUSED_COLUMNS = ("path_or_uid", "code", "reason", "scope", "patient_id", "study_uid")
 
-FAILED_CODES = frozenset({"internal-error", "output-failed"})
+FAILED_CODES = frozenset(
+    {"internal-error", "output-failed", "time-limit", "worker-died", "out-of-memory", "interrupted"}
+)
 """Codes that are not the input's fault: the study's status is "failed", not "refused"."""
 
 _LONGEST = 2000
