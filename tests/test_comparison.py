@@ -26,6 +26,7 @@ from lungscreen.comparison import (
     match_priors,
     read_priors,
     read_report,
+    unmatched_priors,
 )
 from lungscreen.comparison.changes import describe_change, say_not_compared
 from lungscreen.errors import InputError, Notice, VolumeError
@@ -234,7 +235,10 @@ def test_a_folder_of_reports_is_searched(tmp_path: Path) -> None:
     (tmp_path / "c" / "report.json").write_text("{")
     table = read_priors(tmp_path, [study("9.9", "20270101", Patient("P-17", "Doe^Jane^Q", "19550322", "F"))])
     assert len(table.reports) == 2
-    assert sorted(row.code for row in table.refused) == ["prior-other-patient", "prior-report-invalid"]
+    assert [row.code for row in table.refused] == ["prior-report-invalid"]
+    assert [(row.code, row.patient_id) for row in unmatched_priors(table, ["P-17 "])] == [
+        ("prior-other-patient", "P-99")
+    ]
     assert len(match_priors(table, table.beside[0])[0]) == 1
 
 

@@ -22,6 +22,7 @@ from lungscreen.batch.scanner import Scanner
 from lungscreen.batch.study import Outcome, Work, describe_document
 from lungscreen.batch.tasks import Task
 from lungscreen.codes import CODES
+from lungscreen.comparison import unmatched_priors
 from lungscreen.errors import LungscreenError, OutputError, Refusal
 from lungscreen.logs import LOG
 from lungscreen.report import write_tables
@@ -97,8 +98,9 @@ class Night:
 
     @property
     def said(self) -> tuple[Refusal, ...]:
-        """What was not read of the earlier exams that were given."""
-        return self.work.priors.refused if self.work.priors else ()
+        """What was not read of the earlier exams that were given, and those that are of nobody in the inputs."""
+        given = self.work.priors
+        return () if given is None else (*given.refused, *unmatched_priors(given, self.index.patients()))
 
     def recover(self) -> None:
         """Studies that were running when an earlier run was interrupted: whole results count, the rest waits again."""

@@ -6,7 +6,7 @@ compare_exams   Reading, priors ─► Comparison: each finding with its change,
 """
 
 from lungscreen.comparison.compare import Comparison, Reading, Tools, compare_exams, earlier_exams
-from lungscreen.comparison.find import Prior, PriorTable, exam_day, match_priors, read_priors
+from lungscreen.comparison.find import Prior, PriorTable, exam_day, match_priors, read_priors, unmatched_priors
 from lungscreen.comparison.reports import EarlierReport, read_report
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "match_priors",
     "read_priors",
     "read_report",
+    "unmatched_priors",
 ]

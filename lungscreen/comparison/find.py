@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,7 +18,7 @@ from lungscreen.errors import InputError, LungscreenError, Notice, Refusal
 from lungscreen.records import Candidate, Patient, Study
 from lungscreen.series import SeriesConfig, find_series
 
-__all__ = ["Prior", "PriorTable", "exam_day", "match_priors", "read_priors"]
+__all__ = ["Prior", "PriorTable", "exam_day", "match_priors", "read_priors", "unmatched_priors"]
 
 MOST_REPORTS = 100_000
 """Earlier reports that are read at most."""
@@ -91,8 +91,7 @@ def read_priors(
     unread = [row for row in inventory.refused if row.code not in ("not-dicom", "no-ct")]
     if not inventory.studies and not reports:
         refused.append(Refusal(str(folder), "no-ct", "neither an earlier CT nor an earlier report is in it"))
-    table = PriorTable(inventory.studies, tuple(studies), tuple(reports), (*refused, *unread))
-    return PriorTable(table.given, table.beside, table.reports, (*table.refused, *_of_nobody(table)))
+    return PriorTable(inventory.studies, tuple(studies), tuple(reports), (*refused, *unread))
 
 
 def match_priors(table: PriorTable | None, study: Study) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
@@ -157,9 +156,9 @@ def _objection(mine: Patient, theirs: Patient, exam: date, when: str, given: boo
     return []
 
 
-def _of_nobody(table: PriorTable) -> list[Refusal]:
-    """Rows for the exams that were given and whose patient is not in the input."""
-    here = {study.patient.patient_id.strip() for study in table.beside}
+def unmatched_priors(table: PriorTable, patient_ids: Collection[str]) -> list[Refusal]:
+    """Rows for the exams that were given as earlier ones and are of none of these patients."""
+    here = {patient.strip() for patient in patient_ids}
     whose = [(study.exam.study_uid, study.patient.patient_id) for study in table.given]
     whose += [(report.study_uid, report.patient.patient_id) for report in table.reports]
     reason = "Given as an earlier exam, but no exam of this patient (by PatientID) is in the input."
