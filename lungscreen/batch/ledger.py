@@ -220,13 +220,17 @@ class Ledger:
     def next_waiting(self, skip: Iterable[str] = ()) -> Row | None:
         """The study to read next: urgent first, then oldest first; those that are run alone come last."""
         skip = tuple(skip)
+        marks = ", ".join("?" * len(skip))
         with self._guard:
-            row = self._db.execute(
-                f"SELECT * FROM study WHERE state = 'waiting' AND key NOT IN ({', '.join('?' * len(skip))})"
-                " ORDER BY alone > 0, urgent DESC, arrived, key LIMIT 1",
-                skip,
-            ).fetchone()
-        return _row(row) if row else None
+            for alone in ("alone = 0", "alone > 0"):
+                row = self._db.execute(
+                    f"SELECT * FROM study WHERE state = 'waiting' AND {alone} AND key NOT IN ({marks})"
+                    " ORDER BY urgent DESC, arrived, key LIMIT 1",
+                    skip,
+                ).fetchone()
+                if row:
+                    return _row(row)
+        return None
 
     def start(self, key: str, run: int, worker: str) -> int:
         """A worker has it now. Returns the number of the attempt."""

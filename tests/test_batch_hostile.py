@@ -1,0 +1,152 @@
+"""Malformed studies get the code that they must get; mutated files never crash, hang or fill the memory."""
+
+from __future__ import annotations
+
+import faulthandler
+import random
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from batch_hostile import Case, healthy, hostile_cases
+
+from lungscreen.errors import LungscreenError
+from lungscreen.lungs import LungsConfig, segment_lungs
+from lungscreen.pipeline import read_first_series
+from lungscreen.series import find_series
+from lungscreen.volume import VolumeConfig
+
+CASES = list(hostile_cases())
+EVERY = 12
+"""One case in so many is in the default tests; all of them in `make chaos`."""
+
+LONGEST_S = 10
+"""A file may take so long at most."""
+
+MEMORY_BYTES = 2 << 30
+"""What the fuzz run may take beside what it begins with."""
+
+
+@pytest.fixture(autouse=True)
+def no_hang() -> Iterator[None]:
+    """Ends the process with a traceback where one study takes minutes."""
+    faulthandler.dump_traceback_later(120, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def codes_of(folder: Path) -> set[str]:
+    """Codes of everything that was refused or said on the way to the lungs; any other exception is a failure."""
+    inventory = find_series([folder])
+    found = {row.code for row in inventory.refused}
+    for study in inventory.studies:
+        found |= {row.code for row in study.not_read} | {n.code for n in study.notices}
+        found |= {n.code for series in study.series for n in series.notices}
+        try:
+            _, volume = read_first_series(study, VolumeConfig())
+            lungs = segment_lungs(volume, LungsConfig())
+        except LungscreenError as error:
+            found.add(error.code)
+        else:
+            found |= (
+                {n.code for n in (*volume.notices, *lungs.notices)} | {row.code for row in volume.refused} | {"read"}
+            )
+    return found
+
+
+def check(case: Case, folder: Path) -> None:
+    case.make(folder / "study")
+    got = codes_of(folder / "study")
+    assert got, "neither read nor refused"
+    if "*" not in case.codes:
+        assert got & case.codes, f"expected one of {sorted(case.codes)}, got {sorted(got)}"
+        assert ("read" in got) <= (case.read or bool(got - {"read"}))
+
+
+def test_there_are_two_hundred_and_no_name_twice() -> None:
+    assert len(CASES) >= 200
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES[::EVERY], ids=lambda case: case.name)
+def test_some_hostile_studies(case: Case, tmp_path: Path) -> None:
+    check(case, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_hostile_study(case: Case, tmp_path: Path) -> None:
+    """`make chaos`."""
+    check(case, tmp_path)
+
+
+def mutate(data: bytes, chance: random.Random) -> bytes:
+    """Bits flipped, bytes set, parts cut out, doubled, moved or filled with one value; mostly in the header."""
+    array = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 4, 16))):
+        end = len(array) if chance.random() < 0.2 else min(len(array), 1200)
+        place = chance.randrange(max(1, end))
+        size = chance.choice((1, 2, 4, 8, 64))
+        match chance.randrange(7):
+            case 0:
+                array[place : place + 1] = bytes(
+                    [(array[place] if place < len(array) else 0) ^ 1 << chance.randrange(8)]
+                )
+            case 1:
+                array[place : place + size] = chance.randbytes(size)
+            case 2:
+                del array[place : place + size]
+            case 3:
+                array[place:place] = array[place : place + size]
+            case 4:
+                array[place : place + size] = bytes([chance.choice((0, 255, 127, 32))]) * size
+            case 5:
+                del array[place + 132 :]
+            case 6:
+                other = chance.randrange(max(1, end))
+                array[place : place + size] = array[other : other + size]
+    return bytes(array)
+
+
+def fuzz(folder: Path, files: int, seed: int) -> None:
+    """Each file alone, then the last thirty as one series."""
+
+    def too_long(*_: object) -> None:
+        raise AssertionError(f"a file took more than {LONGEST_S} s")
+
+    chance = random.Random(seed)
+    originals = [path.read_bytes() for path in healthy(folder / "healthy", shuffle=False)]
+    target = folder / "fuzzed"
+    target.mkdir()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    old = signal.signal(signal.SIGALRM, too_long)
+    try:
+        for number in range(files):
+            path = target / f"{number % len(originals)}.dcm"
+            path.write_bytes(mutate(originals[number % len(originals)], chance))
+            signal.alarm(LONGEST_S)
+            start = time.monotonic()
+            assert codes_of(path), f"file {number} of seed {seed}"
+            if number % len(originals) == len(originals) - 1:
+                assert codes_of(target), f"series up to file {number} of seed {seed}"
+            signal.alarm(0)
+            assert time.monotonic() - start < LONGEST_S
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, old)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert grown < MEMORY_BYTES
+
+
+def test_some_mutated_files(tmp_path: Path) -> None:
+    fuzz(tmp_path, 120, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_five_thousand_mutated_files(seed: int, tmp_path: Path) -> None:
+    """`make chaos`: ten runs of five hundred."""
+    fuzz(tmp_path, 500, seed=100 + seed)
