@@ -5,7 +5,7 @@ SHARED ?= ../shared
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-all check bench docs clean install
+.PHONY: demo test test-all chaos check bench docs clean install
 
 demo: .venv/installed
 	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7
@@ -19,6 +19,9 @@ test: .venv/installed-dev
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+chaos: .venv/installed-dev
+	$(BIN)/python -m pytest -s tests/test_batch_kill.py tests/test_batch_hostile.py tests/test_batch_numbers.py
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
