@@ -342,12 +342,19 @@ def _finding(
 
 
 def _select(found: Sequence[Finding], config: FindingsConfig) -> tuple[list[Finding], int, tuple[Notice, ...]]:
-    """The findings that are reported, ranked and numbered; how many the limit left out; and a word on the small ones."""
+    """The findings that are reported, ranked and numbered; how many the limit left out; and a word on the small ones.
+
+    One that grew is never among those that the limit leaves out while one that did not stays.
+    """
     large = [f for f in found if f.measurement is None or f.measurement.mean_diameter_mm >= config.least_mm]
-    ranked = rank_findings(large)
+    growing = sorted(rank_findings(large), key=lambda f: f.change is None or f.change.state != "growing")
     small = len(found) - len(large)
     text = f"{small} marks above the operating point measure less than {config.least_mm:g} mm and are no findings."
-    return ranked[: config.most], max(0, len(ranked) - config.most), (Notice("marks-too-small", text),) if small else ()
+    return (
+        rank_findings(growing[: config.most]),
+        max(0, len(large) - config.most),
+        (Notice("marks-too-small", text),) if small else (),
+    )
 
 
 def _operating_points(weights: WeightsFile, pipeline: Pipeline) -> dict[OperatingPoint, float]:

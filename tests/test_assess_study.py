@@ -296,3 +296,13 @@ def test_facts_and_earlier_exams_are_as_many_as_the_findings():
         assess_baseline([finding()], lungs(), None, facts=[])
     with pytest.raises(ValueError, match="zip"):
         assess_follow_up([finding()], lungs(), None, TODAY, [])
+
+
+def test_follow_up_grades_as_baseline_what_was_not_compared():
+    """Outside the earlier scan, or without its images: neither new nor stable (None, not an empty list)."""
+    result = assess_follow_up([finding(1), finding(2)], lungs(), None, TODAY, [None, ()])
+    assert result.findings[0].growth == "not assessed: no prior"
+    assert "as baseline" in result.findings[0].category_reason
+    assert result.findings[1].growth == "new"
+    many = assess_follow_up([finding(n) for n in range(1, 8)], lungs(), None, TODAY, [None] * 7)
+    assert "inflammation-possible" not in codes(many.notices)

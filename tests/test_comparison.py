@@ -38,17 +38,21 @@ from lungscreen.records import (
     Exam,
     Finding,
     Location,
+    LostNodule,
     Lungs,
     Measurement,
     NoduleChange,
     NoduleType,
     PastNodule,
     Patient,
+    PriorExam,
     Series,
     Study,
     Volume,
 )
-from lungscreen.report import report_document
+from lungscreen.report import PictureConfig, report_document
+from lungscreen.report.document import report_json
+from lungscreen.report.page import report_page
 
 ME = Patient("P-17", "Doe^Jane", "19550322", "F")
 DAY = date(2021, 1, 1)
@@ -500,3 +504,53 @@ def test_older_exams_that_were_not_looked_at_are_said() -> None:
     priors = [Prior(date(2020, 1, 1), None, a_report()), Prior(date(2019, 1, 1), study("0.9", "20190101"))]
     done = compare_exams(now, DAY, priors, None, Tools(lambda _: now, Grader(), 0.5, 3.0))
     assert "prior-older" in [n.code for n in done.notices]
+
+
+def test_what_merged_is_not_called_resolved() -> None:
+    """Two nodules then, one large one now that covers both places."""
+    near = (30, 24, 22)
+    done = compare({A: 6.0, near: 6.0}, {A: 26.0}, [mark(A, 6.0), mark(near, 6.0)], [mark(A, 26.0)])
+    assert [lost.state for lost in done.lost] == ["not assessed"]
+    assert "merged" in done.lost[0].text
+
+
+def test_what_is_outside_this_scan_is_not_called_resolved() -> None:
+    grade = Grader()
+    volume_then, lungs_then = exam("1.0", {A: 12.0, C: 12.0}, "20200101")
+    volume, lungs = exam("1.1", {A: 12.0}, top=36)
+    grade.balls = {volume_then.series_uid: {A: 12.0, C: 12.0}, volume.series_uid: {A: 12.0}}
+    marks = [mark(A), mark(C)]
+    then = Reading(volume_then, lungs_then, tuple(marks), tuple(grade(volume_then, lungs_then, marks)))
+    now = Reading(volume, lungs, (mark(A),), tuple(grade(volume, lungs, [mark(A)])))
+    done = compare_exams(now, DAY, [Prior(date(2020, 1, 1), EARLIER)], None, Tools(lambda _: then, grade, 0.5, 3.0))
+    assert [lost.state for lost in done.lost] == ["not assessed"]
+    assert "outside this scan" in done.lost[0].text
+
+
+def test_a_shrunk_nodule_below_the_operating_point_is_kept_or_listed() -> None:
+    """It looks otherwise; the mark that lies there tells that something is left."""
+    done = compare({A: 16.0}, {A: 8.0}, [mark(A)], [mark(A, 8.0, 0.2)])
+    assert [f.change.state for f in done.found] == ["shrinking"]
+    done = compare({A: 7.0}, {A: 2.9}, [mark(A)], [mark(A, 2.9, 0.2)])
+    assert (done.found, [lost.state for lost in done.lost]) == ((), ["below the least size"])
+
+
+def test_report_and_page_say_it_all_and_trust_nothing() -> None:
+    """Category and UID of an earlier report are foreign text."""
+    evil = "<script>alert(1)</script>"
+    row = past(category=evil, study_uid=evil)
+    change = NoduleChange("growing", f"growing {evil}", (row,), 366, 2.1, 80.0, 300.0, 200.0, None, 1.2)
+    lost = LostNodule(past(date="20190101"), "resolved", f"8.0 mm; {evil}", (1.0, 2.0, 3.0))
+    finding = make_finding(make_volume(), change=change, growth=change.text)
+    report = make_report(
+        finding, priors=(PriorExam("20200101", evil, "images", "1", 0.98, evil),), lost=(lost,)
+    )  # fmt: skip
+    document = json.loads(report_json(report))
+    assert document["findings"][0]["change"]["doubling_longest_days"] is None
+    assert document["findings"][0]["change"]["exams"][0]["mean_diameter_mm"] == 8.0
+    assert document["lost"][0]["expected_mm"] == [1.0, 2.0, 3.0]
+    assert document["priors"] == [document["prior"]]
+    page = report_page(report, PictureConfig())
+    assert "<script" not in page
+    assert "growing, +2.1 mm" in page
+    assert "2019-01-01" in page
