@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungscreen.batch import BatchConfig, BatchRun, is_complete, make_output, run_batch
+from lungscreen.batch.keys import load_key
 from lungscreen.batch.study import RUN_ERRORS
 from lungscreen.clinical import ClinicalTable
-from lungscreen.errors import LungscreenError, Refusal
+from lungscreen.errors import LungscreenError, Refusal, UsageError
 from lungscreen.logs import LOG
 from lungscreen.pipeline import Pipeline
 from lungscreen.records import Study
-from lungscreen.report import clean_leftovers, study_key
+from lungscreen.report import clean_leftovers
 from lungscreen.stopwatch import Stopwatch
 
 __all__ = ["Summary", "guard", "is_complete", "prepare_output", "screen_inputs", "show_progress"]
@@ -94,7 +95,7 @@ def guard(study: Study, refusals: list[Refusal]) -> Iterator[None]:
 
     Errors: those that concern the run and not the study (`output-failed`, `weights-invalid`) pass.
     """
-    key = study_key(study.exam.study_uid)
+    key = _pseudonym(study.exam.study_uid)
     clock = Stopwatch()
     try:
         with clock.stage("study"):
@@ -109,6 +110,14 @@ def guard(study: Study, refusals: list[Refusal]) -> Iterator[None]:
         refusals.extend(_refuse(study, "internal-error", "The software failed on this study."))
     else:
         LOG.info("study done", extra={"fields": {"key": key, "seconds": round(clock.seconds["study"], 2)}})
+
+
+def _pseudonym(study_uid: str) -> str:
+    """What names a study in a log: a keyed hash, or nothing where there is no key."""
+    try:
+        return load_key().study_key(study_uid)
+    except UsageError:
+        return ""
 
 
 def show_progress(studies: Sequence[Study]) -> Iterator[Study]:

@@ -373,6 +373,22 @@ def test_watching_takes_what_is_complete(inbox: Path, tmp_path: Path) -> None:
     assert len(read_audit(out)) == 1
 
 
+def test_watching_goes_on_at_once_with_what_waited(inbox: Path, tmp_path: Path) -> None:
+    """A study that was complete when the last night ended is not waited for again."""
+    add_image(inbox, 1)
+    out = tmp_path / "out"
+    run(inbox, out)
+    ledger = Ledger(out)
+    ledger._db.execute("UPDATE study SET state = 'waiting'")
+    ledger.close()
+    ended = run_batch(
+        night(inbox, out, watch=True, config=replace(QUICK, quiet_s=300.0)),
+        models=MODELS,
+        stopped=lambda: read_status(out)["done"] == 1,
+    )
+    assert ended.states["done"] == 1
+
+
 def test_a_hole_is_waited_for_and_then_taken_as_it_is(inbox: Path, tmp_path: Path) -> None:
     from pydicom import dcmread
 
@@ -543,3 +559,15 @@ def test_shards_have_folders_of_their_own_and_one_key(inbox: Path, tmp_path: Pat
         run(inbox, out, shard=(1, 3))
     with pytest.raises(UsageError, match="expected a shard"):
         run(inbox, out, shard=(3, 2))
+
+
+# -- progress --------------------------------------------------------------------------------------------------------
+def test_a_bar_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from lungscreen.batch.progress import progress_bar
+
+    counts = {"waiting": 3, "running": 1, "done": 2, "refused": 1, "failed": 0}
+    progress_bar(lambda: counts)()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress_bar(lambda: counts)()
+    assert "3/7" in capsys.readouterr().err

@@ -369,6 +369,7 @@ class Index:
             urgent=urgent,
             files=row["files"],
             only_shrunk=bool(row["changed"]) and not row["grown"],
+            settled=not row["changed"],
         )
 
     def _fingerprints(self, row: sqlite3.Row) -> list[str]:

@@ -48,6 +48,8 @@ class Offer:
     urgent: bool = False
     files: int = 0
     only_shrunk: bool = False
+    settled: bool = False
+    """The ledger has taken it up before, as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from lungscreen.batch.lock import hold_lock
 from lungscreen.batch.machine import look_at_machine, share_out
 from lungscreen.batch.metrics import write_metrics
 from lungscreen.batch.night import write_night
-from lungscreen.batch.progress import quiet_progress
+from lungscreen.batch.progress import progress_bar, quiet_progress
 from lungscreen.batch.scanner import Scanner
 from lungscreen.batch.study import Work
 from lungscreen.batch.supervisor import Night
@@ -151,7 +151,20 @@ def _pass_by(
         write_night(ledger, run.out, names.fingerprint)
         write_metrics(ledger, run.out, run.metrics)
 
-    night = Night(run.inputs, work, ledger, index, engine, scanner, run.config, number, run.watch, stopped, write_pages)
+    night = Night(
+        run.inputs,
+        work,
+        ledger,
+        index,
+        engine,
+        scanner,
+        run.config,
+        number,
+        run.watch,
+        stopped,
+        write_pages,
+        progress_bar(ledger.counts),
+    )
     how = "failed"
     try:
         night.recover()

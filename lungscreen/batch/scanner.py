@@ -95,23 +95,22 @@ class Scanner:
 
     def _complete(self, index: Index, offers: Sequence[Offer], now: float) -> list[Offer]:
         """Those to which nothing was added for a while, and that have no hole or had it for long."""
-        complete = []
-        pending: dict[str, _Pending] = {}
         for offer in offers:
             before = self._pending.get(offer.key)
-            since = before.since if before is not None and before.offer.stamp == offer.stamp else now
-            wait_s = self._config.hole_s if index.has_hole(offer.key) else self._config.quiet_s
-            if now - since >= wait_s:
-                complete.append(offer)
-            else:
-                pending[offer.key] = _Pending(offer, since)
-        for key, entry in self._pending.items():
-            pending.setdefault(key, entry)
+            if before is None or before.offer.stamp != offer.stamp:
+                self._pending[offer.key] = _Pending(offer, now)
+        complete = [entry.offer for entry in self._pending.values() if self._is_complete(index, entry, now)]
         for offer in complete:
-            pending.pop(offer.key, None)
-        self._pending = pending
-        self._unfinished = frozenset(pending)
+            del self._pending[offer.key]
+        self._unfinished = frozenset(self._pending)
         return complete
+
+    def _is_complete(self, index: Index, entry: _Pending, now: float) -> bool:
+        """What the ledger knew already was complete then and has not changed since."""
+        if entry.offer.settled:
+            return True
+        wait_s = self._config.hole_s if index.has_hole(entry.offer.key) else self._config.quiet_s
+        return now - entry.since >= wait_s
 
 
 class _Pending:

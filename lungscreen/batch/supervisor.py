@@ -29,6 +29,9 @@ from lungscreen.report import write_tables
 
 __all__ = ["Night"]
 
+TABLES_SHARE = 50.0
+"""With many thousand studies the tables take a while: a fiftieth of the night at most goes into them."""
+
 TICK_S = 0.5
 """How often the supervisor looks up where nothing happens."""
 
@@ -59,6 +62,8 @@ class Night:
     """Asked all the time: whether to finish or put back what is running, and end."""
     write_pages: Callable[[], None] = lambda: None
     """Writes what shows how far the night has come."""
+    show_progress: Callable[[], None] = lambda: None
+    """Called after every look-up."""
     _attempts: dict[str, int] = field(default_factory=dict)
     _away: dict[str, float] = field(default_factory=dict)
     _away_since: float | None = None
@@ -93,6 +98,7 @@ class Night:
                     return "finished"
             for event in self.engine.poll(TICK_S):
                 self._handle(event)
+            self.show_progress()
             if time.monotonic() >= self._tables_at:
                 self.write_tables()
 
@@ -121,9 +127,11 @@ class Night:
         """Worklist, findings, what was not read, and the pages of the night, as things stand."""
         refusals = [*self.index.refusals(self.inputs), *self.said]
         places = [str(path) for path in self.inputs]
+        start = time.monotonic()
         write_tables(self.work.out, refusals, screened=self.index.study_uids(), inputs=places)
         self.write_pages()
-        self._tables_at = time.monotonic() + self.config.tables_every_s
+        now = time.monotonic()
+        self._tables_at = now + max(self.config.tables_every_s, TABLES_SHARE * (now - start))
 
     # -- handing out -------------------------------------------------------------------------------------------------
     def _take_offers(self) -> None:
