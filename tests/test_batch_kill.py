@@ -75,10 +75,10 @@ def kill_test(tmp_path: Path, studies: int, kills: int, seed: int) -> None:
     assert start(inbox, calm).wait() == 0
     for number in range(kills):
         process = start(inbox, killed)
-        goal = done(killed) + chance.randrange(0, max(2, 2 * studies // (3 * kills)))
+        goal = done(killed) + chance.randrange(1, max(2, 2 * studies // (3 * kills)))
         while process.poll() is None and done(killed) < goal:
             time.sleep(0.02)
-        time.sleep(chance.uniform(0.0, 3.0))
+        time.sleep(chance.uniform(0.0, 1.5))
         if process.poll() is not None:
             pytest.fail(f"the night was over before kill {number + 1}: nothing was tested")
         os.killpg(process.pid, signal.SIGKILL)

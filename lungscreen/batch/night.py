@@ -20,7 +20,7 @@ from lungscreen.batch.ledger import LEDGER_FILE, Ledger, Row
 from lungscreen.codes import CODES
 from lungscreen.errors import LungscreenError
 from lungscreen.files import replace_file
-from lungscreen.report import CATEGORY_ORDER
+from lungscreen.report import CATEGORY_ORDER, MALIGNANCY_MEANING
 from lungscreen.report.page import category_chip, html_page
 from lungscreen.report.text import escape
 
@@ -263,8 +263,10 @@ def _ranked_table(document: Mapping[str, Any]) -> str:
         ]
         for row in document["ranked"]
     ]
-    heads = ("n:Rank", "Category", "Study", "Patient", "n:Findings", "n:Top malignancy probability", "n:Seconds")
-    return _table("Read", heads, rows) or "<h2>Read</h2><p>No study was read.</p>"
+    if not rows:
+        return "<h2>Read</h2><p>No study was read.</p>"
+    heads = ("n:Rank", "Category", "Study", "Patient", "n:Findings", "n:Top malignancy probability*", "n:Seconds")
+    return _table("Read", heads, rows) + f"<p class='note'>* {escape(MALIGNANCY_MEANING)}.</p>"
 
 
 def _quality_table(document: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 from lungscreen.batch.config import BatchConfig
@@ -35,6 +36,10 @@ MOST_FALSE_STARTS = 3
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
+
+_OOM_SCORE = Path("/proc/self/oom_score_adj")
+_FIRST_TO_GO = "1000"
+"""The kernel ends processes of a high score first (proc(5))."""
 
 _LEAVE_S = 3.0
 """How long an idle worker may take to end by itself."""
@@ -173,6 +178,8 @@ class Processes:
 def work_on(pipe: Connection, work: Work, models: Models, parent: int, log_form: bool | None) -> None:
     """What a worker does: load the networks, then one task after the other, until the pipe closes."""
     _end_with(parent)
+    with suppress(OSError):  # where memory runs out, a worker goes and the supervisor stays
+        _OOM_SCORE.write_text(_FIRST_TO_GO, encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if log_form is not None:
