@@ -458,3 +458,35 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(LungscreenError, match="output-failed"), hold_lock(tmp_path):
         pass
+
+
+# -- what a user names -----------------------------------------------------------------------------------------------
+def test_a_dicomdir_leads_to_its_files_and_says_what_is_gone(index: Index, tmp_path: Path) -> None:
+    from test_series_files import make_medium
+
+    medium = make_medium(tmp_path)
+    (offer,) = index.scan([medium]).offers
+    assert offer.files == 3
+    assert index.scan([medium]).opened == 0
+    next(medium.parent.rglob("IM000001")).unlink()
+    (offer,) = index.scan([medium]).offers
+    assert offer.files == 2
+    (row,) = index.refusals([medium])
+    assert row.code == "dicomdir-reference"
+    assert row.where.endswith("PT000000/SE000000/IM000001")
+
+
+def test_a_single_file_an_empty_folder_and_one_that_is_not_there(index: Index, inbox: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    inputs = [next((inbox / "study001").iterdir()), tmp_path / "empty", tmp_path / "nowhere", inbox / "letter.txt"]
+    (offer,) = index.scan(inputs).offers
+    assert offer.files == 1
+    assert [row.code for row in index.refusals(inputs)] == ["input-empty", "input-missing", "not-dicom"]
+    assert index.keys_of(inputs) == [offer.key]
+
+
+def test_a_folder_of_letters_holds_no_ct(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("Dear colleague")
+    assert index.scan([tmp_path / "letters"]).offers == []
+    assert "no-ct" in {row.code for row in index.refusals([tmp_path / "letters"])}

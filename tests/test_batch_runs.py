@@ -163,7 +163,8 @@ def test_two_bad_attempts_fail_a_study_and_the_night_goes_on(
     trap.write_text(f"{trapped}\n{trapped}\n")
     out = tmp_path / "out"
     config = replace(QUICK, study_limit_s=6.0 if trapped == "hang" else 300.0)
-    ended = run_batch(night(inbox, out, engine="local", config=config), models=TRAPPED)
+    engine = "local" if trapped in ("die", "hang") else "here"
+    ended = run_batch(night(inbox, out, engine=engine, config=config), models=TRAPPED)
     assert (ended.states["done"], ended.states["failed"]) == (1, 1)
     (failed,) = (row for row in rows(out).values() if row.state == "failed")
     assert (failed.code, failed.attempts) == (code, 2)
@@ -571,3 +572,29 @@ def test_a_bar_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     progress_bar(lambda: counts)()
     assert "3/7" in capsys.readouterr().err
+
+
+# -- inputs of other kinds -------------------------------------------------------------------------------------------
+def test_two_images_of_one_name_are_two_studies_and_say_so(inbox: Path, tmp_path: Path) -> None:
+    for part in ("a", "b"):
+        add_image(inbox / part, 1)
+    out = tmp_path / "out"
+    assert run(inbox, out).states["done"] == 2
+    reports = [json.loads(path.read_text()) for path in out.glob("studies/*/report.json")]
+    assert {r["exam"]["study_uid"] for r in reports} == {"scan001", "scan001-2"}
+    assert all("same-file-name" in {n["code"] for n in r["notices"]} for r in reports)
+
+
+def test_objects_that_are_no_ct_are_said_once(inbox: Path, tmp_path: Path) -> None:
+    """Beside the CT of their study, or as of no study where there is none."""
+    from dicom_factory import make_series
+
+    report = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.22"}
+    make_series(inbox / "alone", slices=2, tags=report, study_uid="1.2.9", series_uid="1.2.9.1")
+    ended = run(inbox, tmp_path / "out")
+    assert ended.studies == 0
+    assert [(r.code, r.where) for r in ended.refusals if r.code == "not-ct"] == [("not-ct", "1.2.9.1")]
+    add_stub(inbox, 9)
+    make_series(inbox / "beside", slices=2, tags=report, study_uid="1.2.826.0.1.9", series_uid="1.2.826.0.1.9.5")
+    refusals = run(inbox, tmp_path / "out").refusals
+    assert sorted(r.where for r in refusals if r.code == "not-ct") == ["1.2.826.0.1.9.5", "1.2.9.1"]

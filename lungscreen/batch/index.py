@@ -512,7 +512,10 @@ class _Visit:
         found, failed = list_sources([path], self._index.config, self._reader, rejects)
         folder, _ = self._index.known_files(place, str(path.parent), self._number)
         rows = [*failed, *(row for at in rejects.places() for row in rejects.rows(at))]
-        looks = [Look("bad", member=f"#{n}", code=row.code, reason=row.reason) for n, row in enumerate(rows)]
+        looks = [
+            Look("bad", member="" if row.where == str(path) else row.where, code=row.code, reason=row.reason)
+            for row in rows
+        ]
         self._index.replace_file(folder, path.name, 0, 0, looks)
         return [source for _, source in found]
 
