@@ -28,7 +28,7 @@ DARKEST_HU, BRIGHTEST_HU = -1000.0, 200.0
 CORE_SHARE = 0.7
 """Share of the radius within which a nodule's density is taken."""
 DARK_PERCENT = 30
-"""Percentile of the surroundings that stands for lung without vessels."""
+"""Percentile that stands for the darker part: of the surroundings that is lung without vessels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,15 @@ def look_again(
 
 
 def _contrast(cube: NDArray[np.float32], radius_mm: float) -> float:
-    """Median of the core less the darker part of what is around, HU."""
+    """How dense even the core's darker part is, above the darker part of what is around, HU.
+
+    A nodule fills its core; a vessel that crosses the place fills a part of it.
+    """
     axis = (np.arange(cube.shape[0]) - (cube.shape[0] - 1) / 2) * STEP_MM
     away = np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2)
     core = cube[away <= max(CORE_SHARE * radius_mm, STEP_MM)]
     around = cube[away > min(radius_mm + STEP_MM, axis[-1])]
-    return float(np.median(core) - np.percentile(around, DARK_PERCENT))
+    return float(np.percentile(core, DARK_PERCENT) - np.percentile(around, DARK_PERCENT))
 
 
 def _cube(volume: Volume, centre_mm: Vector, half: int) -> NDArray[np.float32]:
