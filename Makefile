@@ -8,17 +8,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 .PHONY: demo test test-all chaos check bench docs clean install
 
 demo: .venv/installed
-	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7
+	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7 --overwrite
 	$(BIN)/lungscreen screen demo/studies --out demo/results
 	@echo "Reports: $(CURDIR)/demo/results/worklist.html"
 
 install: .venv/installed
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-all: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 chaos: .venv/installed-dev
 	$(BIN)/python -m pytest -s tests/test_batch_kill.py tests/test_batch_hostile.py tests/test_batch_numbers.py
