@@ -73,9 +73,7 @@ def test_a_large_night_resumes_at_once(many: Path, tmp_path: Path) -> None:
         )
         taken.append(time.perf_counter() - start)
         assert ended.how == "stopped"
-    say(
-        f"10,000 studies: first work and end {taken[0]:.1f} s after the first start, {taken[1]:.1f} s after the second"
-    )
+    say(f"10,000 studies: first work and end {taken[0]:.1f} s after the first start, {taken[1]:.1f} s after the second")
     assert taken[1] <= 5.0
 
 
