@@ -12,8 +12,8 @@ from report_examples import make_finding, make_report, make_volume
 
 import lungscreen.report
 from lungscreen.errors import OutputError
-from lungscreen.report import clean_leftovers, write_report
 from lungscreen.files import replace_file, replace_folder
+from lungscreen.report import clean_leftovers, write_report
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
