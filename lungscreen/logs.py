@@ -6,10 +6,12 @@ import json
 import logging
 import sys
 import time
+import traceback
+from pathlib import Path
 
 from lungscreen.text import plain_text
 
-__all__ = ["LOG", "start_logs"]
+__all__ = ["LOG", "start_logs", "where_raised"]
 
 LOG = logging.getLogger("lungscreen")
 """Events are logged as `LOG.info("study done", extra={"fields": {"key": ..., "seconds": ...}})`."""
@@ -32,10 +34,27 @@ class _Text(logging.Formatter):
         return f"{record.levelname.lower()}: {record.getMessage()} {fields}".rstrip()
 
 
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # a subscript fails where the class is made
+    """Writes to what stderr is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """A line that cannot be written is lost: logging's own traceback would show values, which may name a patient."""
+
+
 def start_logs(as_json: bool) -> None:
     """Send the package's log to stderr, once, in the chosen form."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(_Json() if as_json else _Text())
     LOG.handlers[:] = [handler]
     LOG.setLevel(logging.INFO if as_json else logging.WARNING)
     LOG.propagate = False
+
+
+def where_raised(error: Exception) -> str:
+    """Where an unexpected exception came from: files and lines, no values (they may name a patient)."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))

@@ -24,9 +24,9 @@ from lungscreen.lungs import segment_lungs
 from lungscreen.pipeline import Pipeline, grade_candidates, read_first_series
 from lungscreen.records import Candidate, Study
 from lungscreen.report import finding_document, findings_csv, refused_csv
-from lungscreen.screening import guard, is_complete, prepare_output, show_progress
 from lungscreen.series import find_series
 from lungscreen.stopwatch import Stopwatch
+from lungscreen.walking import any_size, guard, is_complete, prepare_output, show_progress
 
 __all__ = ["Point", "assess_points", "read_points"]
 
@@ -85,8 +85,7 @@ def assess_points(
     """
     prepare_output(out, inputs)
     classifier = load_classifier()
-    any_size = dataclasses.replace(pipeline.volume, min_slices=1, min_extent_mm=0.0)
-    pipeline = dataclasses.replace(pipeline, volume=any_size)
+    pipeline = any_size(pipeline)
     wanted: dict[str, list[int]] = {}
     for n, point in enumerate(points):
         wanted.setdefault(point.series_uid, []).append(n)

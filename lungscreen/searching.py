@@ -5,7 +5,6 @@ inputs ─► Inventory ─► (Volume ─► Lungs? ─► Candidate…)… ─
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from lungscreen.lungs import segment_lungs
 from lungscreen.pipeline import Pipeline, read_first_series
 from lungscreen.records import Candidate, Study
 from lungscreen.report import candidates_csv, refused_csv
-from lungscreen.screening import guard, is_complete, prepare_output, show_progress
 from lungscreen.series import find_series
+from lungscreen.walking import any_size, guard, is_complete, prepare_output, show_progress
 from lungscreen.weights import find_weights
 
 __all__ = ["detect_inputs"]
@@ -35,8 +34,7 @@ def detect_inputs(
     prepare_output(out, inputs)
     chosen = find_weights("detector", weights) if weights else find_detector(pipeline.detect)
     detector = load_detector(chosen, pipeline.detect)
-    any_size = dataclasses.replace(pipeline.volume, min_slices=1, min_extent_mm=0.0)
-    pipeline = dataclasses.replace(pipeline, volume=any_size)
+    pipeline = any_size(pipeline)
     inventory = find_series(inputs, pipeline.series, skip=out)
     refusals = list(inventory.refused)
     found: list[tuple[str, Sequence[Candidate]]] = []

@@ -19,7 +19,20 @@ from lungscreen.codes import CODES
 
 PACKAGE = Path(lungscreen.__file__).parent
 STAGES = {"series", "volume", "lungs", "detect", "measure", "classify", "assess", "growth", "report"}
-ABOVE = {"batch", "pipeline", "comparison", "screening", "cli", "training", "evaluation", "datasets", "phantom"}
+ABOVE = {
+    "batch",
+    "pipeline",
+    "comparison",
+    "screening",
+    "searching",
+    "marking",
+    "walking",
+    "cli",
+    "training",
+    "evaluation",
+    "datasets",
+    "phantom",
+}
 """Those that put stages together, or work beside them: no stage knows of them."""
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "lungscreen."))
 

@@ -5,7 +5,6 @@ Runs in the worker, or in the process itself where one is enough.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable
 from lungscreen.errors import LungscreenError, Notice, OutputError, Refusal, UsageError, WeightsError
 from lungscreen.kernels import classify_kernel
-from lungscreen.logs import LOG
+from lungscreen.logs import LOG, where_raised
 from lungscreen.pipeline import Networks, Pipeline, screen_study
 from lungscreen.records import Inventory, Report, Study
 from lungscreen.report import report_document, write_report
@@ -105,7 +104,7 @@ def run_task(task: Task, work: Work, networks: Future[Networks]) -> Outcome:
         refusals += _refuse(task, study, code, error.reason)
     except Exception as error:  # whatever a library throws at a hostile file
         code = "internal-error"
-        LOG.error("study failed", extra={"fields": {"key": task.key, "where": _places(error)}})
+        LOG.error("study failed", extra={"fields": {"key": task.key, "where": where_raised(error)}})
         refusals += _refuse(task, study, code, "The software failed on this study.")
     if code in GONE and not _reachable(task):
         state = "away"
@@ -220,9 +219,3 @@ def _log(key: str, state: str, code: str, clock: Stopwatch) -> None:
         LOG.info("study done", extra={"fields": fields})
     else:
         LOG.warning(f"study {state}", extra={"fields": fields})
-
-
-def _places(error: Exception) -> str:
-    """Where an unexpected exception came from: files and lines, no values (they may name a patient)."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__} at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))

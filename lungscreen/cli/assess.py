@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lungscreen import RESEARCH_USE
-from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.shared import add_clinical, add_log_json, add_pipeline, clinical_table, exit_code
 
 __all__ = ["add_arguments", "run"]
 
@@ -22,31 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for findings.csv, refused.csv")
     parser.add_argument("--no-lungs", action="store_true", help="look for no lungs (small crops)")
-    parser.add_argument(
-        "--clinical", type=Path, metavar="FILE", help="patient data as CSV or JSON (docs/clinical-rules.md)"
-    )
-    parser.add_argument(
-        "--pipeline", default="screening", metavar="NAME_OR_FILE", help="pipeline: a shipped name or a TOML file"
-    )
-    parser.add_argument("--log-json", action="store_true", help="log every event to stderr, one JSON object a line")
+    add_clinical(parser)
+    add_pipeline(parser)
+    add_log_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Assess, then say where the findings are."""
-    from lungscreen.clinical import read_clinical
     from lungscreen.logs import start_logs
     from lungscreen.marking import assess_points, read_points
     from lungscreen.pipeline import read_pipeline
 
     start_logs(args.log_json)
     points = read_points(args.points)
-    clinical = read_clinical(args.clinical) if args.clinical else None
+    clinical = clinical_table(args.clinical)
     pipeline = read_pipeline(args.pipeline)
     count, complete = assess_points(
         args.inputs, points, args.out, pipeline, use_lungs=not args.no_lungs, clinical=clinical
     )
     print(args.out / "findings.csv")
     print(f"{count} of {len(points)} points assessed. {RESEARCH_USE}", file=sys.stderr)
-    if not complete:
-        print(f"Not everything was read: see {args.out / 'refused.csv'}", file=sys.stderr)
-    return ExitCode.OK if complete else ExitCode.SOME_REFUSED
+    return exit_code(args.out, complete)

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
 from datetime import datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -17,7 +16,14 @@ from typing import TYPE_CHECKING
 
 from lungscreen import RESEARCH_USE
 from lungscreen.cli.exit_codes import ExitCode
-from lungscreen.text import plain_text
+from lungscreen.cli.shared import (
+    add_clinical,
+    add_log_json,
+    add_operating_point,
+    add_pipeline,
+    chosen_pipeline,
+    clinical_table,
+)
 
 if TYPE_CHECKING:
     from lungscreen.batch import BatchRun
@@ -47,17 +53,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder (searched recursively), DICOM file, DICOMDIR, zip, or a NIfTI / NRRD / MHA / MHD volume",
     )  # fmt: skip
     add("--out", required=True, type=Path, metavar="NIGHT", help="folder for the results and the ledger")
-    add("--pipeline", default="screening", metavar="NAME_OR_FILE", help="pipeline: a shipped name or a TOML file")
-    add(
-        "--operating-point", choices=("screening", "second-reader", "high-specificity"),
-        help="which candidates become findings (default: as the pipeline says)",
-    )  # fmt: skip
-    add(
-        "--clinical",
-        type=Path,
-        metavar="FILE",
-        help="patient data as CSV or JSON; its column priority puts studies first",
-    )
+    add_pipeline(parser)
+    add_operating_point(parser)
+    add_clinical(parser, "patient data as CSV or JSON; its column priority puts studies first")
     add(
         "--priors",
         type=Path,
@@ -91,7 +89,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--study-limit", type=float, metavar="S", help="seconds that a study may take (default: 1800)")
     add("--key-file", type=Path, metavar="FILE", help="key for pseudonyms (default: the user's own, made when absent)")
     add("--identified", action="store_true", help="keep PatientIDs in the ledger and on the morning page")
-    add("--log-json", action="store_true", help="log every event to stderr, one JSON object a line")
+    add_log_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -125,16 +123,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _batch_run(args: argparse.Namespace) -> BatchRun:
     from lungscreen.batch import BatchConfig, BatchRun
-    from lungscreen.clinical import read_clinical
     from lungscreen.errors import UsageError
-    from lungscreen.pipeline import read_pipeline
 
-    pipeline = read_pipeline(args.pipeline)
-    if args.operating_point:
-        pipeline = replace(pipeline, findings=replace(pipeline.findings, operating_point=args.operating_point))
-    clinical = read_clinical(args.clinical) if args.clinical else None
-    for notice in clinical.notices if clinical else ():
-        print(f"{args.clinical.name}: {plain_text(notice.text)}", file=sys.stderr)
+    pipeline = chosen_pipeline(args)
+    clinical = clinical_table(args.clinical)
     given = {
         "workers": args.workers,
         "threads": args.threads,

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lungscreen import RESEARCH_USE
-from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.shared import add_log_json, add_pipeline, exit_code
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,16 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-lungs", action="store_true", help="search all of each volume: no lungs are looked for (small crops)"
     )
-    parser.add_argument(
-        "--pipeline", default="screening", metavar="NAME_OR_FILE", help="pipeline: a shipped name or a TOML file"
-    )
+    add_pipeline(parser)
     parser.add_argument(
         "--weights",
         type=Path,
         metavar="DIR",
         help="folder with a manifest and a detector's weights (default: the pipeline's)",
     )
-    parser.add_argument("--log-json", action="store_true", help="log every event to stderr, one JSON object a line")
+    add_log_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,6 +43,4 @@ def run(args: argparse.Namespace) -> int:
     )
     print(args.out / "candidates.csv")
     print(f"{read} volumes searched. {RESEARCH_USE}", file=sys.stderr)
-    if not complete:
-        print(f"Not everything was read: see {args.out / 'refused.csv'}", file=sys.stderr)
-    return ExitCode.OK if complete else ExitCode.SOME_REFUSED
+    return exit_code(args.out, complete)
