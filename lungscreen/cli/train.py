@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--out", type=Path, required=True, metavar="DIR", help="checkpoint, curves, weights; a run there goes on"
         )
 
+        if name == "detector":
+            sub.add_argument(
+                "--begin-with", type=Path, metavar="DIR", help="weights of an earlier run to begin with (its weights/)"
+            )
+
 
 def run(args: argparse.Namespace) -> int:
     """Train. Returns the exit code."""
@@ -35,6 +40,7 @@ def _train_detector(args: argparse.Namespace) -> None:
     from lungscreen.training.detector import train_detector
     from lungscreen.training.detector_data import prepare_cubes, prepare_scans
     from lungscreen.training.detector_recipe import DetectorTraining
+    from lungscreen.weights import find_weights
 
     config = read_table(DetectorTraining, read_toml(args.config), args.config.name)
     shards = args.out / "shards"
@@ -43,7 +49,8 @@ def _train_detector(args: argparse.Namespace) -> None:
         prepare_cubes(args.data, shards)
     _say("preparing scans")
     prepare_scans(args.data, shards, config.split.scans)
-    train_detector(config, shards, args.out, _say)
+    begin_with = find_weights("detector", args.begin_with) if args.begin_with else None
+    train_detector(config, shards, args.out, _say, begin_with)
     print(args.out / "weights")
 
 

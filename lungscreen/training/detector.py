@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lungscreen.detect.network import NoduleNet, describe
+from lungscreen.detect.network import NoduleNet, build_network, describe
 from lungscreen.errors import LungscreenError, OutputError, UsageError
 from lungscreen.training.detector_curves import append_rows, draw_curves, forget_after, log_measured
 from lungscreen.training.detector_data import Cube, Scan, load_cubes, load_scan
 from lungscreen.training.detector_measure import RATES, Measured, measure, mine
 from lungscreen.training.detector_recipe import DetectorTraining, Schedule, learning_rate
 from lungscreen.training.detector_samples import Engine, MinedMarks
-from lungscreen.weights import add_weights
+from lungscreen.weights import WeightsFile, add_weights, load_tensors
 
 __all__ = ["OPERATING_RATES", "detection_loss", "save_checkpoint", "train_detector"]
 
@@ -48,6 +48,8 @@ OPERATING_RATES = {"screening": 4.0, "second-reader": 1.0, "high-specificity": 0
 class _State:
     """All that a checkpoint holds."""
 
+    identity: str
+    """Of the recipe, and of what the run began with."""
     network: NoduleNet
     ema: NoduleNet
     optimiser: torch.optim.Optimizer
@@ -60,22 +62,27 @@ class _State:
 
 # -- the run ---------------------------------------------------------------------------------------------------------
 def train_detector(
-    config: DetectorTraining, shards: Path, out: Path, progress: Callable[[str], None] = lambda _: None
+    config: DetectorTraining,
+    shards: Path,
+    out: Path,
+    progress: Callable[[str], None] = lambda _: None,
+    begin_with: WeightsFile | None = None,
 ) -> NoduleNet:
     """Train, or go on with the run in `out`, to `config.schedule.steps`. Returns the EMA network.
 
     shards: folder of `lungscreen.training.detector_data`.  out: gets checkpoint.pt, losses.csv, measured.csv, and
-    curves.png where matplotlib is installed, and weights/ at the end.
-    Errors: `config-invalid` when `out` holds a run of another recipe, `training-diverged`, `training-data-invalid`,
-    `output-failed`.
+    curves.png where matplotlib is installed, and weights/ at the end.  begin_with: weights of an earlier run that
+    this one begins with, of the same architecture; else from chance.
+    Errors: `config-invalid` when `out` holds a run of another recipe or beginning, `weights-invalid`,
+    `training-diverged`, `training-data-invalid`, `output-failed`.
     """
     device = _device(config.device)
     engine, choice_cubes, choice_scans, hu = _read_data(config, shards)
-    state = _start(config, device)
+    state = _start(config, device, begin_with)
     out.mkdir(parents=True, exist_ok=True)
     saved = out / "checkpoint.pt"
     if saved.exists():
-        _restore(state, saved, config)
+        _restore(state, saved)
         for name in ("losses.csv", "measured.csv"):
             forget_after(out / name, state.step)
         progress(f"going on from step {state.step}")
@@ -92,7 +99,7 @@ def train_detector(
             measured = measure(state.ema, hu, choice_cubes, choice_scans, device)
             log_measured(out / "measured.csv", state.step, measured)
             progress(f"step {state.step}: {measured.line()}")
-        save_checkpoint(_content(state, config), saved)
+        save_checkpoint(_content(state), saved)
     draw_curves(out)
     _export(state.ema, config, measured, out / "weights")
     return state.ema
@@ -224,7 +231,7 @@ def _read_data(config: DetectorTraining, shards: Path) -> tuple[Engine, list[Cub
         if c.subset in split.train_subsets and c.series_uid not in held and c.patient_id not in patients
     ]  # fmt: skip
     learned = [scans[name] for name in split.scans if name not in split.held_out_scans]
-    if not train or not learned:
+    if not train or not (learned or config.samples.cube_share == 1):
         raise LungscreenError("training-data-invalid", "no cube or no scan is left to learn from", str(shards))
     known = {c.patient_id for c in train if c.patient_id}
     choice = [c for c in cubes if c.subset in split.choice_subsets and c.patient_id not in known]
@@ -264,9 +271,12 @@ def _device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def _start(config: DetectorTraining, device: torch.device) -> _State:
+def _start(config: DetectorTraining, device: torch.device, begin_with: WeightsFile | None = None) -> _State:
     torch.manual_seed(config.seed)
-    network = NoduleNet(config.architecture).to(device)
+    network = NoduleNet(config.architecture)
+    if begin_with is not None:
+        network.load_state_dict(build_network(config.architecture, load_tensors(begin_with)).state_dict())
+    network = network.to(device)
     network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     ema = copy.deepcopy(network).eval().requires_grad_(False)
     plain = [p for p in network.parameters() if p.ndim < 2]
@@ -285,12 +295,13 @@ def _start(config: DetectorTraining, device: torch.device) -> _State:
             own.data = shared.data
         replicas.append(twin)
     pool = ThreadPoolExecutor(len(replicas)) if len(replicas) > 1 else None
-    return _State(network, ema, optimiser, 0, MinedMarks(), replicas, pool)
+    identity = config.identity + (f"-{begin_with.sha256[:8]}" if begin_with else "")
+    return _State(identity, network, ema, optimiser, 0, MinedMarks(), replicas, pool)
 
 
-def _content(state: _State, config: DetectorTraining) -> dict[str, Any]:
+def _content(state: _State) -> dict[str, Any]:
     return {
-        "identity": config.identity,
+        "identity": state.identity,
         "step": state.step,
         "network": state.network.state_dict(),
         "ema": state.ema.state_dict(),
@@ -317,10 +328,10 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
         raise OutputError("output-failed", f"cannot write the checkpoint: {error}", str(path)) from None
 
 
-def _restore(state: _State, path: Path, config: DetectorTraining) -> None:
+def _restore(state: _State, path: Path) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["identity"] != config.identity:
+        if content["identity"] != state.identity:
             raise UsageError("config-invalid", "the folder holds a run of another recipe: choose a new one", str(path))
         for replica in state.replicas:
             replica.load_state_dict(content["network"])

@@ -41,6 +41,9 @@ SEAM = 4
 MOST_TISSUE = 0.12
 """Largest share of soft tissue around a place whose normal tissue is set in elsewhere."""
 
+ROOM_IN_CUBE = 12
+"""Voxels between a cube's faces and a place whose normal tissue is taken: what is taken was seen."""
+
 NEAR_PLEURA_MM = 4
 """A place this near to the lung's surface takes nodules that grew at a surface."""
 
@@ -52,8 +55,9 @@ class SampleConfig:
     patch: side of a patch, voxels.  cube_share: blocks that are cubes.  cover: cubes with a nodule under
     `cover_below_mm` whose nodule is covered.  insert: lung blocks that get a nodule.  from_mined: lung blocks around a
     mined false mark.  synthetic: inserted nodules whose texture is made (ground-glass, part-solid).  decoy: blocks with
-    normal tissue set in.  shift: blocks shifted by up to `shift_mm`, up to `crop_mm` cut off each face.  rare_weight: how much more often ground-glass and
-    part-solid nodules are drawn; small_weight: those under 6 mm.  ignore_unsure: marks above this score in scans that
+    normal tissue set in.  normal_from_cubes: normal tissue that is set in and comes from cubes, the rest comes from
+    scans.  shift: blocks shifted by up to `shift_mm`, up to `crop_mm` cut off each face.
+    rare_weight: how much more often ground-glass and part-solid nodules are drawn; small_weight: those under 6 mm.  ignore_unsure: marks above this score in scans that
     are not wholly annotated are ignored.
     """
 
@@ -65,6 +69,7 @@ class SampleConfig:
     from_mined: float = 0.5
     synthetic: float = 0.15
     decoy: float = 0.35
+    normal_from_cubes: float = 0.3
     shift: float = 0.8
     shift_mm: int = 16
     crop_mm: int = 14
@@ -84,6 +89,7 @@ class SampleConfig:
             "from_mined",
             "synthetic",
             "decoy",
+            "normal_from_cubes",
             "shift",
             "zoom",
             "blur",
@@ -147,6 +153,7 @@ class Engine:
         self._weights = np.array([self._weight(c) for c in cubes])
         self._sources = [c for c in cubes if c.nodule.diameter_mm <= 24]
         self._source_weights = np.array([self._weight(c) for c in self._sources])
+        self._placed = [c for c in cubes if c.placed]
         self._pleural = [self._air_share(c) < 0.55 for c in self._sources]
         self._inner, self._outer = [], []
         for scan in scans:
@@ -304,6 +311,8 @@ class Engine:
 
     def _normal(self, rng: Rng) -> Floats:
         """Normal tissue around some lung voxel, away from what is annotated; vessels, but no wall: that would bulge."""
+        if not self.scans or rng.random() < self.config.normal_from_cubes:
+            return self._normal_of_cube(rng)
         n = int(rng.integers(len(self.scans)))
         scan = self.scans[n]
         known = [*scan.lesions, *scan.excluded]
@@ -316,6 +325,19 @@ class Engine:
                 break
         hu, _ = cut_mirrored(scan.hu, centre - CUBE // 2, CUBE)
         return hu.astype(np.float32)
+
+    def _normal_of_cube(self, rng: Rng) -> Floats:
+        """The same, from a cube that was annotated all through: the lungs of many more people."""
+        while True:
+            cube = self._placed[int(rng.integers(len(self._placed)))]
+            known = [cube.nodule, *cube.nodules, *cube.excluded]
+            for _ in range(12):
+                centre = rng.integers(ROOM_IN_CUBE, CUBE - ROOM_IN_CUBE, 3)
+                if any(np.linalg.norm(np.array(m.voxel) - centre) < m.diameter_mm / 2 + ROOM_IN_CUBE for m in known):
+                    continue
+                around = self.hu[cube.index][tuple(slice(max(0, v - 8), v + 9) for v in centre)]
+                if float((around > -300).mean()) < MOST_TISSUE and float((around < -600).mean()) > 0.5:
+                    return cut_mirrored(self.hu[cube.index], centre - CUBE // 2, CUBE)[0].astype(np.float32)
 
     def _blend(self, block: _Block, hu: Floats, soft: Floats, centre: NDArray[np.int_]) -> None:
         side = soft.shape[0]
