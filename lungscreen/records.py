@@ -20,6 +20,8 @@ from lungscreen.geometry import Geometry, Vector
 
 __all__ = [
     "Acquisition",
+    "Attributes",
+    "Attribution",
     "Candidate",
     "ClinicalData",
     "Exam",
@@ -38,6 +40,7 @@ __all__ = [
     "Patient",
     "PriorExam",
     "Provenance",
+    "Rating",
     "Report",
     "Risk",
     "Series",
@@ -312,6 +315,47 @@ class Malignancy:
 
 
 @dataclass(frozen=True, slots=True)
+class Attributes:
+    """How radiologists would rate what the nodule looks like: the network's estimate of LIDC's scales, 1.0 to 5.0.
+
+    sphericity: 1 linear … 5 round.  margin: 1 poorly defined … 5 sharp.  lobulation, spiculation: 1 none … 5 marked.
+    texture: 1 ground-glass … 5 solid.  calcified: share of readers that would call it calcified, 0 to 1.
+    """
+
+    sphericity: float
+    margin: float
+    lobulation: float
+    spiculation: float
+    texture: float
+    calcified: float
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """What the network looked at when it rated a nodule: `heat` lies on a cube of 1 mm voxels around `centre_mm`.
+
+    heat: float32 (p, p, p) along the volume's axes, 0 to 1: how much each place raised the suspicion.
+    """
+
+    centre_mm: Vector
+    heat: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Rating:
+    """All that the classifier says of one candidate.
+
+    nodule_probability: that it is a nodule at all, and no vessel, scar or other false mark of the detector; None where
+    the weights do not tell.
+    """
+
+    malignancy: Malignancy
+    attributes: Attributes
+    nodule_probability: float | None = None
+    attribution: Attribution | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Risk:
     """A probability from a published model, 0 to 1, or None with what the model needs.
 
@@ -449,6 +493,10 @@ class Finding:
     """What became of it since the last exam, or "not assessed: no prior"."""
     change: NoduleChange | None = None
     """The same in numbers, exam by exam; None where no earlier exam was compared."""
+    attributes: Attributes | None = None
+    nodule_probability: float | None = None
+    """That it is a nodule at all, see `Rating`."""
+    attribution: Attribution | None = None
 
 
 # -- report ----------------------------------------------------------------------------------------------------------
