@@ -86,6 +86,8 @@ def train_detector(
         for name in ("losses.csv", "measured.csv"):
             forget_after(out / name, state.step)
         progress(f"going on from step {state.step}")
+    elif begin_with is not None and config.schedule.mine_every:
+        state.mined = mine(state.ema, engine, config.schedule.mine_per_scan, device)
     engine.mined = state.mined
     measured: Measured | None = None
     while state.step < config.schedule.steps:
