@@ -388,6 +388,11 @@ CODES: dict[str, Code] = {
         "A MONAI bundle looked for nodules, not the shipped network.",
         "The figures in the documents are not those of this detector; see the bundle's own.",
     ),
+    "detector-weights": Code(
+        "notice",
+        "Weights that the pipeline names looked for nodules, not the shipped ones.",
+        "The figures in the documents are not those of these weights; see their own card.",
+    ),
     "outside-volume": Code(
         "notice", "A point lies outside the volume.", "Check the point's coordinates (LPS mm) and the series it is for."
     ),

@@ -149,10 +149,7 @@ def load_networks(pipeline: Pipeline) -> Networks:
     files = [find_detector(pipeline.detect), find_weights("classifier")]
     points = _operating_points(files[0], pipeline)
     used = tuple(WeightsUsed(file.name, file.version, file.sha256) for file in files)
-    said: tuple[Notice, ...] = ()
-    if pipeline.detect.bundle:
-        text = f"Nodules were looked for by {files[0].name} {files[0].version}, not by the shipped detector."
-        said = (Notice("detector-foreign", text),)
+    said = _about_detector(files[0], pipeline.detect)
     return Networks(load_detector(files[0], pipeline.detect), load_classifier(), used, points, said)
 
 
@@ -369,6 +366,17 @@ def _operating_points(weights: WeightsFile, pipeline: Pipeline) -> dict[Operatin
         return {name: float(weights.parameters["operating_points"][name]) for name in names}
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError("weights-invalid", f"the manifest lacks operating points: {error!r}") from None
+
+
+def _about_detector(weights: WeightsFile, config: DetectConfig) -> tuple[Notice, ...]:
+    """What every report has to say where not the shipped weights look for nodules."""
+    if config.bundle:
+        text = f"Nodules were looked for by {weights.name} {weights.version}, not by the shipped detector."
+        return (Notice("detector-foreign", text),)
+    if config.weights:
+        text = f"Nodules were looked for with weights {weights.version} ({weights.sha256[:12]}), not with the shipped ones."
+        return (Notice("detector-weights", text),)
+    return ()
 
 
 def _provenance(volume: Volume, pipeline: Pipeline, networks: Networks, clock: Stopwatch) -> Provenance:

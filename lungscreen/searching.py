@@ -6,6 +6,7 @@ inputs ─► Inventory ─► (Volume ─► Lungs? ─► Candidate…)… ─
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lungscreen.detect import Detector, detect_nodules, find_detector, load_detector
@@ -16,7 +17,6 @@ from lungscreen.records import Candidate, Study
 from lungscreen.report import candidates_csv, refused_csv
 from lungscreen.series import find_series
 from lungscreen.walking import any_size, guard, is_complete, prepare_output, show_progress
-from lungscreen.weights import find_weights
 
 __all__ = ["detect_inputs"]
 
@@ -32,8 +32,8 @@ def detect_inputs(
     Errors: `usage`, `output-failed`, `weights-invalid`, and those of a bundle. What is wrong with a volume stands in refused.csv.
     """
     prepare_output(out, inputs)
-    chosen = find_weights("detector", weights) if weights else find_detector(pipeline.detect)
-    detector = load_detector(chosen, pipeline.detect)
+    config = replace(pipeline.detect, bundle="", weights=str(weights)) if weights else pipeline.detect
+    detector = load_detector(find_detector(config), config)
     pipeline = any_size(pipeline)
     inventory = find_series(inputs, pipeline.series, skip=out)
     refusals = list(inventory.refused)

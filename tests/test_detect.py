@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from lungscreen.detect import DetectConfig, Marks, detect_nodules, load_detector
+from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.main import main
+from lungscreen.detect import DetectConfig, Marks, detect_nodules, find_detector, load_detector
 from lungscreen.detect.stage import merge_marks
 from lungscreen.errors import WeightsError
 from lungscreen.geometry import Geometry
+from lungscreen.pipeline import Pipeline, load_networks
 from lungscreen.records import Acquisition, Exam, Lungs, Patient, Series, Volume
 
 torch = pytest.importorskip("torch")
@@ -28,7 +34,7 @@ from lungscreen.detect.network import (  # noqa: E402  (torch first)
     fold_batchnorm,
 )
 from lungscreen.detect.tiles import HeatmapDetector, computes_in_bfloat16, decode_heatmap  # noqa: E402
-from lungscreen.weights import add_weights  # noqa: E402
+from lungscreen.weights import WeightsFile, add_weights  # noqa: E402
 
 TINY = Architecture(channels=(4, 6), blocks=(1, 1), head=4)
 FULL = Architecture()
@@ -143,6 +149,56 @@ def test_weights_go_through_the_door(tmp_path) -> None:
     hu = np.random.default_rng(0).integers(-1000, 300, (20, 24, 28)).astype(np.int16)
     expected = HeatmapDetector(network, DetectConfig(precision="float32")).heatmap(hu)
     assert torch.allclose(detector.heatmap(hu), expected, atol=0.02 * float(expected.abs().max()))
+
+
+def own_weights(folder: Path) -> WeightsFile:
+    """Weights that a pipeline may name: a folder with a manifest, their own operating points in it."""
+    points = {"screening": 0.21, "second-reader": 0.43, "high-specificity": 0.65}
+    tensors = wake(NoduleNet(TINY)).state_dict()
+    return add_weights(folder, "detector", tensors, "7.own", describe(TINY), {"operating_points": points})
+
+
+def test_a_pipeline_may_name_other_weights(tmp_path: Path) -> None:
+    """They look, with operating points of their own; version and hash stand in the provenance, a notice in each report."""
+    weights = own_weights(tmp_path)
+    networks = load_networks(Pipeline("p", detect=DetectConfig(weights=str(tmp_path))))
+    assert (networks.weights[0].version, networks.weights[0].sha256) == ("7.own", weights.sha256)
+    assert networks.operating_points == {"screening": 0.21, "second-reader": 0.43, "high-specificity": 0.65}
+    (notice,) = networks.notices
+    assert notice.code == "detector-weights"
+    assert "7.own" in notice.text
+    assert weights.sha256[:12] in notice.text
+    assert isinstance(networks.detector, HeatmapDetector)
+    assert networks.detector.network.architecture == TINY
+
+
+def test_the_shipped_weights_are_not_remarked_upon() -> None:
+    assert load_networks(Pipeline("p")).notices == ()
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no usable entry") as caught:
+        find_detector(DetectConfig(weights=str(tmp_path)))
+    assert caught.value.code == "weights-invalid"
+
+
+@pytest.mark.parametrize("named_by", ["pipeline", "option"])
+def test_detect_looks_with_the_weights_that_are_named(named_by: str, tmp_path: Path) -> None:
+    """From the command line: the marks are those of these weights, whether a pipeline or `--weights` names them."""
+    weights = own_weights(tmp_path)
+    hu = np.random.default_rng(5).integers(-1000, 300, (20, 24, 28)).astype(np.int16)
+    image = sitk.GetImageFromArray(hu)
+    image.SetOrigin((-20.0, 30.0, -400.0))
+    sitk.WriteImage(image, str(tmp_path / "scan.mha"))
+    (tmp_path / "p.toml").write_text(f'name = "own"\n[detect]\nweights = "{tmp_path}"\n')
+    how = ["--pipeline", str(tmp_path / "p.toml")] if named_by == "pipeline" else ["--weights", str(tmp_path)]
+    out = tmp_path / "out"
+    assert main(["detect", str(tmp_path / "scan.mha"), "--out", str(out), "--no-lungs", *how]) == ExitCode.OK
+    scores = [float(row["probability"]) for row in csv.DictReader((out / "candidates.csv").read_text().splitlines())]
+    volume = volume_of(hu, Geometry.axial(hu.shape, (1.0, 1.0, 1.0), (-20.0, 30.0, -400.0)))
+    expected = [c.score for c in detect_nodules(volume, None, load_detector(weights))]
+    assert len(expected) > 3
+    assert scores == pytest.approx(expected, abs=1e-5)
 
 
 def test_weights_of_another_architecture_are_refused() -> None:
@@ -338,7 +394,14 @@ def test_scores_that_are_not_finite_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"room_mm": -1.0}, {"tile_voxels": (8, 64, 64)}, {"score_floor": 1.0}, {"max_candidates": 0}]
+    "wrong",
+    [
+        {"room_mm": -1.0},
+        {"tile_voxels": (8, 64, 64)},
+        {"score_floor": 1.0},
+        {"max_candidates": 0},
+        {"bundle": "here", "weights": "there"},
+    ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):

@@ -40,6 +40,7 @@ class DetectConfig:
     volume.  precision: `auto` is bfloat16 where the processor computes in it.
     bundle: folder of a MONAI bundle that looks instead of the shipped network; it brings a window of its own instead of
     tile_voxels and halo_voxels.
+    weights: folder of a manifest and a detector's weights, with their operating points, instead of the shipped ones.
     """
 
     room_mm: float = 4.0
@@ -51,6 +52,7 @@ class DetectConfig:
     max_candidates: int = 200
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     bundle: str = ""
+    weights: str = ""
 
     def __post_init__(self) -> None:
         if min(self.room_mm, self.context_mm, self.merge_mm, self.halo_voxels) < 0:
@@ -59,6 +61,8 @@ class DetectConfig:
             raise ValueError("tile_voxels: expected at least 16 on each axis")
         if not 0 <= self.score_floor < 1 or self.max_candidates < 1:
             raise ValueError("expected score_floor of 0 to below 1, max_candidates of at least 1")
+        if self.bundle and self.weights:
+            raise ValueError("bundle, weights: expected one of them, got both")
 
 
 class Detector(Protocol):
@@ -97,14 +101,16 @@ def detect_nodules(
 
 
 def find_detector(config: DetectConfig) -> WeightsFile:
-    """The weights to look with: of the bundle that the configuration names, else the shipped ones.
+    """The weights to look with: those of the bundle or the folder that the configuration names, else the shipped ones.
 
     Errors: `weights-invalid`, `bundle-invalid`.
     """
     from lungscreen.detect.bundle import find_bundle
     from lungscreen.weights import find_weights
 
-    return find_bundle(Path(config.bundle)) if config.bundle else find_weights("detector")
+    if config.bundle:
+        return find_bundle(Path(config.bundle))
+    return find_weights("detector", Path(config.weights) if config.weights else None)
 
 
 def load_detector(weights: WeightsFile | None = None, config: DetectConfig | None = None) -> Detector:
