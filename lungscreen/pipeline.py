@@ -64,8 +64,10 @@ __all__ = [
     "Networks",
     "OperatingPoint",
     "Pipeline",
+    "Prepared",
     "grade_candidates",
     "load_networks",
+    "prepare_study",
     "read_first_series",
     "read_pipeline",
     "screen_study",
@@ -128,6 +130,15 @@ class Networks:
     """What every report has to say about them."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A study as far as it goes without a network: what may be done ahead, in another process."""
+
+    study: Study
+    volume: Volume
+    lungs: Lungs
+
+
 def read_pipeline(name_or_file: str) -> Pipeline:
     """A shipped pipeline by name, or any TOML file.
 
@@ -153,8 +164,21 @@ def load_networks(pipeline: Pipeline) -> Networks:
     return Networks(load_detector(files[0], pipeline.detect), load_classifier(), used, points, said)
 
 
+def prepare_study(study: Study, pipeline: Pipeline, clock: Stopwatch | None = None) -> Prepared:
+    """Volume and lungs of a study.
+
+    Errors: what keeps every one of the study's series from being read, `no-lungs`.
+    """
+    clock = clock or Stopwatch()
+    with clock.stage("volume"):
+        study, volume = read_first_series(study, pipeline.volume)
+    with clock.stage("lungs"):
+        lungs = segment_lungs(volume, pipeline.lungs)
+    return Prepared(study, volume, lungs)
+
+
 def screen_study(
-    study: Study,
+    study: Study | Prepared,
     pipeline: Pipeline,
     networks: Future[Networks],
     clinical: ClinicalTable | None = None,
@@ -163,6 +187,7 @@ def screen_study(
 ) -> Report:
     """One study from its files to its report. The networks may still be loading: they are waited for when needed.
 
+    study: as it was found, or with its volume and lungs where those were made ahead.
     clinical: what is known of the people beside the images; the row of this exam is looked up.
     clock: takes the seconds of the stages.
     priors: what may be earlier exams of the people; the ones of this patient are looked up and compared.
@@ -170,10 +195,8 @@ def screen_study(
     Errors: what keeps every one of the study's series from being read, `no-lungs`, `weights-invalid`.
     """
     clock = clock or Stopwatch()
-    with clock.stage("volume"):
-        study, volume = read_first_series(study, pipeline.volume)
-    with clock.stage("lungs"):
-        lungs = segment_lungs(volume, pipeline.lungs)
+    prepared = study if isinstance(study, Prepared) else prepare_study(study, pipeline, clock)
+    study, volume, lungs = prepared.study, prepared.volume, prepared.lungs
     with clock.stage("networks"):
         loaded = networks.result()
     with clock.stage("detect"):
