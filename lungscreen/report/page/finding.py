@@ -1,0 +1,185 @@
+"""The part of the page that shows each finding: pictures, measurements, risks, history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lungscreen.geometry import Vector
+from lungscreen.records import Finding, NoduleType, Report, Risk
+from lungscreen.report.document import MALIGNANCY_MEANING
+from lungscreen.report.masks import finding_position
+from lungscreen.report.page.pieces import (
+    REASON,
+    absent,
+    category_chip,
+    facts_list,
+    guess,
+    minus,
+    minus_signs,
+    notices_list,
+    percent,
+    sentence,
+    where_text,
+)
+from lungscreen.report.pictures import PLANES, PictureConfig, crop_svg, shown_voxel
+from lungscreen.report.text import escape, readable_date, shown
+
+__all__ = ["findings_part"]
+
+
+def findings_part(report: Report, config: PictureConfig) -> str:
+    """A card for each finding; empty where there are none."""
+    if not report.findings:
+        return ""
+    cards = "\n".join(_finding(report, finding, config) for finding in report.findings)
+    return (
+        f'<h2>Finding by finding</h2><p class="note">Lung window: width {config.window_width_hu:.0f}, level '
+        f"{minus(f'{config.window_level_hu:.0f}')} HU. The line is the outline that was measured; a dashed circle marks "
+        f"a place that was not. Grey without a picture lies outside the scan.</p>{cards}"
+    )
+
+
+def _finding(report: Report, finding: Finding, config: PictureConfig) -> str:
+    voxel = shown_voxel(finding, report.volume)
+    crops = "".join(
+        f"<figure>{crop_svg(report.volume, finding, plane, config)}"
+        f"<figcaption>{_crop_caption(report, finding, name, voxel)}</figcaption></figure>"
+        for name, plane in PLANES.items()
+    )
+    why = (
+        f'<p class="why soft">{escape(sentence(finding.category_reason), REASON)}</p>'
+        if finding.category_reason
+        else ""
+    )
+    chip = category_chip(finding.category) if finding.category else ""
+    return (
+        f'<section class="finding" id="finding-{finding.number}"><div class="title">'
+        f"<h3>{finding.number}. {escape(sentence(where_text(finding)))}</h3>{chip}</div>{why}"
+        f'<div class="crops">{crops}</div>{_finding_facts(finding, finding_position(finding, report.volume.geometry))}{_history(finding)}{notices_list(finding.notices)}</section>'
+    )
+
+
+def _crop_caption(report: Report, finding: Finding, plane: str, voxel: tuple[int, int, int]) -> str:
+    if plane != "axial":
+        return plane.capitalize()
+    total = report.volume.geometry.shape[0]
+    image = "" if finding.location.instance_number is None else f", image {finding.location.instance_number}"
+    return f"Axial, slice {total - voxel[0]} of {total} from the top{image}"
+
+
+def _finding_facts(finding: Finding, place: Vector) -> str:
+    measured, malignancy = finding.measurement, finding.malignancy
+    size: tuple[tuple[str, str], ...] = (
+        ("Size", f"not measured{guess(finding, '; the detector takes it for about ', ' mm')}"),
+    )
+    if measured:
+        spread = f" ± {shown(measured.volume_sd_mm3, 0)}" if measured.volume_sd_mm3 is not None else ""
+        size = (
+            ("Long × short axis", f"{shown(measured.long_axis_mm, 1)} × {shown(measured.short_axis_mm, 1)} mm"),
+            ("Mean diameter", f"{shown(measured.mean_diameter_mm, 1)} mm"),
+            ("Longest axial", f"{shown(measured.max_transverse_mm, 1)} mm"),
+            ("Volume", f"{shown(measured.volume_mm3, 0)}{spread} mm³"),
+            ("Solid part", _solid_part(finding)),
+            (
+                "Attenuation",
+                minus(f"{shown(measured.mean_hu, 0)} HU ({shown(measured.min_hu, 0)} to {shown(measured.max_hu, 0)})"),
+            ),
+            ("Mass", f"{shown(measured.mass_mg, 0)} mg"),
+        )
+    likely = f"{percent(finding)} – {MALIGNANCY_MEANING}" if malignancy else "not classified"
+    x, y, z = place
+    facts = (
+        *((label, text) for label, text in size if text),
+        ("Type", finding.nodule_type.value),
+        ("Detection score", shown(finding.candidate.score, 3)),
+        ("Place (LPS, mm)", minus(f"{x:.1f}, {y:.1f}, {z:.1f}")),
+    )
+    growth = ("Growth", [escape(minus_signs(finding.growth or "not assessed"), REASON)])
+    wide = (growth, ("Malignancy probability", [escape(likely)]), *_risks(finding.risks), *_advice(finding))
+    return facts_list(facts, "".join(_wide_fact(label, lines) for label, lines in wide))
+
+
+def _history(finding: Finding) -> str:
+    """The nodule exam by exam, oldest first, this one last."""
+    size, change = finding.measurement, finding.change
+    if change is None or not change.exams or size is None:
+        return ""
+    rows = [
+        (
+            readable_date(past.date), str(past.nodule_type), past.mean_diameter_mm, past.long_axis_mm,
+            past.short_axis_mm, past.volume_mm3, past.volume_sd_mm3, past.category, past.how,
+        )
+        for past in change.exams
+    ]  # fmt: skip
+    rows.append(
+        (
+            "this exam", finding.nodule_type.value, size.mean_diameter_mm, size.long_axis_mm,
+            size.short_axis_mm, size.volume_mm3, size.volume_sd_mm3, finding.category, "finding",
+        )
+    )  # fmt: skip
+    heads = (("", "Exam"), ("", "Type"), ("n", "Mean, mm"), ("n", "Axes, mm"), ("n", "Volume, mm³"), ("", "Category"), ("", "How"))  # fmt: skip
+    head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
+    body = "".join(_history_row(*row) for row in rows)
+    return (
+        '<div class="wide"><table class="history"><caption>History</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _history_row(
+    when: str, kind: str, mean: float, long_mm: float, short_mm: float, volume: float | None, spread: float | None,
+    category: str, how: str,
+) -> str:  # fmt: skip
+    error = f" ± {shown(spread, 0)}" if spread is not None else ""
+    cells = (
+        ("", escape(when)),
+        ("", escape(kind)),
+        ("n", shown(mean, 1)),
+        ("n", f"{shown(long_mm, 1)} × {shown(short_mm, 1)}"),
+        ("n", f"{shown(volume, 0)}{error}" if volume is not None else absent("–")),
+        ("", escape(category) if category else absent("not known")),
+        ("", escape(how)),
+    )
+    return "<tr>" + "".join(f'<td class="{css}">{text}</td>' for css, text in cells) + "</tr>"
+
+
+def _wide_fact(label: str, lines: Iterable[str]) -> str:
+    """One fact over the whole width; its lines are HTML already."""
+    return (
+        f'<div class="span"><dt>{escape(label, REASON)}</dt>' + "".join(f"<dd>{line}</dd>" for line in lines) + "</div>"
+    )
+
+
+def _advice(finding: Finding) -> tuple[tuple[str, list[str]], ...]:
+    if not finding.management:
+        return ()
+    clause = f"<small>{escape(finding.category_clause, REASON)}</small>" if finding.category_clause else ""
+    return (("What the table advises", [f"{escape(sentence(finding.management), REASON)} {clause}"]),)
+
+
+def _risks(risks: Sequence[Risk]) -> list[tuple[str, list[str]]]:
+    """Published models by what they mean: a line for each that gave a number, one for those that lack something."""
+    facts = []
+    for meaning in dict.fromkeys(risk.meaning for risk in risks):
+        same = [risk for risk in risks if risk.meaning == meaning]
+        lines = [_risk_line(risk) for risk in same if risk.probability is not None]
+        lacking = "; ".join(
+            f"{risk.model} {risk.text.removeprefix('not assessed: ')}" for risk in same if risk.probability is None
+        )
+        if lacking:
+            lines.append(f'<span class="soft">Not assessed: {escape(lacking, REASON)}</span>')
+        facts.append((sentence(meaning), lines))
+    return facts
+
+
+def _risk_line(risk: Risk) -> str:
+    notes = [f"assumed: {', '.join(risk.assumed)}"] if risk.assumed else []
+    notes += [*risk.limits, *(source for source in risk.sources if "unverified" in source)]
+    return f"{escape(risk.model)}: {escape(risk.text)} <small>{escape('; '.join(notes), REASON)}</small>"
+
+
+def _solid_part(finding: Finding) -> str:
+    measured = finding.measurement
+    if measured is None or finding.nodule_type is not NoduleType.PART_SOLID:
+        return ""
+    return f"{shown(measured.solid_mean_diameter_mm, 1)} mm, {shown(measured.solid_volume_mm3, 0)} mm³"

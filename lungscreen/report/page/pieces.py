@@ -1,0 +1,108 @@
+"""Small pieces of HTML and wording that the parts of the page share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from lungscreen.errors import Notice
+from lungscreen.records import Finding
+from lungscreen.report.assemble import NOT_ASSESSED
+from lungscreen.report.text import ABSENT, escape, shown
+
+__all__ = [
+    "REASON",
+    "absent",
+    "category_chip",
+    "facts_list",
+    "guess",
+    "minus",
+    "minus_signs",
+    "notices_list",
+    "percent",
+    "sentence",
+    "type_text",
+    "where_text",
+    "with_unit",
+]
+
+REASON = 2000
+"""Characters of a reason or notice that are shown."""
+
+
+def category_chip(category: str) -> str:
+    """An exam's or finding's category as text on a coloured ground."""
+    known = category in ("4X", "4B", "4A", "3", "2", "1", "0")
+    return f'<span class="chip{f" c{category}" if known else ""}">{escape(category or NOT_ASSESSED)}</span>'
+
+
+def notices_list(notices: Sequence[Notice]) -> str:
+    """Notices with their codes; empty where there are none."""
+    if not notices:
+        return ""
+    items = "".join(
+        f'<li>{escape(sentence(notice.text), REASON)}<span class="code">{escape(notice.code)}</span></li>'
+        for notice in notices
+    )
+    return f'<ul class="notices" aria-label="What to know about this exam">{items}</ul>'
+
+
+def facts_list(facts: Iterable[tuple[str, str]], more: str = "") -> str:
+    """Labels and values as a grid; `more` is HTML that follows."""
+    items = "".join(
+        f"<div><dt>{escape(label)}</dt><dd>{escape(text) or absent(ABSENT)}</dd></div>" for label, text in facts
+    )
+    return f'<dl class="facts">{items}{more}</dl>'
+
+
+def absent(text: str) -> str:
+    """What stands where there is no value."""
+    return f'<span class="absent">{escape(text)}</span>'
+
+
+def with_unit(value: float | None, unit: str) -> str:
+    """A number with its unit; empty where there is none."""
+    return "" if value is None else f"{value:.4g} {unit}"
+
+
+def sentence(text: str) -> str:
+    """Reasons come as they stand in tables; on the page they begin like sentences."""
+    return text[:1].upper() + text[1:]
+
+
+def minus(text: str) -> str:
+    """Numbers for people: a minus as long as a plus."""
+    return text.replace("-", "\u2212")
+
+
+def minus_signs(text: str) -> str:
+    """A minus before a number, as long as a plus; hyphens of words and dates stay."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
+
+
+def where_text(finding: Finding) -> str:
+    """Side, lobe (estimated, and said so) or zone."""
+    location = finding.location
+    if location.lobe:
+        return f"{location.lobe} (estimated)"
+    side = f"{location.side} lung" if location.side != "unknown" else "side unknown"
+    return side if location.zone == "unknown" else f"{side}, {location.zone} zone"
+
+
+def type_text(finding: Finding) -> str:
+    """What it is made of, and whether it is a mass, as HTML."""
+    return escape(finding.nodule_type.value) + (" mass" if finding.is_mass else "")
+
+
+def percent(finding: Finding) -> str:
+    """Probability in whole percent, never 0 or 100: nobody knows that."""
+    if finding.malignancy is None:
+        return ""
+    percent = 100 * finding.malignancy.probability
+    return "< 1 %" if percent < 1 else "> 99 %" if percent > 99 else f"{shown(percent, 0)} %"
+
+
+def guess(finding: Finding, before: str, after: str = "") -> str:
+    """The detector's diameter in words, empty where it has none (a reader's own mark)."""
+    size = finding.candidate.diameter_mm
+    return f"{before}{shown(size, 0)}{after}" if size > 0 else ""

@@ -1,0 +1,93 @@
+"""The parts of the page that list findings in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lungscreen.records import Finding, LostNodule, Report
+from lungscreen.report.assemble import NOT_ASSESSED
+from lungscreen.report.document import MALIGNANCY_MEANING
+from lungscreen.report.page.pieces import (
+    REASON,
+    absent,
+    category_chip,
+    guess,
+    minus_signs,
+    percent,
+    sentence,
+    type_text,
+    where_text,
+)
+from lungscreen.report.text import escape, readable_date, shown
+
+__all__ = ["lost_part", "table_part"]
+
+
+def table_part(report: Report) -> str:
+    """All findings, a row each."""
+    if not report.findings:
+        return "<h2>Findings</h2><p>No finding reached the operating point.</p>"
+    heads = (
+        ("", "No."), ("", "Where"), ("n", "Slice"), ("n", "Axes, mm"), ("n", "Mean, mm"), ("n", "Volume, mm³"),
+        ("", "Type"), ("n", "Detection score"), ("n", "Malignancy probability*"), ("", "Category"),
+        *((("", f"Since {readable_date(report.priors[0].date)}"),) if report.priors else ()),
+    )  # fmt: skip
+    head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
+    rows = "".join(_row(finding, bool(report.priors)) for finding in report.findings)
+    return (
+        f'<h2>Findings</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<p class="note">* {MALIGNANCY_MEANING}. Slices are counted from the top of the series. The detection score '
+        "ranks; it is no probability. Most suspicious first, masses above all.</p>"
+    )
+
+
+def _row(finding: Finding, compared: bool) -> str:
+    measured = finding.measurement
+    cells = (
+        ("", f'<a href="#finding-{finding.number}">{finding.number}</a>'),
+        ("", escape(where_text(finding))),
+        ("n", str(finding.location.slice_from_top)),
+        ("n", f"{shown(measured.long_axis_mm, 1)} × {shown(measured.short_axis_mm, 1)}" if measured else absent("–")),
+        ("n", shown(measured.mean_diameter_mm, 1) if measured else absent(guess(finding, "≈ ") or "–")),
+        ("n", shown(measured.volume_mm3, 0) if measured else absent("–")),
+        ("", type_text(finding)),
+        ("n", shown(finding.candidate.score, 3)),
+        ("n", percent(finding) or absent("–")),
+        ("", category_chip(finding.category) if finding.category else absent(NOT_ASSESSED)),
+        *((("", _since(finding)),) if compared else ()),
+    )
+    return "<tr>" + "".join(f'<td class="{kind}">{text}</td>' for kind, text in cells) + "</tr>"
+
+
+def _since(finding: Finding) -> str:
+    """State and change of the mean diameter, in two words."""
+    change = finding.change
+    if change is None or change.state == "not assessed":
+        return absent(NOT_ASSESSED)
+    if change.diameter_change_mm is None:
+        return escape(change.state)
+    return escape(minus_signs(f"{change.state}, {change.diameter_change_mm:+.1f} mm"))
+
+
+def lost_part(lost: Sequence[LostNodule]) -> str:
+    """Nodules of the last exam that are no findings of this one."""
+    if not lost:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(readable_date(nodule.past.date))}</td><td>{escape(_lost_where(nodule))}</td>"
+        f'<td class="n">{shown(nodule.past.mean_diameter_mm, 1)}</td><td>{escape(nodule.past.nodule_type.value)}</td>'
+        f"<td>{escape(nodule.state)}</td><td>{escape(sentence(nodule.text), REASON)}</td></tr>"
+        for nodule in lost
+    )
+    heads = (("", "Exam"), ("", "Where"), ("n", "Mean, mm"), ("", "Type"), ("", "Now"), ("", "What is known"))
+    head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
+    return (
+        f'<h2>Of the earlier exam, no finding now</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _lost_where(nodule: LostNodule) -> str:
+    side, zone = nodule.past.side, nodule.past.zone
+    where = f"{side} lung" if side != "unknown" else "side unknown"
+    return where if zone == "unknown" else f"{where}, {zone} zone"
