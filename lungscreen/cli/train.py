@@ -39,6 +39,7 @@ def _train_detector(args: argparse.Namespace) -> None:
     from lungscreen.config import read_table, read_toml
     from lungscreen.training.detector import train_detector
     from lungscreen.training.detector_data import prepare_cubes, prepare_scans
+    from lungscreen.training.detector_phantoms import prepare_phantoms
     from lungscreen.training.detector_recipe import DetectorTraining
     from lungscreen.weights import find_weights
 
@@ -49,6 +50,7 @@ def _train_detector(args: argparse.Namespace) -> None:
         prepare_cubes(args.data, shards)
     _say("preparing scans")
     prepare_scans(args.data, shards, config.split.scans)
+    prepare_phantoms(shards, config.split.phantoms)
     begin_with = find_weights("detector", args.begin_with) if args.begin_with else None
     train_detector(config, shards, args.out, _say, begin_with)
     print(args.out / "weights")

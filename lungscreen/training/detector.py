@@ -33,6 +33,7 @@ from lungscreen.errors import LungscreenError, OutputError, UsageError
 from lungscreen.training.detector_curves import append_rows, draw_curves, forget_after, log_measured
 from lungscreen.training.detector_data import Cube, Scan, load_cubes, load_scan
 from lungscreen.training.detector_measure import RATES, Measured, measure, mine
+from lungscreen.training.detector_phantoms import phantom_name
 from lungscreen.training.detector_recipe import DetectorTraining, Schedule, learning_rate
 from lungscreen.training.detector_samples import Engine, MinedMarks
 from lungscreen.weights import WeightsFile, add_weights, load_tensors
@@ -223,6 +224,7 @@ def _read_data(config: DetectorTraining, shards: Path) -> tuple[Engine, list[Cub
     try:
         hu, masks, cubes = load_cubes(shards)
         scans = {name: load_scan(shards, name) for name in split.scans}
+        phantoms = [load_scan(shards, phantom_name(seed)) for seed in split.phantoms]
     except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise LungscreenError("training-data-invalid", f"cannot read the shards: {error}", str(shards)) from None
     held = {split_series for name in split.held_out_scans for split_series in (scans[name].original_series_uid,)}
@@ -232,7 +234,7 @@ def _read_data(config: DetectorTraining, shards: Path) -> tuple[Engine, list[Cub
         c for c in cubes
         if c.subset in split.train_subsets and c.series_uid not in held and c.patient_id not in patients
     ]  # fmt: skip
-    learned = [scans[name] for name in split.scans if name not in split.held_out_scans]
+    learned = [scans[name] for name in split.scans if name not in split.held_out_scans] + phantoms
     if not train or not (learned or config.samples.cube_share == 1):
         raise LungscreenError("training-data-invalid", "no cube or no scan is left to learn from", str(shards))
     known = {c.patient_id for c in train if c.patient_id}

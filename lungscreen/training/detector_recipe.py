@@ -22,7 +22,7 @@ class Split:
 
     train_subsets: cubes learned from.  choice_subsets: cubes for choices.  scans: all whole scans that may be used.
     held_out_scans: those of `scans` that this run does not learn from; LIDC scans among them serve choices.
-    held_out_patients: further patients left out.
+    held_out_patients: further patients left out.  phantoms: seeds of synthetic lungs without nodules that join the scans.
     """
 
     train_subsets: tuple[str, ...]
@@ -30,6 +30,7 @@ class Split:
     scans: tuple[str, ...]
     held_out_scans: tuple[str, ...]
     held_out_patients: tuple[str, ...] = ()
+    phantoms: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if set(self.train_subsets) & set(self.choice_subsets):

@@ -28,7 +28,10 @@ from lungscreen.training.detector_voxels import (
     uneven_ball,
 )
 
-__all__ = ["Batch", "Engine", "MinedMarks", "SampleConfig"]
+__all__ = ["SYNTHETIC", "Batch", "Engine", "MinedMarks", "SampleConfig"]
+
+SYNTHETIC = "synthetic"
+"""Licence of a scan that is a phantom."""
 
 Rng = np.random.Generator
 
@@ -57,6 +60,7 @@ class SampleConfig:
     mined false mark.  synthetic: inserted nodules whose texture is made (ground-glass, part-solid).  decoy: blocks with
     normal tissue set in.  normal_from_cubes: normal tissue that is set in and comes from cubes, the rest comes from
     scans.  shift: blocks shifted by up to `shift_mm`, up to `crop_mm` cut off each face.
+    phantom_weight: how much more often a phantom is drawn than a scan of the same volume.
     rare_weight: how much more often ground-glass and part-solid nodules are drawn; small_weight: those under 6 mm.  ignore_unsure: marks above this score in scans that
     are not wholly annotated are ignored.
     """
@@ -74,6 +78,7 @@ class SampleConfig:
     shift_mm: int = 16
     crop_mm: int = 14
     zoom: float = 0.25
+    phantom_weight: float = 0.25
     rare_weight: float = 2.5
     small_weight: float = 1.4
     ignore_unsure: float = 0.3
@@ -103,7 +108,7 @@ class SampleConfig:
         if (
             not 0 <= self.shift_mm <= 20
             or not 0 <= self.crop_mm <= 16
-            or min(self.rare_weight, self.small_weight) <= 0
+            or min(self.rare_weight, self.small_weight, self.phantom_weight) <= 0
             or not self.scales
         ):
             raise ValueError("expected shift_mm of 0 to 20, crop_mm of 0 to 16, weights above 0, at least one scale")
@@ -160,7 +165,9 @@ class Engine:
             inside = ndimage.distance_transform_edt(scan.lung[::2, ::2, ::2]) * 2
             self._inner.append((np.argwhere(inside > NEAR_PLEURA_MM) * 2).astype(np.int16))
             self._outer.append((np.argwhere((inside > 0) & (inside <= NEAR_PLEURA_MM)) * 2).astype(np.int16))
-        self._volumes = np.array([float(scan.lung.sum()) for scan in scans])
+        self._real = [n for n, scan in enumerate(scans) if scan.licence != SYNTHETIC]
+        drawn = [1.0 if n in self._real else config.phantom_weight for n in range(len(scans))]
+        self._volumes = np.array([float(scan.lung.sum()) * w for scan, w in zip(scans, drawn, strict=True)])
         self._noise = self._noise_bank()
 
     # -- batches -------------------------------------------------------------------------------------------------
@@ -311,9 +318,9 @@ class Engine:
 
     def _normal(self, rng: Rng) -> Floats:
         """Normal tissue around some lung voxel, away from what is annotated; vessels, but no wall: that would bulge."""
-        if not self.scans or rng.random() < self.config.normal_from_cubes:
+        if not self._real or rng.random() < self.config.normal_from_cubes:
             return self._normal_of_cube(rng)
-        n = int(rng.integers(len(self.scans)))
+        n = self._real[int(rng.integers(len(self._real)))]
         scan = self.scans[n]
         known = [*scan.lesions, *scan.excluded]
         for _ in range(12):
