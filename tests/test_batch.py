@@ -254,7 +254,7 @@ def test_a_second_look_opens_nothing(index: Index, inbox: Path, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise AssertionError("a file was opened")
 
-    monkeypatch.setattr("lungscreen.batch.index.look_at", fail)
+    monkeypatch.setattr("lungscreen.batch.index.visit.look_at", fail)
     second = index.scan([inbox], everything=False)
     assert (second.opened, second.offers) == (0, [])
     settled = [replace(offer, settled=True) for offer in first.offers]
@@ -358,7 +358,7 @@ def test_an_archive_is_opened_once(index: Index, tmp_path: Path) -> None:
         archive.writestr("inner.zip", b"PK")
     (found,) = index.scan([tmp_path / "in"]).offers
     assert found.files == 3
-    assert {str(s).rpartition("!")[0] for s in index.sources(found.key)} == {str(tmp_path / "in" / "a.zip")}
+    assert {str(s).rpartition("!")[0] for s in index.task(found.key, "", 0).sources} == {str(tmp_path / "in" / "a.zip")}
     assert [r.code for r in index.refusals([tmp_path / "in"])] == ["archive-nested"]
     assert index.scan([tmp_path / "in"]).opened == 0
 

@@ -1,0 +1,112 @@
+"""`Index`: the open index of an `--out`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+
+from lungscreen.batch.database import guarded, open_database
+from lungscreen.batch.index.files import FileTable, Turn
+from lungscreen.batch.index.refusals import RefusalTable
+from lungscreen.batch.index.schema import INDEX_FILE, MIGRATIONS
+from lungscreen.batch.index.studies import StudyTable
+from lungscreen.batch.index.visit import Scan, Visit
+from lungscreen.batch.keys import Pseudonyms
+from lungscreen.batch.tasks import Task
+from lungscreen.clinical import ClinicalTable
+from lungscreen.comparison import PriorTable
+from lungscreen.dicomfile import quiet_pydicom
+from lungscreen.errors import Refusal
+from lungscreen.series import SeriesConfig
+from lungscreen.sources import SourceReader
+
+__all__ = ["Index"]
+
+
+class Index:
+    """Which files there are, and which study each belongs to."""
+
+    def __init__(
+        self,
+        out: Path,
+        pseudonyms: Pseudonyms,
+        config: SeriesConfig | None = None,
+        clinical: ClinicalTable | None = None,
+        priors: PriorTable | None = None,
+        turn: Turn | None = None,
+        shard: tuple[int, int] = (1, 1),
+    ) -> None:
+        """Errors: `ledger-invalid`, `output-failed`."""
+        self._out = out
+        self._config = config or SeriesConfig()
+        self._turn = turn or Turn()
+        path = out / INDEX_FILE
+        self._db = open_database(path, MIGRATIONS, mode=0o600)
+        self._guard = guarded(path)
+        self._files = FileTable(self._db, pseudonyms, self._turn)
+        self._refusals = RefusalTable(self._db, self._guard, self._turn)
+        self._studies = StudyTable(self._db, self._guard, pseudonyms, clinical, priors or PriorTable(), shard)
+
+    def close(self) -> None:
+        """Close it."""
+        self._db.close()
+
+    # -- looking at the inputs ---------------------------------------------------------------------------------------
+    def scan(
+        self, inputs: Sequence[Path], *, everything: bool = True, stop: Callable[[], bool] = lambda: False
+    ) -> Scan:
+        """Bring the index up to date with the inputs.
+
+        everything: offer all studies of these inputs, not only those that changed.
+        stop: asked now and then; a look that is stopped is gone on with by the next one.
+        """
+        scan = Scan()
+        with self._guard, quiet_pydicom(), SourceReader() as reader:
+            self._files.begin()
+            try:
+                number = self._db.execute("SELECT COALESCE(MAX(seen), 0) + 1 FROM folder").fetchone()[0]
+                visit = Visit(self._files, self._out, self._config, reader, scan, number, stop)
+                places = [visit.input(path) for path in dict.fromkeys(inputs)]
+                if not stop():
+                    self._studies.update()
+                    scan.offers = self._studies.offers(places if everything else None)
+            finally:
+                self._db.execute("COMMIT")
+        return scan
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """These studies were taken up by the ledger as they are now."""
+        with self._guard, self._turn:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("UPDATE study SET changed = 0, grown = 0 WHERE key = ?", [(key,) for key in keys])
+            self._db.execute("COMMIT")
+
+    # -- studies -----------------------------------------------------------------------------------------------------
+    def has_hole(self, key: str) -> bool:
+        """Whether a series of the study lacks whole slices between others, by their positions."""
+        return self._studies.has_hole(key)
+
+    def task(self, key: str, input_hash: str, attempt: int) -> Task:
+        """What a worker needs to know of a study."""
+        return self._studies.task(key, input_hash, attempt)
+
+    def study_uids(self) -> list[str]:
+        """Every study that was ever seen."""
+        return self._studies.study_uids()
+
+    def patients(self) -> list[str]:
+        """Every patient ID that was ever seen."""
+        return self._studies.patients()
+
+    def keys_of(self, inputs: Sequence[Path]) -> list[str]:
+        """Studies that have files in these inputs."""
+        return self._studies.keys_of(inputs)
+
+    # -- what was not read -------------------------------------------------------------------------------------------
+    def keep_refusals(self, key: str, refusals: Iterable[Refusal]) -> None:
+        """In place of the study's earlier ones."""
+        self._refusals.keep_refusals(key, refusals)
+
+    def refusals(self, inputs: Sequence[Path], keys: Collection[str] | None = None) -> list[Refusal]:
+        """Of these inputs, of files that belong to no study, and of every study, or of those named."""
+        return self._refusals.refusals(inputs, keys)

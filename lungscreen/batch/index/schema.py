@@ -1,0 +1,44 @@
+"""The tables of the index."""
+
+from __future__ import annotations
+
+import sqlite3
+
+__all__ = ["INDEX_FILE", "MIGRATIONS"]
+
+INDEX_FILE = "index.sqlite"
+
+
+def _first_schema(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE place (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE)")
+    connection.execute(
+        "CREATE TABLE folder (id INTEGER PRIMARY KEY, place INTEGER NOT NULL, path TEXT NOT NULL, seen INTEGER NOT NULL,"
+        " UNIQUE (place, path))"
+    )
+    connection.execute(
+        """CREATE TABLE file (
+            folder INTEGER NOT NULL, name TEXT NOT NULL, member TEXT NOT NULL, size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL, kind TEXT NOT NULL, study INTEGER, series TEXT, sop TEXT, along_mm REAL,
+            code TEXT, reason TEXT, PRIMARY KEY (folder, name, member)
+        ) WITHOUT ROWID"""
+    )
+    connection.execute("CREATE INDEX file_study ON file (study)")
+    connection.execute("CREATE INDEX file_series ON file (series)")
+    connection.execute("CREATE INDEX file_kind ON file (kind) WHERE kind IN ('bad', 'other')")
+    connection.execute(
+        """CREATE TABLE study (
+            id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, patient_id TEXT NOT NULL, name TEXT NOT NULL,
+            uid TEXT NOT NULL, day TEXT NOT NULL, kind TEXT NOT NULL, changed INTEGER NOT NULL, grown INTEGER NOT NULL,
+            input TEXT NOT NULL DEFAULT '', stamp TEXT NOT NULL DEFAULT '', arrived REAL NOT NULL DEFAULT 0,
+            files INTEGER NOT NULL DEFAULT 0, urgent INTEGER NOT NULL DEFAULT 0, UNIQUE (patient_id, name, uid)
+        )"""
+    )
+    connection.execute("CREATE INDEX study_changed ON study (changed) WHERE changed")
+    connection.execute("CREATE INDEX study_uid ON study (uid)")
+    connection.execute("CREATE INDEX study_patient ON study (patient_id)")
+    connection.execute("CREATE TABLE refusal (owner TEXT NOT NULL, content TEXT NOT NULL)")
+    connection.execute("CREATE INDEX refusal_owner ON refusal (owner)")
+
+
+MIGRATIONS = (_first_schema,)
+"""One function a schema version; a version that was released is never changed."""

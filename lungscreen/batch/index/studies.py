@@ -1,0 +1,213 @@
+"""Studies: whose files they are, whether they are new, and what a worker needs to know of one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lungscreen.batch.database import guarded
+from lungscreen.batch.keys import Pseudonyms
+from lungscreen.batch.ledger import Offer
+from lungscreen.batch.tasks import Person, Task
+from lungscreen.clinical import ClinicalTable
+from lungscreen.comparison import PriorTable
+from lungscreen.records import ClinicalData, Source
+
+__all__ = ["URGENT_FOLDER", "StudyTable"]
+
+URGENT_FOLDER = "urgent"
+"""What lies below a folder of this name (any case) in an input is read first."""
+
+URGENT_WORDS = frozenset({"urgent", "stat", "asap", "emergency", "high", "1"})
+"""What the clinical table's `priority` says of an urgent study; everything else is routine."""
+
+HOLE_STEPS = 1.9
+"""Neighbouring positions of a series so many usual steps apart leave room for a slice that is still to come."""
+
+
+class StudyTable:
+    """The part of the index that tells of studies."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        guard: guarded,
+        names: Pseudonyms,
+        clinical: ClinicalTable | None,
+        priors: PriorTable,
+        shard: tuple[int, int],
+    ) -> None:
+        self._db = db
+        self._guard = guard
+        self._names = names
+        self._clinical = clinical
+        self._priors = priors
+        self._shard = shard
+
+    # -- what a worker needs -----------------------------------------------------------------------------------------
+    def task(self, key: str, input_hash: str, attempt: int) -> Task:
+        """What a worker needs to know of a study."""
+        with self._guard:
+            row = self._db.execute("SELECT * FROM study WHERE key = ?", (key,)).fetchone()
+            names, number = self._names_of(row)
+        person = Person(row["patient_id"], row["name"], row["uid"])
+        return Task(
+            key,
+            person,
+            tuple(self.sources(key)),
+            input_hash,
+            attempt,
+            kind=row["kind"],
+            names=names,
+            earlier=tuple(source for other in self._earlier(row) for source in self.sources(other["key"])),
+            number=number,
+        )
+
+    def _earlier(self, row: sqlite3.Row) -> list[sqlite3.Row]:
+        """Earlier exams of the same patient ID; of nobody and of image files there are none."""
+        if not row["patient_id"].strip() or not row["day"] or row["kind"] != "ct":
+            return []
+        return self._db.execute(
+            "SELECT * FROM study WHERE patient_id = ? AND id != ? AND kind = 'ct' AND day != '' AND day < ? ORDER BY key",
+            (row["patient_id"], row["id"], row["day"]),
+        ).fetchall()
+
+    def _names_of(self, row: sqlite3.Row) -> tuple[int, int]:
+        """Names under the study's patient ID; of an image file, files of its name and which of them it is."""
+        if row["kind"] == "image":
+            same = self._db.execute("SELECT id FROM study WHERE kind = 'image' AND uid = ? ORDER BY id", (row["uid"],))
+            numbers = [found[0] for found in same]
+            return len(numbers), numbers.index(row["id"]) + 1
+        query = "SELECT COUNT(DISTINCT name) FROM study WHERE kind = 'ct' AND patient_id = ? AND patient_id != ''"
+        return int(self._db.execute(query, (row["patient_id"],)).fetchone()[0]), 1
+
+    def sources(self, key: str) -> list[Source]:
+        """The study's files, those of its series that are somebody else's too, and its objects that are no CT."""
+        query = (
+            "WITH mine AS (SELECT id, uid FROM study WHERE key = ?)"
+            " SELECT folder.path, file.name, file.member FROM file JOIN folder ON folder.id = file.folder WHERE"
+            " file.study IN (SELECT id FROM mine) OR (file.kind = 'ct' AND file.series IN"
+            " (SELECT series FROM file WHERE study IN (SELECT id FROM mine) AND kind = 'ct'))"
+            " OR (file.kind = 'other' AND file.series IN (SELECT uid FROM mine))"
+            " ORDER BY folder.path, file.name, file.member"
+        )
+        with self._guard:
+            rows = self._db.execute(query, (key,)).fetchall()
+        return [Source(Path(folder, name), member) for folder, name, member in rows]
+
+    def study_uids(self) -> list[str]:
+        """Every study that was ever seen."""
+        with self._guard:
+            return [row[0] for row in self._db.execute("SELECT uid FROM study")]
+
+    def patients(self) -> list[str]:
+        """Every patient ID that was ever seen."""
+        with self._guard:
+            return [row[0] for row in self._db.execute("SELECT DISTINCT patient_id FROM study")]
+
+    def keys_of(self, inputs: Sequence[Path]) -> list[str]:
+        """Studies that have files in these inputs."""
+        query = (
+            "SELECT DISTINCT study.key FROM place JOIN folder ON folder.place = place.id"
+            " JOIN file ON file.folder = folder.id JOIN study ON study.id = file.study WHERE place.path = ?"
+        )
+        with self._guard:
+            return sorted({row[0] for path in inputs for row in self._db.execute(query, (str(path),))})
+
+    def has_hole(self, key: str) -> bool:
+        """Whether a series of the study lacks whole slices between others, by their positions."""
+        query = (
+            "SELECT DISTINCT file.series, file.along_mm FROM file JOIN study ON study.id = file.study"
+            " WHERE study.key = ? AND file.along_mm IS NOT NULL ORDER BY file.series, file.along_mm"
+        )
+        places: dict[str, list[float]] = {}
+        with self._guard:
+            for series, along_mm in self._db.execute(query, (key,)):
+                places.setdefault(series, []).append(along_mm)
+        return any(_holed(along) for along in places.values())
+
+    # -- whether they are new ----------------------------------------------------------------------------------------
+    def update(self) -> None:
+        """Make anew the fingerprints of the studies whose files changed."""
+        for study in self._db.execute("SELECT id FROM study WHERE changed = 1").fetchall():
+            rows = self._db.execute(
+                "SELECT file.series, file.sop, file.size, file.mtime_ns, folder.path, place.path FROM file"
+                " JOIN folder ON folder.id = file.folder JOIN place ON place.id = folder.place WHERE file.study = ?",
+                (study[0],),
+            ).fetchall()
+            parts = sorted({f"{series}\t{sop}\t{size}" for series, sop, size, *_ in rows})
+            times = sorted(str(row[3]) for row in rows)
+            self._db.execute(
+                "UPDATE study SET changed = 2, input = ?, stamp = ?, arrived = ?, files = ?, urgent = ? WHERE id = ?",
+                (
+                    self._names.digest("instances", *parts),
+                    self._names.digest("times", *times),
+                    max((row[3] for row in rows), default=0) / 1e9,
+                    len(rows),
+                    any(_is_urgent(row[4], row[5]) for row in rows),
+                    study[0],
+                ),
+            )
+
+    def offers(self, places: Sequence[int] | None) -> list[Offer]:
+        """Every study of these inputs that is this shard's, or those that changed where None."""
+        if places is None:
+            rows = self._db.execute("SELECT * FROM study WHERE changed").fetchall()
+        else:
+            marks = ", ".join("?" * len(places))
+            rows = self._db.execute(
+                "SELECT * FROM study WHERE changed OR id IN (SELECT file.study FROM file JOIN folder"
+                f" ON folder.id = file.folder WHERE folder.place IN ({marks}))",
+                tuple(places),
+            ).fetchall()
+        return [offer for offer in map(self._offer, rows) if self._is_mine(offer)]
+
+    def _is_mine(self, offer: Offer) -> bool:
+        """Whether this shard reads the study: by its keyed hash, so that all shards agree without talking."""
+        number, count = self._shard
+        return int(offer.identity[:8], 16) % count == number - 1
+
+    def _offer(self, row: sqlite3.Row) -> Offer:
+        clinical = self._clinical.rows.get(row["patient_id"].strip(), ()) if self._clinical else ()
+        known = sorted(repr((r.accession_number, r.study_date, _without_priority(r.data))) for r in clinical)
+        urgent = bool(row["urgent"]) or any(r.data.priority.strip().lower() in URGENT_WORDS for r in clinical)
+        return Offer(
+            key=row["key"],
+            identity=self._names.digest("identity", row["patient_id"], row["name"], row["uid"]),
+            patient=self._names.patient(row["patient_id"]),
+            input=self._names.digest("input", row["input"], *known, "earlier", *self._fingerprints(row)),
+            stamp=row["stamp"],
+            arrived=row["arrived"],
+            urgent=urgent,
+            files=row["files"],
+            only_shrunk=bool(row["changed"]) and not row["grown"],
+            settled=not row["changed"],
+        )
+
+    def _fingerprints(self, row: sqlite3.Row) -> list[str]:
+        """Of what the study is compared with: an earlier exam that comes later makes it new."""
+        given = self._priors
+        mine = row["patient_id"].strip()
+        found = [other["input"] for other in self._earlier(row)]
+        found += [s.exam.study_uid for s in given.given if s.patient.patient_id.strip() == mine]
+        return found + [r.study_uid for r in given.reports if r.patient.patient_id.strip() == mine]
+
+
+def _is_urgent(folder: str, place: str) -> bool:
+    below = os.path.relpath(folder, place) if folder.startswith(place) else folder
+    return URGENT_FOLDER in (part.lower() for part in Path(below).parts)
+
+
+def _without_priority(data: ClinicalData) -> ClinicalData:
+    """A study that became urgent is no other study."""
+    return replace(data, priority="")
+
+
+def _holed(along_mm: Sequence[float]) -> bool:
+    """Whether neighbours lie whole steps apart; positions ascend."""
+    steps = sorted(b - a for a, b in itertools.pairwise(along_mm) if b > a)
+    return len(steps) > 1 and steps[-1] > HOLE_STEPS * steps[len(steps) // 2]
