@@ -32,7 +32,7 @@ from lungscreen.training.detector_data import (  # noqa: E402
 from lungscreen.training.detector_recipe import DetectorTraining, Schedule, Split, learning_rate  # noqa: E402
 from lungscreen.training.detector_samples import Engine, MinedMarks, SampleConfig  # noqa: E402
 from lungscreen.training.detector_voxels import beyond, cut_mirrored, make_targets  # noqa: E402
-from lungscreen.weights import find_weights  # noqa: E402
+from lungscreen.weights import find_weights, load_tensors  # noqa: E402
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SPLIT = Split(("2",), ("9",), ("first", "second", "third"), ("second",))
@@ -54,7 +54,9 @@ def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> np
     return sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) < radius**2
 
 
-def write_dicom(folder: Path, hu: np.ndarray, spacing_z: float, origin: tuple[float, float, float]) -> None:
+def write_dicom(
+    folder: Path, uid: str, hu: np.ndarray, spacing: tuple[float, float, float], origin: tuple[float, float, float]
+) -> None:
     """One axial series, its files in no order."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
@@ -65,10 +67,13 @@ def write_dicom(folder: Path, hu: np.ndarray, spacing_z: float, origin: tuple[fl
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CT
-        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"1.2.3.{k + 1}"
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"{uid}.{k + 1}"
+        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = f"{uid}.0", uid, f"{uid}.9"
+        ds.Modality, ds.PatientID, ds.PatientName, ds.ConvolutionKernel = "CT", uid, "", "STANDARD"
+        ds.SeriesNumber, ds.InstanceNumber, ds.SliceThickness, ds.KVP = 1, k + 1, spacing[0], 120
         ds.Rows, ds.Columns = plane.shape
-        ds.PixelSpacing = [1.0, 1.0]
-        ds.ImagePositionPatient = [origin[0], origin[1], origin[2] + k * spacing_z]
+        ds.PixelSpacing = list(spacing[1:])
+        ds.ImagePositionPatient = [origin[0], origin[1], origin[2] + k * spacing[0]]
         ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
         ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -429,6 +434,22 @@ def test_a_run_that_was_stopped_goes_on_exactly(shards: Path, tmp_path: Path, re
     assert losses_of(tmp_path / "parts") == losses_of(tmp_path / "whole")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+def test_a_run_may_begin_with_the_mean_of_earlier_ones(shards: Path, tmp_path: Path) -> None:
+    """With nothing learned after, what it gives is that mean; a folder that began otherwise is not continued."""
+    still = replace(RECIPE, schedule=replace(RECIPE.schedule, steps=1, decay=0, rate=1e-12, weight_decay=0.0))
+    for n in (1, 2):
+        train_detector(replace(still, seed=n), shards, tmp_path / f"run{n}")
+    runs = [find_weights("detector", tmp_path / f"run{n}" / "weights") for n in (1, 2)]
+    one, two = (load_tensors(run) for run in runs)
+    train_detector(still, shards, tmp_path / "mean", begin_with=runs)
+    mean = load_tensors(find_weights("detector", tmp_path / "mean" / "weights"))
+    key = "stem.conv.weight"
+    assert not torch.allclose(one[key], two[key], atol=1e-2)
+    assert torch.allclose(mean[key], (one[key] + two[key]) / 2, atol=2e-3)
+    with pytest.raises(UsageError, match="another recipe"):
+        train_detector(still, shards, tmp_path / "mean", begin_with=runs[:1])
 
 
 def test_learning_lowers_the_loss(shards: Path, tmp_path: Path) -> None:

@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
         if name == "detector":
             sub.add_argument(
-                "--begin-with", type=Path, metavar="DIR", help="weights of an earlier run to begin with (its weights/)"
+                "--begin-with",
+                type=Path,
+                nargs="+",
+                default=[],
+                metavar="DIR",
+                help="weights/ of an earlier run to begin with; of several that went on from the same one: their mean",
             )
 
 
@@ -51,7 +56,7 @@ def _train_detector(args: argparse.Namespace) -> None:
     _say("preparing scans")
     prepare_scans(args.data, shards, config.split.scans)
     prepare_phantoms(shards, config.split.phantoms)
-    begin_with = find_weights("detector", args.begin_with) if args.begin_with else None
+    begin_with = [find_weights("detector", folder) for folder in args.begin_with]
     train_detector(config, shards, args.out, _say, begin_with)
     print(args.out / "weights")
 

@@ -14,7 +14,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +67,14 @@ def train_detector(
     shards: Path,
     out: Path,
     progress: Callable[[str], None] = lambda _: None,
-    begin_with: WeightsFile | None = None,
+    begin_with: Sequence[WeightsFile] = (),
 ) -> NoduleNet:
     """Train, or go on with the run in `out`, to `config.schedule.steps`. Returns the EMA network.
 
     shards: folder of `lungscreen.training.detector_data`.  out: gets checkpoint.pt, losses.csv, measured.csv, and
-    curves.png where matplotlib is installed, and weights/ at the end.  begin_with: weights of an earlier run that
-    this one begins with, of the same architecture; else from chance.
+    curves.png where matplotlib is installed, and weights/ at the end.  begin_with: weights of earlier runs, of the
+    same architecture, that this one begins with the mean of; without them it begins by chance. Networks that went on
+    from the same weights may be averaged (Wortsman et al. 2022); others may not.
     Errors: `config-invalid` when `out` holds a run of another recipe or beginning, `weights-invalid`,
     `training-diverged`, `training-data-invalid`, `output-failed`.
     """
@@ -87,7 +88,7 @@ def train_detector(
         for name in ("losses.csv", "measured.csv"):
             forget_after(out / name, state.step)
         progress(f"going on from step {state.step}")
-    elif begin_with is not None and config.schedule.mine_every:
+    elif begin_with and config.schedule.mine_every:
         state.mined = mine(state.ema, engine, config.schedule.mine_per_scan, device)
     engine.mined = state.mined
     measured: Measured | None = None
@@ -275,11 +276,12 @@ def _device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def _start(config: DetectorTraining, device: torch.device, begin_with: WeightsFile | None = None) -> _State:
+def _start(config: DetectorTraining, device: torch.device, begin_with: Sequence[WeightsFile] = ()) -> _State:
     torch.manual_seed(config.seed)
     network = NoduleNet(config.architecture)
-    if begin_with is not None:
-        network.load_state_dict(build_network(config.architecture, load_tensors(begin_with)).state_dict())
+    if begin_with:
+        parts = [build_network(config.architecture, load_tensors(file)).state_dict() for file in begin_with]
+        network.load_state_dict({key: torch.stack([p[key].float() for p in parts]).mean(0) for key in parts[0]})
     network = network.to(device)
     network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     ema = copy.deepcopy(network).eval().requires_grad_(False)
@@ -299,7 +301,7 @@ def _start(config: DetectorTraining, device: torch.device, begin_with: WeightsFi
             own.data = shared.data
         replicas.append(twin)
     pool = ThreadPoolExecutor(len(replicas)) if len(replicas) > 1 else None
-    identity = config.identity + (f"-{begin_with.sha256[:8]}" if begin_with else "")
+    identity = "-".join([config.identity, *(file.sha256[:8] for file in begin_with)])
     return _State(identity, network, ema, optimiser, 0, MinedMarks(), replicas, pool)
 
 
