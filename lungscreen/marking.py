@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lungscreen.assess import assess_baseline
-from lungscreen.classify import load_classifier
+from lungscreen.classify import find_classifier, load_classifier
 from lungscreen.classify.inference import TrainedClassifier
 from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.errors import InputError, Refusal
@@ -84,7 +84,7 @@ def assess_points(
     Errors: `usage`, `output-failed`, `weights-invalid`.
     """
     prepare_output(out, inputs)
-    classifier = load_classifier()
+    classifier = load_classifier(find_classifier(pipeline.classify))
     pipeline = any_size(pipeline)
     wanted: dict[str, list[int]] = {}
     for n, point in enumerate(points):

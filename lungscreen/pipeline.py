@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from lungscreen import __version__
 from lungscreen.assess import AssessConfig, Assessment, assess_baseline, assess_follow_up
-from lungscreen.classify import ClassifyConfig, classify_nodules, load_classifier
+from lungscreen.classify import ClassifyConfig, classify_nodules, find_classifier, load_classifier
 from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.comparison import (
     Comparison,
@@ -42,8 +42,8 @@ from lungscreen.records import (
     ClinicalData,
     Finding,
     Lungs,
-    Malignancy,
     Provenance,
+    Rating,
     Report,
     Study,
     Volume,
@@ -53,7 +53,7 @@ from lungscreen.report import build_report, rank_findings
 from lungscreen.series import SeriesConfig
 from lungscreen.stopwatch import Stopwatch
 from lungscreen.volume import VolumeConfig, build_volume, source_fingerprint
-from lungscreen.weights import WeightsFile, find_weights
+from lungscreen.weights import WeightsFile
 
 if TYPE_CHECKING:
     from lungscreen.classify.inference import TrainedClassifier
@@ -157,11 +157,11 @@ def load_networks(pipeline: Pipeline) -> Networks:
 
     Errors: `weights-invalid`, `config-invalid`, and those of a bundle.
     """
-    files = [find_detector(pipeline.detect), find_weights("classifier")]
+    files = [find_detector(pipeline.detect), find_classifier(pipeline.classify)]
     points = _operating_points(files[0], pipeline)
     used = tuple(WeightsUsed(file.name, file.version, file.sha256) for file in files)
     said = _about_detector(files[0], pipeline.detect)
-    return Networks(load_detector(files[0], pipeline.detect), load_classifier(), used, points, said)
+    return Networks(load_detector(files[0], pipeline.detect), load_classifier(files[1]), used, points, said)
 
 
 def prepare_study(study: Study, pipeline: Pipeline, clock: Stopwatch | None = None) -> Prepared:
@@ -240,8 +240,8 @@ def grade_candidates(
     with clock.stage("measure"):
         measured = measure_nodules(volume, lungs, candidates, pipeline.measure, classifier)
     with clock.stage("classify"):
-        malignancies = classify_nodules(volume, candidates, classifier, pipeline.classify)
-    graded = zip(candidates, measured, malignancies, strict=True)
+        ratings = classify_nodules(volume, candidates, classifier, pipeline.classify)
+    graded = zip(candidates, measured, ratings, strict=True)
     return [_finding(volume, lungs, *parts, pipeline.findings) for parts in graded]
 
 
@@ -344,7 +344,7 @@ def _finding(
     lungs: Lungs | None,
     candidate: Candidate,
     measured: Measured,
-    malignancy: Malignancy | None,
+    rating: Rating | None,
     config: FindingsConfig,
 ) -> Finding:
     size = measured.measurement
@@ -355,9 +355,12 @@ def _finding(
         outline=measured.outline,
         measurement=size,
         nodule_type=measured.nodule_type,
-        malignancy=malignancy,
+        malignancy=None if rating is None else rating.malignancy,
         is_mass=size is not None and size.mean_diameter_mm > config.mass_mm,
         notices=measured.notices,
+        attributes=None if rating is None else rating.attributes,
+        nodule_probability=None if rating is None else rating.nodule_probability,
+        attribution=None if rating is None else rating.attribution,
     )
 
 

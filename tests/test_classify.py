@@ -5,17 +5,29 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lungscreen.classify import Calibration, ClassifyConfig, classify_nodules, cut_patches, load_classifier
+from lungscreen.classify import (
+    Answers,
+    Calibration,
+    ClassifyConfig,
+    classify_nodules,
+    cut_patches,
+    find_classifier,
+    load_classifier,
+)
 from lungscreen.classify.calibration import expected_rating, fit_calibration, suspicion
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.errors import WeightsError
 from lungscreen.geometry import Geometry, Vector
-from lungscreen.records import Acquisition, Candidate, Exam, Patient, Series, Volume
+from lungscreen.records import Acquisition, Attributes, Candidate, Exam, Patient, Series, Volume
+
+if TYPE_CHECKING:
+    from lungscreen.classify.inference import TrainedClassifier
 
 
 def volume_of(hu: NDArray[np.int16], geometry: Geometry) -> Volume:
@@ -39,10 +51,11 @@ class FakeClassifier:
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def rate(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    def rate(self, patches: NDArray[np.float32]) -> Answers:
         self.sizes.append(len(patches))
         middle = patches[:, 3:5, 3:5, 3:5].mean((1, 2, 3))
-        return np.repeat(middle[:, None], 11, axis=1).astype(np.float32)
+        attributes = np.stack([1 + n * middle for n in range(6)], axis=1).astype(float)
+        return Answers(self.calibration.probability(middle), attributes, patches, middle.astype(float))
 
 
 GEOMETRY = Geometry.axial((20, 34, 40), (2.0, 0.7, 0.8), (-40.0, 11.0, 5.0))
@@ -81,10 +94,18 @@ def test_each_candidate_gets_its_own_probability_in_order() -> None:
     fake = FakeClassifier()
     found = classify_nodules(volume, candidates, fake, ClassifyConfig(batch=3))
     assert fake.sizes == [3, 1]
-    values = [None if one is None else round(one.probability, 4) for one in found]
+    values = [None if one is None else round(one.malignancy.probability, 4) for one in found]
     high, low = (round(1 / (1 + np.exp(-(2 * x - 1))), 4) for x in (1.0, 0.0))
     assert values == [high, None, low, low, high]
-    assert {one.model for one in found if one} == {"fake 1"}
+    assert {one.malignancy.model for one in found if one} == {"fake 1"}
+    assert found[0] is not None
+    assert found[2] is not None
+    assert found[0].attributes == Attributes(1, 2, 3, 4, 5, 6)
+    assert found[2].attributes == Attributes(1, 1, 1, 1, 1, 1)
+    assert (found[0].nodule_probability, found[2].nodule_probability) == (1.0, 0.0)
+    assert found[0].attribution is not None
+    assert found[0].attribution.centre_mm == bright
+    assert found[0].attribution.heat.shape == (8, 8, 8)
     assert classify_nodules(volume, [], fake) == ()
 
 
@@ -142,21 +163,31 @@ def make_weights(folder: Path, **changes: object) -> Path:
     return folder
 
 
+def load_from(folder: Path) -> TrainedClassifier:
+    return load_classifier(find_classifier(ClassifyConfig(weights=str(folder))))
+
+
 def test_weights_make_a_classifier_that_rates_and_outlines(tmp_path: Path) -> None:
     """Loaded twice they say the same; a rating is the mean over the patch and its three mirrorings."""
     import torch
 
     from lungscreen.classify.inference import mean_logits
+    from lungscreen.classify.network import OUTPUTS
 
     patches = np.random.default_rng(1).random((9, 16, 16, 16)).astype(np.float32)
-    first, second = (load_classifier(make_weights(tmp_path)) for _ in range(2))
-    logits = first.rate(patches)
-    assert logits.shape == (9, 11)
-    assert np.array_equal(logits, second.rate(patches))
+    first, second = (load_from(make_weights(tmp_path)) for _ in range(2))
+    answers = first.rate(patches)
+    assert np.array_equal(answers.malignancy, second.rate(patches).malignancy)
     tensor = torch.from_numpy(patches)[:, None]
     single = [mean_logits(first.members, tensor.flip(axes), ((),))[0] for axes in ((), (2,), (3,), (4,))]
-    assert np.allclose(logits, np.mean(single, axis=0), atol=1e-3)
-    assert not np.allclose(logits, single[0], atol=1e-6)
+    logits = np.mean(single, axis=0)
+    assert logits.shape == (9, 11)
+    assert np.allclose(answers.malignancy, 1 / (1 + np.exp(-logits[:, :4].mean(1))), atol=1e-3)
+    assert not np.allclose(answers.malignancy, 1 / (1 + np.exp(-single[0][:, :4].mean(1))), atol=1e-6)
+    shares = 1 / (1 + np.exp(-logits))
+    assert np.allclose(answers.attributes[:, 4], 1 + 4 * shares[:, OUTPUTS.index("texture")], atol=1e-3)
+    assert np.allclose(answers.attributes[:, 5], shares[:, OUTPUTS.index("calcified")], atol=1e-3)
+    assert answers.nodule is None
     assert first.name.startswith("classifier 7 (")
     drawn = first.outline(patches * 1400 - 1000)
     assert drawn.shape == patches.shape
@@ -169,18 +200,62 @@ def test_weights_make_a_classifier_that_rates_and_outlines(tmp_path: Path) -> No
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(WeightsError) as refusal:
-        load_classifier(make_weights(tmp_path, **wrong))
+        load_from(make_weights(tmp_path, **wrong))
     assert refusal.value.code == "weights-invalid"
 
 
 def test_damaged_or_absent_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
-        load_classifier(tmp_path)
+        load_from(tmp_path)
     make_weights(tmp_path)
     content = (tmp_path / "classifier.safetensors").read_bytes()
     (tmp_path / "classifier.safetensors").write_bytes(content[:-4] + b"abcd")
     with pytest.raises(WeightsError, match="sha256"):
-        load_classifier(tmp_path)
+        load_from(tmp_path)
+
+
+# -- what was looked at ----------------------------------------------------------------------------------------------
+MIDDLE = (19.5, 22.0, 17.0)
+"""Of the made nodule, (z, y, x), away from the patch's own."""
+
+
+def nodule_and_vessel() -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """A patch of 40 mm with a ball of 16 mm and a vessel along z beside it; both masks."""
+    index = np.stack(np.meshgrid(*[np.arange(40)] * 3, indexing="ij"), -1)
+    nodule = np.asarray(np.linalg.norm(index - np.array(MIDDLE), axis=-1) <= 8)
+    vessel = np.zeros_like(nodule)
+    vessel[:, 2:5, 33:36] = True
+    hu = np.random.default_rng(0).normal(-850, 25, nodule.shape)
+    hu[nodule | vessel] += 880
+    return scale_hu(hu)[None], nodule, vessel
+
+
+def test_the_heat_lies_on_the_nodule_and_not_on_a_vessel_beside_it() -> None:
+    """In a made patch the shipped network's heat is many times denser in the nodule than elsewhere."""
+    patch, nodule, vessel = nodule_and_vessel()
+    heat = load_classifier().rate(patch).heat[0]
+    assert heat.dtype == np.float32
+    assert heat.shape == nodule.shape
+    assert (heat.min(), heat.max()) == (0.0, 1.0)
+    assert heat[nodule].mean() > 5 * heat[~nodule].mean()
+    assert heat[nodule].mean() > 5 * heat[vessel].mean()
+
+
+def test_other_weights_give_other_heat() -> None:
+    """Adebayo's sanity check: with weights drawn at random the map is another one, so it does not merely show edges."""
+    import torch
+
+    classifier = load_classifier()
+    patch, _, _ = nodule_and_vessel()
+    before = classifier.rate(patch).heat[0]
+    torch.manual_seed(1)
+    for member in classifier.members:
+        for layer in member.modules():
+            if isinstance(layer, torch.nn.Linear | torch.nn.Conv3d):
+                layer.reset_parameters()
+    after = classifier.rate(patch).heat[0]
+    assert before.std() > 0
+    assert after.std() == 0 or np.corrcoef(before.ravel(), after.ravel())[0, 1] < 0.5
 
 
 def test_the_manifest_says_what_the_network_is(tmp_path: Path) -> None:

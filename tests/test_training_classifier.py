@@ -24,6 +24,7 @@ from lungscreen.training.classifier import (
 )
 from lungscreen.training.classifier_data import Cubes, read_cubes, select
 from lungscreen.training.classifier_samples import Variation, draw_batch, shift_centres, to_tensors
+from lungscreen.weights import find_weights
 
 SPLIT = ClassifierSplit(("2",), ("9",), ("P3",))
 TINY = ClassifierTraining(SPLIT, widths=(2, 2, 4, 4), epochs=2, batch=4, patch=24)
@@ -194,9 +195,9 @@ def test_a_run_from_the_command_line_makes_weights_that_load(tmp_path: Path) -> 
     assert [row["label"] for row in rows] == ["0", "1", "0", "1"]
     assert [row["majority"] for row in rows] == ["0", "1", "0", "1"]
     assert all(0 <= float(row["probability"]) <= 1 for row in rows)
-    classifier = load_classifier(out / "weights")
+    classifier = load_classifier(find_weights("classifier", out / "weights"))
     assert len(classifier.members) == 2
-    assert classifier.rate(np.zeros((1, 24, 24, 24), np.float32)).shape == (1, len(OUTPUTS))
+    assert classifier.rate(np.zeros((1, 24, 24, 24), np.float32)).malignancy.shape == (1,)
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:

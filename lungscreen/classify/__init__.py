@@ -1,7 +1,7 @@
-"""Classify: Volume, Candidates ─► Malignancy of each.
+"""Classify: Volume, Candidates ─► Rating of each: malignancy, attributes, whether it is a nodule, what was looked at.
 
-The probability says how likely more than half of the radiologists would rate the nodule 4 or 5 ("moderately" or "highly
-suspicious"). It was learned from radiologists' opinion, not from pathology, and is no cancer risk.
+The malignancy's probability says how likely more than half of the radiologists would rate the nodule 4 or 5 ("moderately"
+or "highly suspicious"). It was learned from radiologists' opinion, not from pathology, and is no cancer risk.
 """
 
 from __future__ import annotations
@@ -15,16 +15,27 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.classify.calibration import Calibration, suspicion
+from lungscreen.classify.answers import Answers
+from lungscreen.classify.calibration import Calibration
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.geometry import Vector
 from lungscreen.patches import cut_patch
-from lungscreen.records import Candidate, Malignancy, Volume
+from lungscreen.records import Attributes, Attribution, Candidate, Malignancy, Rating, Volume
 
 if TYPE_CHECKING:
     from lungscreen.classify.inference import TrainedClassifier
+    from lungscreen.weights import WeightsFile
 
-__all__ = ["Calibration", "Classifier", "ClassifyConfig", "classify_nodules", "cut_patches", "load_classifier"]
+__all__ = [
+    "Answers",
+    "Calibration",
+    "Classifier",
+    "ClassifyConfig",
+    "classify_nodules",
+    "cut_patches",
+    "find_classifier",
+    "load_classifier",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,8 @@ class ClassifyConfig:
 
     batch: int = 8
     """Candidates whose patches are held at once."""
+    weights: str = ""
+    """Folder of a manifest and a classifier's weights, instead of the shipped ones."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -43,30 +56,29 @@ class Classifier(Protocol):
     """A network that rates patches of `patch_size` voxels of 1 mm, scaled to 0 … 1."""
 
     patch_size: int
-    calibration: Calibration
     name: str
 
-    def rate(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, p, p, p) → (n, outputs) logits, the first four "at least 2 … 5"."""
+    def rate(self, patches: NDArray[np.float32]) -> Answers:
+        """(n, p, p, p), n at least 1 → what it says of them."""
         ...
 
 
 def classify_nodules(
     volume: Volume, candidates: Sequence[Candidate], classifier: Classifier, config: ClassifyConfig | None = None
-) -> tuple[Malignancy | None, ...]:
-    """Malignancy of each candidate, in order; None where its centre lies outside the volume.
+) -> tuple[Rating | None, ...]:
+    """Rating of each candidate, in order; None where its centre lies outside the volume.
 
     A few mm between a candidate's centre and the nodule's do not matter: the network was trained with that.
     """
     config = config or ClassifyConfig()
     inside = [n for n, candidate in enumerate(candidates) if volume.geometry.contains(candidate.centre_mm)]
-    found: list[Malignancy | None] = [None] * len(candidates)
+    found: list[Rating | None] = [None] * len(candidates)
     for start in range(0, len(inside), config.batch):
         part = inside[start : start + config.batch]
-        patches = cut_patches(volume, [candidates[n].centre_mm for n in part], classifier.patch_size)
-        logits = classifier.rate(patches)
-        for n, p in zip(part, classifier.calibration.probability(suspicion(logits)), strict=True):
-            found[n] = Malignancy(float(p), classifier.name)
+        centres = [candidates[n].centre_mm for n in part]
+        answers = classifier.rate(cut_patches(volume, centres, classifier.patch_size))
+        for place, n in enumerate(part):
+            found[n] = _rating(answers, place, centres[place], classifier.name)
     return tuple(found)
 
 
@@ -76,11 +88,31 @@ def cut_patches(volume: Volume, centres_mm: Sequence[Vector], size: int) -> NDAr
     return scale_hu(np.stack(cubes)) if cubes else np.empty((0, size, size, size), np.float32)
 
 
-def load_classifier(folder: Path | None = None) -> TrainedClassifier:
-    """The classifier of a weights folder (None: the shipped one). Imports torch.
+def find_classifier(config: ClassifyConfig | None = None) -> WeightsFile:
+    """The weights to rate with: those of the folder that the configuration names, else the shipped ones.
+
+    Errors: `weights-invalid`.
+    """
+    from lungscreen.weights import find_weights
+
+    folder = config.weights if config else ""
+    return find_weights("classifier", Path(folder) if folder else None)
+
+
+def load_classifier(weights: WeightsFile | None = None) -> TrainedClassifier:
+    """The classifier of these weights (None: the shipped ones). Imports torch.
 
     Errors: `weights-invalid`.
     """
     inference = importlib.import_module("lungscreen.classify.inference")
-    classifier: TrainedClassifier = inference.load_classifier(folder)
+    classifier: TrainedClassifier = inference.TrainedClassifier.from_weights(weights or find_classifier())
     return classifier
+
+
+def _rating(answers: Answers, place: int, centre_mm: Vector, model: str) -> Rating:
+    return Rating(
+        Malignancy(float(answers.malignancy[place]), model),
+        Attributes(*(float(value) for value in answers.attributes[place])),
+        None if answers.nodule is None else float(answers.nodule[place]),
+        Attribution(centre_mm, answers.heat[place]),
+    )

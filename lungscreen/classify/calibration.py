@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Calibration", "expected_rating", "fit_calibration", "suspicion"]
+__all__ = ["Calibration", "attributes_of", "expected_rating", "fit_calibration", "suspicion"]
 
 Floats = NDArray[np.floating]
+
+FIRST_ATTRIBUTE = 5
+"""Of the network's outputs: sphericity; the four shares of malignancy and subtlety come before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,12 @@ class Calibration:
 def expected_rating(logits: Floats) -> NDArray[np.float64]:
     """Mean malignancy rating that radiologists would give, 1 … 5, from (n, outputs) logits."""
     return np.asarray(1.0 + (1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=float)[:, :4]))).sum(axis=1))
+
+
+def attributes_of(logits: Floats) -> NDArray[np.float64]:
+    """(n, 11) logits → (n, 6): sphericity, margin, lobulation, spiculation, texture, 1 to 5, and calcified, 0 to 1."""
+    shares = 1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=float)[:, FIRST_ATTRIBUTE : FIRST_ATTRIBUTE + 6]))
+    return np.concatenate([1.0 + 4.0 * shares[:, :5], shares[:, 5:]], axis=1)
 
 
 def suspicion(logits: Floats) -> NDArray[np.float64]:

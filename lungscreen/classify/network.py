@@ -46,6 +46,11 @@ class NoduleNetwork(nn.Module):
 
     def forward(self, patch: Tensor) -> tuple[Tensor, Tensor]:
         """Ratings and outline, both as logits."""
+        maps, outline = self.look(patch)
+        return self.judge(patch, maps, torch.sigmoid(outline).detach()), outline
+
+    def look(self, patch: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The feature maps that the ratings are drawn from, finest first, and the outline's logits."""
         full = self.stem(patch)
         half = self.down1(full)
         quarter = self.down2(half)
@@ -53,14 +58,13 @@ class NoduleNetwork(nn.Module):
         quarter = self.up2(quarter + _to_size_of(self.lateral3(eighth), quarter))
         half = self.up1(half + _to_size_of(self.lateral2(quarter), half))
         outline = self.outline(torch.cat([full, _to_size_of(self.lateral1(half), full)], dim=1)).float()
-        inside = torch.sigmoid(outline).detach()
-        features = [
-            _pool(half, inside),
-            _pool(quarter, inside),
-            _pool(eighth, inside),
-            _size_and_density(patch, inside),
-        ]
-        return self.ratings(torch.cat(features, dim=1)), outline
+        return [half, quarter, eighth], outline
+
+    def judge(self, patch: Tensor, maps: Sequence[Tensor], inside: Tensor) -> Tensor:
+        """Ratings from what was seen, logits. inside: probability that a voxel is the nodule's."""
+        features = [*(_pool(one, inside) for one in maps), _size_and_density(patch, inside)]
+        ratings: Tensor = self.ratings(torch.cat(features, dim=1))
+        return ratings
 
 
 class _Residual(nn.Module):

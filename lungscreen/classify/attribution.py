@@ -1,0 +1,46 @@
+"""What a network looked at: its own feature maps, weighed by what they did to the suspicion.
+
+HiResCAM (Draelos and Carin 2020, arXiv:2011.08891): each place's share is the sum over channels of gradient times
+feature. Grad-CAM averages the gradient over the map first, which would smear it here, since these maps are pooled inside
+an outline and places differ in what they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lungscreen.classify.network import NoduleNetwork
+
+__all__ = ["heat_of"]
+
+Seen = tuple[Sequence[Tensor], Tensor]
+"""A network's feature maps and its outline's logits."""
+
+
+def heat_of(members: Sequence[NoduleNetwork], patch: Tensor, seen: Sequence[Seen]) -> Tensor:
+    """(n, 1, p, p, p) and what each member saw of it → (n, p, p, p), 0 to 1, highest 1; 0 where nothing raised it."""
+    total = torch.zeros_like(patch[:, 0])
+    for member, (maps, outline) in zip(members, seen, strict=True):
+        total += _shares(member, patch, maps, outline)
+    heat = total.clamp(min=0)
+    return heat / heat.amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+
+
+def _shares(member: NoduleNetwork, patch: Tensor, maps: Sequence[Tensor], outline: Tensor) -> Tensor:
+    """What each voxel added to or took from the mean of the four malignancy logits."""
+    with torch.enable_grad():
+        leaves = [one.detach().float().clone().requires_grad_() for one in maps]
+        inside = torch.sigmoid(outline).clone()
+        suspicion = member.judge(patch.clone(), leaves, inside)[:, :4].mean(1).sum()
+        gradients = torch.autograd.grad(suspicion, leaves)
+    total = torch.zeros_like(patch[:, 0])
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        share = (leaf * gradient).sum(1, keepdim=True).detach()
+        # a coarse voxel's share is spread over the fine ones that it stands for
+        share = share * (share[0].numel() / total[0].numel())
+        total += functional.interpolate(share, total.shape[1:], mode="trilinear", align_corners=False)[:, 0]
+    return total
