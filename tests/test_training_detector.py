@@ -13,6 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from small_chest import chest  # noqa: E402  (torch first)
+
 from lungscreen.cli.main import main  # noqa: E402  (torch first)
 from lungscreen.config import packaged_folder, read_table, read_toml  # noqa: E402
 from lungscreen.detect import detect_nodules, load_detector  # noqa: E402
@@ -35,6 +37,7 @@ from lungscreen.training.detector_voxels import beyond, cut_mirrored, make_targe
 from lungscreen.weights import find_weights, load_tensors  # noqa: E402
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+SPACING_MM = (2.5, 2.4, 2.2)
 SPLIT = Split(("2",), ("9",), ("first", "second", "third"), ("second",))
 TINY = Architecture(channels=(4, 6), blocks=(1, 1), head=4, prior=0.01)
 RECIPE = DetectorTraining(
@@ -52,6 +55,12 @@ RECIPE = DetectorTraining(
 def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> np.ndarray:
     axes = np.ogrid[tuple(slice(0, n) for n in shape)]
     return sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) < radius**2
+
+
+def ball_mm(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> np.ndarray:
+    """The same on the scans' grid, its radius in mm."""
+    axes = np.ogrid[tuple(slice(0, n) for n in shape)]
+    return sum(((a - c) * s) ** 2 for a, c, s in zip(axes, centre, SPACING_MM, strict=True)) < radius**2
 
 
 def write_dicom(
@@ -121,19 +130,19 @@ def data(tmp_path_factory) -> Path:
     np.savez(root / "cubes" / "masks.npz", **masks)
     scans, lesions = [], []
     for n, name in enumerate(("first", "second", "third")):
-        hu = np.full((40, 90, 130), 40.0)
-        hu[5:-5, 20:75, 20:60] = hu[5:-5, 20:75, 70:110] = -850
-        hu[ball((80, 90, 130), (40, 45, 40), 5)[::2]] = 100
-        hu[:, :3] = -1000
-        write_dicom(root / "scans" / name, hu + rng.normal(0, 20, hu.shape), 2.0, (-50.0, 10.0 * n, 300.0))
+        hu = chest().astype(float)
+        hu[ball_mm(hu.shape, (30, 24, 20), 5)] = 100
+        origin = (-50.0, 10.0 * n, 300.0)
+        write_dicom(root / "scans" / name, f"1.2.3.{n + 1}", hu + rng.normal(0, 20, hu.shape), SPACING_MM, origin)
         scans.append(
-            {"folder": f"scans/{name}", "series_uid": f"u{n}", "original_series_uid": "s4" if n == 1 else f"o{n}",
+            {"folder": f"scans/{name}", "series_uid": f"1.2.3.{n + 1}", "original_series_uid": "s4" if n == 1 else f"o{n}",
              "licence": "CC BY", "annotation": "LUNA16" if n < 2 else "lesions may exist"}
         )  # fmt: skip
-        lesions.append({"series_uid": f"u{n}", "x_mm": -10, "y_mm": 10 * n + 45, "z_mm": 340, "diameter_mm": 10})
+        x, y, z = (o + k * s for o, k, s in zip(origin, (20, 24, 30), SPACING_MM[::-1], strict=True))
+        lesions.append({"series_uid": f"1.2.3.{n + 1}", "x_mm": x, "y_mm": y, "z_mm": z, "diameter_mm": 10})
     write_table(root / "scans.csv", scans)
     write_table(root / "lesions.csv", lesions)
-    row = {"seriesuid": "o0", "coordX": 40, "coordY": 40, "coordZ": 330, "diameter_mm": 4}
+    row = {"seriesuid": "o0", "coordX": 68, "coordY": 60, "coordZ": 380, "diameter_mm": 4}
     write_table(root / "tables" / "excluded.csv", [row])
     return root
 
@@ -160,16 +169,30 @@ def test_cubes_come_back(shards: Path) -> None:
 
 
 def test_scans_come_back_at_one_millimetre(shards: Path) -> None:
-    """2 mm slices in shuffled files: the lesion's voxel is the ball's, and the lungs are the lungs."""
+    """Anisotropic slices in shuffled files: the lesion's voxel is the ball's, and the lungs are the lungs."""
     for name, sure in (("first", True), ("third", False)):
         scan = load_scan(shards, name)
         assert scan.sure == sure
         (lesion,) = scan.lesions
         assert scan.hu[tuple(np.round(lesion.voxel).astype(int))] > 0
-        centre = np.argwhere((scan.hu > 0) & ball(scan.hu.shape, lesion.voxel, 7)).mean(0)
+        centre = np.argwhere((scan.hu > -300) & ball(scan.hu.shape, lesion.voxel, 8)).mean(0)
         assert np.linalg.norm(centre - lesion.voxel) < 1.0
-        assert scan.lung.sum() / 1e6 == pytest.approx(0.060 * 0.055 * 0.080 * 1000, rel=0.15)
+        assert scan.lung.sum() == pytest.approx((chest() == -850).sum() * np.prod(SPACING_MM), rel=0.1)
     assert len(load_scan(shards, "first").excluded) == 1
+
+
+def test_training_reads_scans_as_screening_does(data: Path, shards: Path) -> None:
+    """The same series, volume and lungs: prepared by `data prepare` from any folder, the scan is the same, bit by bit."""
+    from lungscreen.datasets import find_folder, load_shard, prepare_dataset
+    from lungscreen.evaluation import read_nodules
+
+    dataset = find_folder(data / "scans" / "first", read_nodules(data / "lesions.csv"), complete=True)
+    (entry,) = prepare_dataset(dataset, data / "elsewhere").shards
+    shard, _ = load_shard(data / "elsewhere", entry)
+    scan = load_scan(shards, "first")
+    assert np.array_equal(shard.hu, scan.hu)
+    assert np.array_equal(shard.lung, scan.lung)
+    assert np.array_equal(shard.geometry.affine, scan.affine)
 
 
 def test_preparing_again_does_nothing(data: Path, shards: Path) -> None:
@@ -178,14 +201,69 @@ def test_preparing_again_does_nothing(data: Path, shards: Path) -> None:
     assert (shards / "first.npz").stat().st_mtime_ns == before
 
 
-def test_a_lesion_outside_the_scan_is_said(data: Path, tmp_path: Path) -> None:
-    for name in ("scans", "tables", "scans.csv"):
+def test_shards_of_an_earlier_version_stay(data: Path, shards: Path, tmp_path: Path) -> None:
+    """Without an index nothing says what they were made with: a run that was begun with them goes on, and it is said."""
+    for name in ("first.npz", "first.json"):
+        (tmp_path / name).write_bytes((shards / name).read_bytes())
+    before = (tmp_path / "first.npz").stat().st_mtime_ns
+    said: list[str] = []
+    prepare_scans(data, tmp_path, ["first"], said.append)
+    assert (tmp_path / "first.npz").stat().st_mtime_ns == before
+    assert any("earlier version" in line for line in said)
+    assert load_scan(tmp_path, "first").name == "first"
+
+
+def test_a_damaged_shard_is_made_again_and_said(data: Path, shards: Path, tmp_path: Path) -> None:
+    prepare_scans(data, tmp_path, ["first"])
+    whole = (tmp_path / "first.npz").read_bytes()
+    (tmp_path / "first.npz").write_bytes(whole[:-7] + b"nothing")
+    with pytest.raises(LungscreenError) as caught:
+        load_scan(tmp_path, "first")
+    assert caught.value.code == "shard-damaged"
+    said: list[str] = []
+    prepare_scans(data, tmp_path, ["first"], said.append)
+    assert any("shard-remade" in line for line in said)
+    assert (tmp_path / "first.npz").read_bytes() == whole
+
+
+def test_damaged_cubes_are_refused(shards: Path, tmp_path: Path) -> None:
+    """A changed label is as bad as a changed voxel."""
+    for name in ("cubes.npz", "cubes.json", "cubes.sha256"):
+        (tmp_path / name).write_bytes((shards / name).read_bytes())
+    text = (tmp_path / "cubes.json").read_text()
+    (tmp_path / "cubes.json").write_text(text.replace('"subset": "9"', '"subset": "2"'))
+    with pytest.raises(LungscreenError) as caught:
+        load_cubes(tmp_path)
+    assert caught.value.code == "shard-damaged"
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"), [("lesion", "annotation-outside"), ("folder", "input-empty"), ("row", "input-missing")]
+)
+def test_a_scan_that_cannot_be_prepared_is_said(data: Path, tmp_path: Path, damage: str, code: str) -> None:
+    for name in ("tables", "scans.csv"):
         (tmp_path / name).symlink_to(data / name)
-    lesion = {"series_uid": "u0", "x_mm": 900, "y_mm": 0, "z_mm": 340, "diameter_mm": 10}
+    (tmp_path / "scans" / "first").mkdir(parents=True)
+    if damage == "lesion":
+        (tmp_path / "scans" / "first").rmdir()
+        (tmp_path / "scans" / "first").symlink_to(data / "scans" / "first")
+    lesion = {"series_uid": "1.2.3.1", "x_mm": 900, "y_mm": 0, "z_mm": 340, "diameter_mm": 10}
     write_table(tmp_path / "lesions.csv", [lesion])
-    with pytest.raises(LungscreenError, match="outside") as caught:
-        prepare_scans(tmp_path, tmp_path / "out", ["first"])
-    assert caught.value.code == "training-data-invalid"
+    with pytest.raises(LungscreenError) as caught:
+        prepare_scans(tmp_path, tmp_path / "out", ["fourth" if damage == "row" else "first"])
+    assert caught.value.code == code
+
+
+def test_a_cube_whose_nodule_lies_outside_is_said(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "cubes").mkdir()
+    for path in (data / "cubes").iterdir():
+        (tmp_path / "cubes" / path.name).symlink_to(path)
+    table = (data / "cubes" / "cubes.csv").read_text().replace("c1,s1,p1,2,yes,25,", "c1,s1,p1,2,yes,55,")
+    (tmp_path / "cubes" / "cubes.csv").unlink()
+    (tmp_path / "cubes" / "cubes.csv").write_text(table)
+    with pytest.raises(LungscreenError) as caught:
+        prepare_cubes(tmp_path, tmp_path / "out")
+    assert caught.value.code == "annotation-outside"
 
 
 # -- samples ---------------------------------------------------------------------------------------------------------
@@ -538,7 +616,7 @@ def test_what_cannot_be_read_is_said(shards: Path, tmp_path: Path, damage: str) 
         recipe = replace(RECIPE, split=replace(SPLIT, train_subsets=("7",)))
     with pytest.raises(LungscreenError) as caught:
         train_detector(recipe, shards, tmp_path)
-    assert caught.value.code == "training-data-invalid"
+    assert caught.value.code == ("shard-damaged" if damage == "shard" else "training-data-invalid")
 
 
 def test_what_is_held_out_is_not_learned_from(shards: Path) -> None:

@@ -3,6 +3,7 @@
 LIDC-IDRI, LUNA16, any folder ─► Dataset ─► shards, splits, tables
 """
 
+from lungscreen.datasets.collection import find_collection
 from lungscreen.datasets.consensus import ConsensusConfig
 from lungscreen.datasets.folder import find_folder
 from lungscreen.datasets.lidc import find_lidc, read_crops
@@ -23,6 +24,7 @@ __all__ = [
     "Shard",
     "SplitConfig",
     "check_shards",
+    "find_collection",
     "find_folder",
     "find_lidc",
     "find_luna16",

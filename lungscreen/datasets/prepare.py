@@ -87,7 +87,7 @@ def prepare_dataset(
     kept, refused = 0, list(dataset.refused)
     _check_sides(dataset, config, splits)
     for scan in progress(dataset.scans):
-        name = shard_name(scan.series.series_uid)
+        name = scan.name or shard_name(scan.series.series_uid)
         try:
             if name in entries and _whole(out, entries[name], scan, notices):
                 kept += 1

@@ -54,6 +54,8 @@ class DatasetScan:
     """The part of the dataset that its makers put it in (LUNA16's subsets)."""
     fingerprint: str = ""
     """Changes where the annotations' source changes: a shard is kept only while this is the same."""
+    name: str = ""
+    """Of its shard, where that may be known; else 12 hex digits of the series UID."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Nodule cubes and whole scans → compact 1 mm shards that the detector's training reads.
 
-    DATA/cubes, DATA/scans.csv, DATA/lesions.csv, DATA/tables → OUT/cubes.npz, OUT/cubes.json, OUT/SCAN.npz, OUT/SCAN.json
+    DATA/cubes → OUT/cubes.npz, cubes.json, cubes.sha256
+    DATA/scans.csv, lesions.csv, tables → OUT/SCAN.npz, SCAN.json, index.json (see `lungscreen.datasets`)
 
 Everything is prepared once, for every split; which part is learned from is the training configuration's business
 (`lungscreen.training.detector`). Voxel coordinates are (z, y, x) of the shard.
@@ -12,17 +13,19 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from lungscreen.errors import LungscreenError
-from lungscreen.geometry import Geometry
+from lungscreen.datasets import find_collection, prepare_dataset
+from lungscreen.datasets.shards import check_shard, read_index
+from lungscreen.errors import InputError
+from lungscreen.files import replace_file
+from lungscreen.weights import sha256_of
 
 __all__ = ["CUBE", "Cube", "Mark", "Scan", "load_cubes", "load_scan", "prepare_cubes", "prepare_scans"]
 
@@ -31,6 +34,9 @@ CUBE = 50
 
 LUNG_ROOM_MM = 12
 """Room around the lungs that a scan's shard keeps."""
+
+CUBES = ("cubes.npz", "cubes.json")
+"""Files of the cubes; `cubes.sha256` holds their hashes, as `sha256sum` writes them."""
 
 Voxel = tuple[float, float, float]
 
@@ -82,7 +88,10 @@ class Scan:
 
 # -- cubes -----------------------------------------------------------------------------------------------------------
 def prepare_cubes(data: Path, out: Path) -> None:
-    """All cubes → `cubes.npz` (hu, packed masks) and `cubes.json`."""
+    """All cubes → `cubes.npz` (hu, packed masks), `cubes.json` and `cubes.sha256`.
+
+    Errors: `annotation-outside`, `output-failed`.
+    """
     import jpeg_ls
 
     folder = data / "cubes"
@@ -97,6 +106,8 @@ def prepare_cubes(data: Path, out: Path) -> None:
         hus.append((code.reshape(CUBE, CUBE, CUBE).astype(np.int32) - 1024).astype(np.int16))
         packed.append(masks[name][: CUBE**3 // 8])
         volume = int(np.unpackbits(packed[-1])[: CUBE**3].sum())
+        if not all(0 <= v <= CUBE - 1 for v in _voxel(row, "nodule_")):
+            raise InputError("annotation-outside", "a cube's nodule lies outside the cube", name)
         cubes.append(
             Cube(
                 index, name, row["series_uid"], row["patient_id"], row["luna16_subset"], row["placed"] == "yes",
@@ -108,11 +119,21 @@ def prepare_cubes(data: Path, out: Path) -> None:
         )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "cubes.npz", hu=np.stack(hus), masks=np.stack(packed))
-    (out / "cubes.json").write_text(json.dumps([asdict(c) for c in cubes]), encoding="utf-8")
+    text = json.dumps([asdict(c) for c in cubes])
+    replace_file(out / "cubes.json", text)
+    replace_file(out / "cubes.sha256", "".join(f"{sha256_of(out / name)}  {name}\n" for name in CUBES))
 
 
 def load_cubes(folder: Path) -> tuple[NDArray[np.int16], NDArray[np.uint8], list[Cube]]:
-    """HU (n, 50, 50, 50), packed masks (n, 15625) for `np.unpackbits`, and what is known of each cube."""
+    """HU (n, 50, 50, 50), packed masks (n, 15625) for `np.unpackbits`, and what is known of each cube.
+
+    Errors: `shard-damaged` where a file is not what `cubes.sha256` says.
+    """
+    hashes = folder / "cubes.sha256"
+    for line in hashes.read_text(encoding="utf-8").splitlines() if hashes.exists() else ():
+        expected, name = line.split()
+        if sha256_of(folder / Path(name).name) != expected:
+            raise InputError("shard-damaged", "not what cubes.sha256 says", name)
     with np.load(folder / "cubes.npz") as arrays:
         hu, masks = arrays["hu"], arrays["masks"]
     rows = json.loads((folder / "cubes.json").read_text(encoding="utf-8"))
@@ -137,33 +158,41 @@ def _mark(row: dict[str, Any]) -> Mark:
 
 
 # -- whole scans -----------------------------------------------------------------------------------------------------
-def prepare_scans(data: Path, out: Path, names: Sequence[str] | None = None) -> None:
-    """Scans of `scans.csv` (all, or those named) → `NAME.npz` (hu, lung, affine) and `NAME.json`."""
-    lesions = list(_table(data / "lesions.csv"))
-    excluded = _excluded(data / "tables")
-    out.mkdir(parents=True, exist_ok=True)
-    for row in _table(data / "scans.csv"):
-        name = Path(row["folder"]).name
-        if (names is not None and name not in names) or (out / f"{name}.json").exists():
-            continue
-        hu, geometry = _read_dicom(data / row["folder"])
-        hu, lung, geometry = _around_lungs(hu, geometry)
-        known = [(_point(m), float(m["diameter_mm"])) for m in lesions if m["series_uid"] == row["series_uid"]]
-        for place, _ in known:
-            if not geometry.contains(place):
-                raise LungscreenError("training-data-invalid", "a lesion lies outside the scan's lungs", name)
-        _write(out / f"{name}.npz", hu=hu, lung=np.packbits(lung), affine=geometry.affine)
-        text = {
-            "name": name, "series_uid": row["series_uid"], "original_series_uid": row["original_series_uid"],
-            "licence": row["licence"], "sure": row["annotation"] == "LUNA16",
-            "lesions": _in_voxels(known, geometry),
-            "excluded": _in_voxels(excluded.get(row["original_series_uid"], []), geometry),
-        }  # fmt: skip
-        (out / f"{name}.json").write_text(json.dumps(text), encoding="utf-8")
+def prepare_scans(
+    data: Path, out: Path, names: Sequence[str] | None = None, progress: Callable[[str], None] = lambda _: None
+) -> None:
+    """Scans of `scans.csv` (all, or those named) → `NAME.npz`, `NAME.json` and `index.json`, as `data prepare` does it.
+
+    The same reader, the same checks and the same lungs as when a study is screened. Shards without an index, of an
+    earlier version, stay as they are: a run that was begun with them goes on with them.
+
+    Errors: the code of the first scan that is refused (`annotation-outside`, `no-ct`, …); `output-failed`.
+    """
+    table = [Path(row["folder"]).name for row in _table(data / "scans.csv")] if names is None else names
+    if (listed := _listed(out)) is None:
+        old = [name for name in table if (out / f"{name}.json").exists()]
+        if old:
+            progress(f"{len(old)} scans were prepared by an earlier version: kept as they are, without hashes")
+    else:
+        old = []
+        progress(f"{sum(name in listed for name in table)} scans are prepared")
+    dataset = find_collection(data, [name for name in table if name not in old])
+    sides = {scan.series.series_uid: "train" for scan in dataset.scans}
+    prepared = prepare_dataset(dataset, out, splits=sides) if dataset.scans or not old else None
+    for refusal in (*dataset.refused, *(prepared.refused if prepared else ())):
+        raise InputError(refusal.code, refusal.reason, refusal.where)
+    for notice in prepared.notices if prepared else ():
+        progress(f"{notice.code}: {notice.text}")
 
 
 def load_scan(folder: Path, name: str) -> Scan:
-    """One prepared scan."""
+    """One prepared scan, compared with its hashes where there is an index.
+
+    Errors: `shard-damaged`.
+    """
+    entry = (_listed(folder) or {}).get(name)
+    if entry is not None:
+        check_shard(folder, entry)
     with np.load(folder / f"{name}.npz") as arrays:
         hu, packed, affine = arrays["hu"], arrays["lung"], arrays["affine"]
     row = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -173,72 +202,10 @@ def load_scan(folder: Path, name: str) -> Scan:
     return Scan(hu=hu, lung=lung, affine=affine, **row)
 
 
-def _read_dicom(folder: Path) -> tuple[NDArray[np.int16], Geometry]:
-    """The slices of one plain axial series, from the feet up."""
-    import pydicom
-
-    slices = [pydicom.dcmread(path) for path in sorted(folder.iterdir()) if path.is_file()]
-    slices = [s for s in slices if "ImagePositionPatient" in s]
-    slices.sort(key=lambda s: float(s.ImagePositionPatient[2]))
-    first, last = slices[0], slices[-1]
-    if any(abs(a - b) > 1e-3 for a, b in zip(first.ImageOrientationPatient, (1, 0, 0, 0, 1, 0), strict=True)):
-        raise ValueError(f"expected axial slices, rows back and columns left, got {first.ImageOrientationPatient}")
-    hu = np.stack([s.pixel_array * float(s.RescaleSlope) + float(s.RescaleIntercept) for s in slices])
-    step = (float(last.ImagePositionPatient[2]) - float(first.ImagePositionPatient[2])) / (len(slices) - 1)
-    rows, columns = (float(v) for v in first.PixelSpacing)
-    x, y, z = (float(v) for v in first.ImagePositionPatient)
-    geometry = Geometry.axial(hu.shape, (step, rows, columns), (x, y, z))
-    return np.clip(np.rint(hu), -1024, 3071).astype(np.int16), geometry
-
-
-def _around_lungs(hu: NDArray[np.int16], geometry: Geometry) -> tuple[NDArray[np.int16], NDArray[np.bool_], Geometry]:
-    from lungscreen.detect.resampling import resample_box
-
-    whole = (slice(None), slice(None), slice(None))
-    hu, geometry = resample_box(hu, geometry, whole, 1.0)
-    lung = rough_lungs(hu)
-    found = ndimage.find_objects(lung.astype(np.uint8))[0]
-    box = tuple(slice(max(0, s.start - LUNG_ROOM_MM), s.stop + LUNG_ROOM_MM) for s in found)
-    affine = geometry.affine.copy()
-    affine[:3, 3] = geometry.to_mm([s.start for s in box])
-    hu = np.ascontiguousarray(hu[box])
-    return hu, lung[box], Geometry(affine, hu.shape)
-
-
-def rough_lungs(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Large airy places inside the body, closed by 8 mm; 1 mm voxels. For choosing where to train only."""
-    labels, count = ndimage.label(hu < -400)
-    outside = np.unique(
-        np.concatenate([labels[:, face].ravel() for face in (0, -1)] + [labels[:, :, f].ravel() for f in (0, -1)])
-    )
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[outside] = 0
-    sizes[0] = 0
-    air = np.isin(labels, np.flatnonzero(sizes > 100_000))
-    room = np.pad(air[::2, ::2, ::2], 8)
-    grown = ndimage.distance_transform_edt(~room) <= 4
-    closed = (ndimage.distance_transform_edt(grown) > 4)[8:-8, 8:-8, 8:-8]
-    closed = closed.repeat(2, 0).repeat(2, 1).repeat(2, 2)[: hu.shape[0], : hu.shape[1], : hu.shape[2]]
-    lungs: NDArray[np.bool_] = air | closed
-    return lungs
-
-
-def _excluded(tables: Path) -> dict[str, list[tuple[NDArray[np.float64], float]]]:
-    """LUNA16's excluded findings by series: LPS mm and diameter."""
-    found: dict[str, list[tuple[NDArray[np.float64], float]]] = {}
-    for path in sorted(tables.glob("*excluded*")):
-        for row in _table(path):
-            place = np.array([float(row[k]) for k in ("coordX", "coordY", "coordZ")])
-            found.setdefault(row["seriesuid"], []).append((place, float(row["diameter_mm"])))
-    return found
-
-
-def _point(row: dict[str, str]) -> NDArray[np.float64]:
-    return np.array([float(row["x_mm"]), float(row["y_mm"]), float(row["z_mm"])])
-
-
-def _in_voxels(known: Iterable[tuple[NDArray[np.float64], float]], geometry: Geometry) -> list[dict[str, object]]:
-    return [{"voxel": geometry.to_index(place).tolist(), "diameter_mm": diameter} for place, diameter in known]
+def _listed(folder: Path) -> dict[str, dict[str, Any]] | None:
+    """What the index says of each shard, None without an index."""
+    index = read_index(folder)
+    return None if index is None else {row["name"]: row for row in index["shards"]}
 
 
 def _table(path: Path) -> Iterable[dict[str, str]]:
