@@ -46,9 +46,14 @@ __all__ = [
     "Series",
     "Source",
     "Study",
+    "Verdict",
     "Volume",
     "WeightsUsed",
 ]
+
+Verdict = Literal["finding", "no nodule", "too small", "not listed", "below the operating point"]
+"""What became of a candidate: a finding; taken for no nodule by the second look; smaller than the least size; above the
+operating point but left out by the limit of findings; not looked at further."""
 
 
 # -- who and what was scanned, from the header: every string is hostile and bounded by the reader --------------------
@@ -304,6 +309,9 @@ class Location:
     instance_number: int | None = None
     lobe: str = ""
     """Estimated, and marked so; empty where not estimated."""
+    pleura_mm: float | None = None
+    """From the outline to where the lung ends (chest wall, diaphragm, mediastinum; not fissures), 0 where it touches; 10
+    stands for 10 or more. None where not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,6 +505,8 @@ class Finding:
     nodule_probability: float | None = None
     """That it is a nodule at all, see `Rating`."""
     attribution: Attribution | None = None
+    second_look: Literal["", "nodule", "no nodule"] = ""
+    """What the classifier takes the mark for, by the threshold of its weights; empty where it does not tell."""
 
 
 # -- report ----------------------------------------------------------------------------------------------------------
@@ -552,3 +562,7 @@ class Report:
     """Earlier exams that were compared, the latest first."""
     lost: tuple[LostNodule, ...] = ()
     """Nodules of the last exam that are no findings of this one."""
+    no_nodules: tuple[Finding, ...] = ()
+    """Marks above the operating point that the second look takes for no nodule: measured, neither rated nor graded."""
+    verdicts: tuple[Verdict, ...] = ()
+    """What became of each of `candidates`, in their order; empty where nothing was decided."""

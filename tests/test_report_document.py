@@ -70,7 +70,7 @@ def test_finding_says_where_what_and_how_sure():
     assert finding["position_mm"] == [-9.0, 27.0, -275.0]
     assert finding["location"] == {
         "side": "left", "lobe": "left upper lobe", "lobe_is_estimated": True, "zone": "middle",
-        "slice_from_top": 14, "instance_number": 14,
+        "slice_from_top": 14, "instance_number": 14, "pleura_mm": None, "perifissural": None,
     }  # fmt: skip
     assert finding["measurement"]["long_axis_mm"] == 12.1
     assert finding["malignancy"] == {"probability": 0.4, "meaning": MALIGNANCY_MEANING, "model": "classifier 1"}

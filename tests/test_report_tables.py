@@ -11,7 +11,7 @@ import pytest
 from report_examples import EXAM, PATIENT, make_finding, make_report, make_volume, study_of
 
 from lungscreen.errors import Refusal
-from lungscreen.records import Candidate, Patient, Study
+from lungscreen.records import Attributes, Candidate, Location, NoduleChange, NoduleType, PastNodule, Patient, Study
 from lungscreen.report import study_key, write_report, write_tables
 
 
@@ -40,9 +40,13 @@ def test_columns_are_the_contract(tmp_path):
     )
     assert _header(tmp_path / "findings.csv") == (
         "patient_id,study_uid,series_uid,finding,x_mm,y_mm,z_mm,long_axis_mm,short_axis_mm,mean_diameter_mm,volume_mm3,"
-        "type,detection_score,malignancy_probability,category"
+        "type,detection_score,malignancy_probability,category,"
+        "growth_state,growth_days,diameter_change_mm,volume_change_percent,doubling_days,doubling_shortest_days,"
+        "doubling_longest_days,prior_date,estimated_sphericity,estimated_margin,estimated_lobulation,"
+        "estimated_spiculation,estimated_texture,estimated_calcified,side,zone,estimated_lobe,pleura_mm,"
+        "nodule_probability,second_look"
     )
-    assert _header(tmp_path / "candidates.csv") == "seriesuid,coordX,coordY,coordZ,probability"
+    assert _header(tmp_path / "candidates.csv") == "seriesuid,coordX,coordY,coordZ,probability,verdict"
     assert _header(tmp_path / "refused.csv").startswith("path_or_uid,code,reason")
 
 
@@ -61,7 +65,7 @@ def test_finding_row_carries_values_and_leaves_the_unmeasured_empty(tmp_path):
     write_report(make_report(make_finding(volume, category="4A"), bare, volume=volume), tmp_path)
     write_tables(tmp_path)
     first, second = _rows(tmp_path / "findings.csv")
-    assert first == {
+    assert {column: first[column] for column in list(first)[:15]} == {
         "patient_id": "P-17", "study_uid": "1.2.3.4", "series_uid": "1.2.3.4.5", "finding": "1", "x_mm": "-9.0",
         "y_mm": "27.0", "z_mm": "-275.0", "long_axis_mm": "12.1", "short_axis_mm": "11.4", "mean_diameter_mm": "11.8",
         "volume_mm3": "841.3", "type": "solid", "detection_score": "0.9", "malignancy_probability": "0.4",
@@ -81,10 +85,53 @@ def test_candidates_keep_place_and_rank(tmp_path):
     assert len(rows) == 120
     assert rows[0] == {
         "seriesuid": "1.2.3.4.5", "coordX": "-1.2346", "coordY": "2.0000", "coordZ": "-300.5000",
-        "probability": "0.50000119",
+        "probability": "0.50000119", "verdict": "",
     }  # fmt: skip
     scores = [float(row["probability"]) for row in rows]
     assert scores == sorted(set(scores), reverse=True)
+
+
+def test_finding_row_tells_growth_looks_and_place(tmp_path):
+    """Growth as report.json has it, attributes, side, lobe, pleura and second look; nothing else is filled in."""
+    past = PastNodule("20250101", "1.2.3.3", NoduleType.SOLID, 8.0, 7.0, 7.5, 220.0, 12.0)
+    change = NoduleChange("growing", "grew", (past,), 407, 4.3, 282.4, 210.25, 201.1, 220.9, 1.5)
+    volume = make_volume()
+    finding = make_finding(
+        volume,
+        change=change,
+        attributes=Attributes(4.2, 3.1, 1.5, 2.75, 4.9, 0.031),
+        nodule_probability=0.97,
+        second_look="nodule",
+        location=Location("left", "middle", 14, 14, "left upper lobe", 3.4),
+    )
+    write_report(make_report(finding, make_finding(volume, (3, 9, 9), 0.1, 0.1)), tmp_path)
+    write_tables(tmp_path)
+    first, second = _rows(tmp_path / "findings.csv")
+    assert {column: first[column] for column in list(first)[15:]} == {
+        "growth_state": "growing", "growth_days": "407", "diameter_change_mm": "4.3", "volume_change_percent": "282.4",
+        "doubling_days": "210.2", "doubling_shortest_days": "201.1", "doubling_longest_days": "220.9",
+        "prior_date": "2025-01-01", "estimated_sphericity": "4.2", "estimated_margin": "3.1",
+        "estimated_lobulation": "1.5", "estimated_spiculation": "2.75", "estimated_texture": "4.9",
+        "estimated_calcified": "0.03", "side": "left", "zone": "middle", "estimated_lobe": "left upper lobe",
+        "pleura_mm": "3.4", "nodule_probability": "0.97", "second_look": "nodule",
+    }  # fmt: skip
+    told = {column for column in list(second)[15:] if second[column]}
+    assert told == {"side", "zone", "estimated_lobe"}
+
+
+def test_candidates_say_what_became_of_them(tmp_path):
+    """Each row has its own verdict, whatever the order; a table of an earlier version gets empty ones."""
+    marks = tuple(Candidate((float(n), 2.0, -300.5), 4.0, 0.1 + 0.2 * n) for n in range(3))
+    verdicts = ("below the operating point", "no nodule", "finding")
+    write_report(make_report(candidates=marks, verdicts=verdicts), tmp_path)
+    write_report(make_report(study=study_of("1.9"), candidates=marks[:1]), tmp_path)
+    old = tmp_path / "studies" / study_key("1.9") / "candidates.csv"
+    old.write_text("seriesuid,coordX,coordY,coordZ,probability\n1.9.5,1,2,3,0.5\n", encoding="utf-8")
+    write_tables(tmp_path)
+    rows = _rows(tmp_path / "candidates.csv")
+    assert [(row["coordX"], row["verdict"]) for row in rows] == [
+        ("2.0000", "finding"), ("1.0000", "no nodule"), ("0.0000", "below the operating point"), ("1", ""),
+    ]  # fmt: skip
 
 
 def test_worklist_order(tmp_path):

@@ -6,16 +6,18 @@ it; the *sizes* are taken at the edge that gives a body of known size its true v
 
 from __future__ import annotations
 
-from lungscreen.measure.location import locate_nodule
+from lungscreen.measure.location import LungBoxes, find_lung_boxes, locate_nodule
 from lungscreen.measure.measure import MeasureConfig, Measured, Outliner, measure_nodules
 from lungscreen.measure.sizes import Axes, effective_diameter, measure_axes, measure_mask, round_axis, round_mean
 
 __all__ = [
     "Axes",
+    "LungBoxes",
     "MeasureConfig",
     "Measured",
     "Outliner",
     "effective_diameter",
+    "find_lung_boxes",
     "locate_nodule",
     "measure_axes",
     "measure_mask",

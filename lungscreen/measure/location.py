@@ -1,13 +1,17 @@
-"""Volume, Lungs, point ─► Location: side, zone and slice of a finding."""
+"""Volume, Lungs, point ─► Location: side, zone, slice, lobe (estimated) and distance to the lung's border of a finding."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from lungscreen.geometry import Vector
-from lungscreen.records import Location, Lungs, Volume
+from lungscreen.records import Location, Lungs, Outline, Volume
 
-__all__ = ["locate_nodule"]
+__all__ = ["PLEURA_REACH_MM", "LungBoxes", "find_lung_boxes", "locate_nodule"]
 
 SIDES = {1: "right", 2: "left"}
 """Labels of the lung mask."""
@@ -15,22 +19,65 @@ SIDES = {1: "right", 2: "left"}
 SIDE_REACH_MM = 30.0
 """A point farther than this from both lungs lies in neither."""
 
+PLEURA_REACH_MM = 10.0
+"""The lung's border is looked for within this distance: BTS 2015 calls nodules within 1 cm of it pleural."""
 
-def locate_nodule(volume: Volume, lungs: Lungs | None, centre_mm: Vector) -> Location:
-    """Side and zone (thirds of that lung's height, from the lung mask), and the slice nearest to the point.
+OBLIQUE = {1: (0.09, 0.69, 0.11), 2: (-0.06, 0.83, 0.27)}
+"""The oblique fissure as a plane in the lung's box: height = a + b · (from front to back) + c · (from the side to the
+middle), each from 0 to 1. Fitted to 43 places where it is seen on sagittal slices of six CT scans."""
 
-    Without lungs, side and zone are unknown. The lobe is left empty: nothing here estimates it.
+HORIZONTAL = (0.45, 0.20)
+"""The right lung's horizontal fissure, likewise: height = a + b · (from front to back). Seen in two of the scans."""
+
+FISSURE_MARGIN = 0.05
+"""Nearer to a fissure than this share of the lung's height (about 14 mm) no lobe is named: the planes miss the fissures
+by 0.04 on average, by 0.11 at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class LungBoxes:
+    """First and last (slice, row, column) of each lung by its label; a lung that is not there is missing."""
+
+    ends: dict[int, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]]
+
+
+def find_lung_boxes(lungs: Lungs | None) -> LungBoxes:
+    """Where each lung begins and ends; found once for all nodules of a scan."""
+    boxes = [] if lungs is None else ndimage.find_objects(lungs.mask, max(SIDES))
+    return LungBoxes(
+        {n: tuple((part.start, part.stop - 1) for part in box) for n, box in enumerate(boxes, start=1) if box}  # type: ignore[misc]
+    )
+
+
+def locate_nodule(
+    volume: Volume,
+    lungs: Lungs | None,
+    centre_mm: Vector,
+    outline: Outline | None = None,
+    boxes: LungBoxes | None = None,
+) -> Location:
+    """Where a nodule lies: side, zone (thirds of that lung's height), nearest slice, lobe and distance to the pleura.
+
+    The lobe is estimated from where the point lies in its lung's box, for want of the fissures themselves; it is empty
+    near where a fissure is to be expected, and where the scan shows the lung only in part. Without lungs side and zone are
+    unknown; without an outline, so is the distance.
+    boxes: of these lungs, where they were found before.
     """
-    k, j, i = volume.geometry.to_index(centre_mm)
+    k, j, i = (float(n) for n in volume.geometry.to_index(centre_mm))
     slices = volume.geometry.shape[0]
     slice_index = int(np.clip(np.rint(k), 0, slices - 1))
     numbers = volume.instance_numbers
-    label = _nearest_lung(volume, lungs, (float(k), float(j), float(i)))
+    label = _nearest_lung(volume, lungs, (k, j, i))
+    box = (boxes or find_lung_boxes(lungs)).ends.get(label)
+    height = None if box is None else (k - box[0][0]) / max(box[0][1] - box[0][0], 1)
+    whole = lungs is not None and not (lungs.apex_cut or lungs.base_cut or lungs.incomplete)
     return Location(
         side=SIDES.get(label, "unknown"),  # type: ignore[arg-type]
-        zone=_zone(lungs, label, float(k)),  # type: ignore[arg-type]
+        zone=_zone(height),  # type: ignore[arg-type]
         slice_from_top=slices - slice_index,
         instance_number=numbers[slice_index] if len(numbers) == slices else None,
+        lobe=_lobe(label, height, _share(j, box[1]), _share(i, box[2])) if whole and box and height is not None else "",
+        pleura_mm=_to_pleura(volume, lungs, outline) if lungs is not None and outline is not None else None,
     )
 
 
@@ -38,9 +85,11 @@ def _nearest_lung(volume: Volume, lungs: Lungs | None, index: tuple[float, float
     """Label of the lung that is nearest to a point, looked for in a box around it; 0 where none is near."""
     if lungs is None:
         return 0
+    middle = np.rint(index).astype(int)
+    if ((middle >= 0) & (middle < lungs.mask.shape)).all() and lungs.mask[tuple(middle)]:
+        return int(lungs.mask[tuple(middle)])
     spacing = np.array(volume.geometry.spacing_mm)
     reach = np.ceil(SIDE_REACH_MM / spacing).astype(int)
-    middle = np.rint(index).astype(int)
     low = np.clip(middle - reach, 0, np.array(lungs.mask.shape) - 1)
     high = np.clip(middle + reach + 1, 1, np.array(lungs.mask.shape))
     box = lungs.mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
@@ -52,10 +101,57 @@ def _nearest_lung(volume: Volume, lungs: Lungs | None, index: tuple[float, float
     return int(box[tuple(found[nearest])]) if away[nearest] <= SIDE_REACH_MM else 0
 
 
-def _zone(lungs: Lungs | None, label: int, k: float) -> str:
-    """Thirds of that lung's height, counted in slices (slices go up)."""
-    if lungs is None or not label:
+def _zone(height: float | None) -> str:
+    """Third of the lung's height, counted in slices (slices go up)."""
+    if height is None:
         return "unknown"
-    rows = np.flatnonzero((lungs.mask == label).any(axis=(1, 2)))
-    height = (k - rows[0]) / max(rows[-1] - rows[0], 1)
     return "lower" if height < 1 / 3 else "middle" if height < 2 / 3 else "upper"
+
+
+def _share(at: float, ends: tuple[int, int]) -> float:
+    """How far along a place lies, 0 at the first voxel, 1 at the last."""
+    return float(np.clip((at - ends[0]) / max(ends[1] - ends[0], 1), 0, 1))
+
+
+def _lobe(label: int, height: float, back: float, left: float) -> str:
+    """Lobe of a place in the lung's box; empty where a fissure may lie. The lingula belongs to the left upper lobe.
+
+    back: from front to back. left: from the patient's right to the left; all from 0 to 1.
+    """
+    a, b, c = OBLIQUE[label]
+    inward = left if label == 1 else 1 - left
+    oblique = height - (a + b * back + c * inward)
+    if abs(oblique) < FISSURE_MARGIN:
+        return ""
+    side = SIDES[label]
+    if oblique < 0:
+        return f"{side} lower lobe"
+    if label == 2:
+        return "left upper lobe"
+    horizontal = height - (HORIZONTAL[0] + HORIZONTAL[1] * back)
+    if abs(horizontal) < FISSURE_MARGIN:
+        return ""
+    return "right upper lobe" if horizontal > 0 else "right middle lobe"
+
+
+def _to_pleura(volume: Volume, lungs: Lungs, outline: Outline) -> float:
+    """From the outline to the nearest voxel that is no lung, mm; PLEURA_REACH_MM stands for that and more.
+
+    The nodule itself counts as lung, whether or not the mask holds it.
+    """
+    spacing = np.array(volume.geometry.spacing_mm)
+    margin = np.ceil(PLEURA_REACH_MM / spacing).astype(int) + 1
+    start, shape = np.array(outline.start), np.array(outline.mask.shape)
+    low, high = start - margin, start + shape + margin
+    inside = np.ones(tuple(high - low), bool)  # what lies outside the volume is not known to be pleura
+    first, last = np.maximum(low, 0), np.minimum(high, lungs.mask.shape)
+    part = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+    inside[tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))] = lungs.mask[part] > 0
+    nodule = tuple(slice(a, b) for a, b in zip(margin, margin + shape, strict=True))
+    inside[nodule] |= outline.mask
+    if inside.all():
+        return PLEURA_REACH_MM
+    away: NDArray[np.float64] = ndimage.distance_transform_edt(inside, sampling=spacing)
+    # Neighbouring voxels' centres are a voxel apart: touching is 0.
+    nearest = float(away[nodule][outline.mask].min()) - float(spacing.min())
+    return round(min(max(nearest, 0.0), PLEURA_REACH_MM), 1)

@@ -15,6 +15,7 @@ from lungscreen.files import clean_leftovers, replace_folder
 from lungscreen.records import Report
 from lungscreen.report.assemble import CATEGORY_ORDER, NOT_ASSESSED, build_report, rank_findings, study_key
 from lungscreen.report.document import (
+    ATTRIBUTES_MEANING,
     MALIGNANCY_MEANING,
     SCHEMA_VERSION,
     finding_document,
@@ -39,6 +40,7 @@ from lungscreen.report.tables import (
 from lungscreen.report.validated import check_acquisition
 
 __all__ = [
+    "ATTRIBUTES_MEANING",
     "CANDIDATE_COLUMNS",
     "CATEGORY_ORDER",
     "FINDING_COLUMNS",
@@ -79,7 +81,8 @@ def write_report(report: Report, out: Path, save_masks: bool = False, config: Pi
     with replace_folder(target) as folder:
         (folder / "report.json").write_text(report_json(report), encoding="utf-8")
         (folder / "report.html").write_text(report_page(report, config or PictureConfig()), encoding="utf-8")
-        candidates = candidates_csv([(report.volume.series_uid, report.candidates)])
+        verdicts = dict(zip(report.candidates, report.verdicts, strict=True)) if report.verdicts else None
+        candidates = candidates_csv([(report.volume.series_uid, report.candidates)], verdicts)
         (folder / "candidates.csv").write_text(candidates, encoding="utf-8")
         if save_masks:
             (folder / "lungs.nii.gz").write_bytes(nifti_bytes(report.lungs.mask, report.volume))

@@ -20,6 +20,7 @@ from lungscreen.records import (
     Provenance,
     Report,
     Study,
+    Verdict,
     Volume,
 )
 from lungscreen.report.validated import check_acquisition
@@ -51,6 +52,8 @@ def build_report(
     not_assessed: Sequence[str] = (),
     priors: Sequence[PriorExam] = (),
     lost: Sequence[LostNodule] = (),
+    no_nodules: Sequence[Finding] = (),
+    verdicts: Sequence[Verdict] = (),
 ) -> Report:
     """All that is said about one study.
 
@@ -60,6 +63,8 @@ def build_report(
     notices: what else the reader has to know, beyond what the records carry.
     not_assessed: what the exam's category would need and nobody looked at, in words.
     priors, lost: earlier exams that were compared, the latest first, and their nodules that are no findings now.
+    no_nodules: marks that the second look takes for no nodule; numbered from 1 by detection score.
+    verdicts: what became of each candidate, in their order.
     """
     numbered = tuple(rank_findings(findings))
     if not category:
@@ -79,6 +84,8 @@ def build_report(
         not_assessed=tuple(not_assessed),
         priors=tuple(priors),
         lost=tuple(lost),
+        no_nodules=_by_score(no_nodules),
+        verdicts=tuple(verdicts),
     )
 
 
@@ -86,6 +93,11 @@ def rank_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Masses, then by malignancy probability, then by detection score; numbered from 1 in that order."""
     ranked = sorted(findings, key=_suspicion)
     return [dataclasses.replace(finding, number=n) for n, finding in enumerate(ranked, start=1)]
+
+
+def _by_score(marks: Iterable[Finding]) -> tuple[Finding, ...]:
+    ranked = sorted(marks, key=lambda mark: -mark.candidate.score)
+    return tuple(dataclasses.replace(mark, number=n) for n, mark in enumerate(ranked, start=1))
 
 
 def study_key(study_uid: str) -> str:

@@ -15,6 +15,7 @@ from lungscreen import RESEARCH_USE
 from lungscreen.errors import LungscreenError, Notice, Refusal
 from lungscreen.records import (
     Acquisition,
+    Attributes,
     Finding,
     LostNodule,
     Malignancy,
@@ -32,6 +33,7 @@ from lungscreen.report.text import plain, readable_date, readable_time, rounded
 from lungscreen.report.validated import VALIDATED_ON
 
 __all__ = [
+    "ATTRIBUTES_MEANING",
     "MALIGNANCY_MEANING",
     "SCHEMA_VERSION",
     "patient_document",
@@ -40,8 +42,11 @@ __all__ = [
     "report_schema",
 ]
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
+
+ATTRIBUTES_MEANING = "estimated by the network, on the LIDC readers' scales 1 to 5"
+"""Stands wherever a nodule's attributes stand."""
 
 MALIGNANCY_MEANING = "how likely more than half of the radiologists would rate it 4 or 5; not a cancer risk"
 """Stands wherever a malignancy probability stands."""
@@ -70,6 +75,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "lungs": _lungs(report),
         "candidates": len(report.candidates),
         "findings": [finding_document(finding, report.volume) for finding in report.findings],
+        "no_nodules": [_no_nodule(mark, report.volume) for mark in report.no_nodules],
         "cut_off": report.cut_off,
         "lost": [_lost(nodule) for nodule in report.lost],
         "notices": [_notice(notice) for notice in report.notices],
@@ -192,6 +198,8 @@ def finding_document(finding: Finding, volume: Volume) -> dict[str, Any]:
             "zone": location.zone,
             "slice_from_top": location.slice_from_top,
             "instance_number": location.instance_number,
+            "pleura_mm": rounded(location.pleura_mm, 1),
+            "perifissural": None,
         },
         "type": str(finding.nodule_type),
         "is_mass": finding.is_mass,
@@ -199,6 +207,9 @@ def finding_document(finding: Finding, volume: Volume) -> dict[str, Any]:
         "detector_diameter_mm": rounded(finding.candidate.diameter_mm, 2),
         "measurement": _measurement(finding.measurement),
         "malignancy": _malignancy(finding.malignancy),
+        "attributes": _attributes(finding.attributes),
+        "nodule_probability": rounded(finding.nodule_probability, 4),
+        "second_look": finding.second_look or None,
         "category": _text(finding.category),
         "category_reason": _text(finding.category_reason, _LONG_TEXT),
         "category_clause": _text(finding.category_clause, _LONG_TEXT),
@@ -223,6 +234,29 @@ def _malignancy(malignancy: Malignancy | None) -> dict[str, Any] | None:
         "probability": rounded(malignancy.probability, 4),
         "meaning": MALIGNANCY_MEANING,
         "model": _text(malignancy.model),
+    }
+
+
+def _attributes(attributes: Attributes | None) -> dict[str, Any] | None:
+    if attributes is None:
+        return None
+    values = {field.name: rounded(getattr(attributes, field.name), 2) for field in dataclasses.fields(attributes)}
+    return {**values, "meaning": ATTRIBUTES_MEANING}
+
+
+def _no_nodule(mark: Finding, volume: Volume) -> dict[str, Any]:
+    """A mark that the second look takes for no nodule: where it lies and how large it is, no more."""
+    size, location = mark.measurement, mark.location
+    return {
+        "number": mark.number,
+        "position_mm": list(finding_position(mark, volume.geometry)),
+        "side": location.side,
+        "zone": location.zone,
+        "slice_from_top": location.slice_from_top,
+        "instance_number": location.instance_number,
+        "detection_score": rounded(mark.candidate.score, 6),
+        "nodule_probability": rounded(mark.nodule_probability, 4),
+        "mean_diameter_mm": rounded(size.mean_diameter_mm, 1) if size else None,
     }
 
 

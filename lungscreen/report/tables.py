@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,13 @@ WORKLIST_COLUMNS = (
 FINDING_COLUMNS = (
     "patient_id", "study_uid", "series_uid", "finding", "x_mm", "y_mm", "z_mm", "long_axis_mm", "short_axis_mm",
     "mean_diameter_mm", "volume_mm3", "type", "detection_score", "malignancy_probability", "category",
+    "growth_state", "growth_days", "diameter_change_mm", "volume_change_percent", "doubling_days",
+    "doubling_shortest_days", "doubling_longest_days", "prior_date",
+    "estimated_sphericity", "estimated_margin", "estimated_lobulation", "estimated_spiculation", "estimated_texture",
+    "estimated_calcified", "side", "zone", "estimated_lobe", "pleura_mm", "nodule_probability", "second_look",
 )  # fmt: skip
-CANDIDATE_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability")
-"""LUNA16's format."""
+CANDIDATE_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability", "verdict")
+"""LUNA16's format, and what became of each."""
 REFUSED_COLUMNS = ("path_or_uid", "code", "reason", "scope", "patient_id", "study_uid")
 
 FAILED_CODES = frozenset(
@@ -111,17 +115,20 @@ def write_tables(
     replace_file(out / "worklist.html", worklist_page(rows, everything))
 
 
-def candidates_csv(found: Iterable[tuple[str, Sequence[Candidate]]]) -> str:
+def candidates_csv(
+    found: Iterable[tuple[str, Sequence[Candidate]]], verdicts: Mapping[Candidate, str] | None = None
+) -> str:
     """Candidates of one or more series, (UID, candidates) each, in LUNA16's format, a series' highest score first.
 
-    Scores keep nine significant digits.
+    Scores keep nine significant digits. verdicts: what became of a candidate; the cell is empty where nothing is said.
     """
+    known = verdicts or {}
     return _csv(
         CANDIDATE_COLUMNS,
         (
-            (csv_cell(uid), *(f"{c:.4f}" for c in candidate.centre_mm), f"{candidate.score:.9g}")
+            (csv_cell(uid), *(f"{c:.4f}" for c in one.centre_mm), f"{one.score:.9g}", known.get(one, ""))
             for uid, candidates in found
-            for candidate in sorted(candidates, key=lambda candidate: -candidate.score)
+            for one in sorted(candidates, key=lambda candidate: -candidate.score)
         ),
     )
 
@@ -223,7 +230,28 @@ def _one_finding(whose: tuple[str, str, str], name: int | str, finding: dict[str
         *map(csv_cell, whose), name if isinstance(name, int) else csv_cell(name), *finding["position_mm"],
         *(_cell(measured.get(n)) for n in ("long_axis_mm", "short_axis_mm", "mean_diameter_mm", "volume_mm3")),
         finding["type"], _cell(finding["detection_score"]), _cell(malignancy.get("probability")),
-        csv_cell(finding["category"] or ""),
+        csv_cell(finding["category"] or ""), *_growth_cells(finding.get("change") or {}), *_look_cells(finding),
+    )  # fmt: skip
+
+
+def _growth_cells(change: dict[str, Any]) -> tuple[Any, ...]:
+    """Change against the last exam that shows it; empty where none was compared."""
+    exams = change.get("exams") or [{}]
+    numbers = (
+        "days", "diameter_change_mm", "volume_change_percent", "doubling_days", "doubling_shortest_days",
+        "doubling_longest_days",
+    )  # fmt: skip
+    return change.get("state", ""), *(_cell(change.get(n)) for n in numbers), exams[-1].get("date") or ""
+
+
+def _look_cells(finding: dict[str, Any]) -> tuple[Any, ...]:
+    """What it looks like, where it lies, and whether it is a nodule at all; reports of earlier versions have none."""
+    attributes, location = finding.get("attributes") or {}, finding.get("location") or {}
+    names = ("sphericity", "margin", "lobulation", "spiculation", "texture", "calcified")
+    return (
+        *(_cell(attributes.get(n)) for n in names), location.get("side", ""), location.get("zone", ""),
+        csv_cell(location.get("lobe") or ""), _cell(location.get("pleura_mm")),
+        _cell(finding.get("nodule_probability")), finding.get("second_look") or "",
     )  # fmt: skip
 
 
@@ -246,8 +274,15 @@ def _join_candidates(out: Path, rows: Iterable[WorklistRow]) -> str:
     for row in rows:
         path = out / row.report.replace("report.html", "candidates.csv")
         if row.document and path.is_file():
-            parts.append(path.read_text(encoding="utf-8").partition("\n")[2])
+            parts.append(_candidate_rows(path.read_text(encoding="utf-8")))
     return "".join(parts)
+
+
+def _candidate_rows(text: str) -> str:
+    """The rows of one study's table; those of an earlier version have no verdict, and get an empty one."""
+    head, _, rows = text.partition("\n")
+    missing = len(CANDIDATE_COLUMNS) - 1 - head.count(",")
+    return rows.replace("\n", "," * missing + "\n") if missing > 0 else rows
 
 
 def _cell(value: float | int | None) -> str:
