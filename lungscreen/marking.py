@@ -24,6 +24,7 @@ from lungscreen.lungs import segment_lungs
 from lungscreen.pipeline import Pipeline, grade_candidates, read_first_series
 from lungscreen.records import Candidate, Study
 from lungscreen.report import finding_document, findings_csv, refused_csv
+from lungscreen.selection import keep_doubtful
 from lungscreen.series import find_series
 from lungscreen.stopwatch import Stopwatch
 from lungscreen.walking import any_size, guard, is_complete, prepare_output, show_progress
@@ -79,7 +80,8 @@ def assess_points(
     """Measure, type and grade every point; write findings.csv and refused.csv. Returns how many, and whether all.
 
     use_lungs: False looks for no lungs, so that a small crop can be assessed too. A point of a series that is not in
-    the input or cannot be read has a row with nothing measured, and stands in refused.csv.
+    the input or cannot be read has a row with nothing measured, and stands in refused.csv. What the second look takes for
+    no nodule is graded all the same, since a reader marked it; the column `second_look` says so.
 
     Errors: `usage`, `output-failed`, `weights-invalid`.
     """
@@ -126,7 +128,8 @@ def _grade(
     marks = [Candidate(point.centre_mm, math.nan, math.nan) for point in points]
     found = grade_candidates(volume, lungs, marks, classifier, pipeline, Stopwatch())
     person, _ = match_clinical(clinical, study.patient, study.exam)
-    graded = assess_baseline(found, lungs, person, pipeline.assess).findings
+    doubted = [keep_doubtful(finding, "a reader marked it") for finding in found]
+    graded = assess_baseline(doubted, lungs, person, pipeline.assess).findings
     whose = study.patient.patient_id, study.exam.study_uid, volume.series_uid
     return [(whose, p.finding, finding_document(f, volume)) for p, f in zip(points, graded, strict=True)]
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from lungscreen import __version__
 from lungscreen.assess import AssessConfig, Assessment, assess_baseline, assess_follow_up
@@ -36,11 +36,12 @@ from lungscreen.detect import DetectConfig, detect_nodules, find_detector, load_
 from lungscreen.errors import LungscreenError, Notice, Refusal, UsageError, WeightsError
 from lungscreen.growth import GrowthConfig
 from lungscreen.lungs import LungsConfig, segment_lungs
-from lungscreen.measure import MeasureConfig, Measured, locate_nodule, measure_nodules
+from lungscreen.measure import MeasureConfig, Measured, find_lung_boxes, locate_nodule, measure_nodules
 from lungscreen.records import (
     Candidate,
     ClinicalData,
     Finding,
+    Location,
     Lungs,
     Provenance,
     Rating,
@@ -49,7 +50,14 @@ from lungscreen.records import (
     Volume,
     WeightsUsed,
 )
-from lungscreen.report import build_report, rank_findings
+from lungscreen.report import build_report
+from lungscreen.selection import (
+    FindingsConfig,
+    OperatingPoint,
+    look_twice,
+    select_findings,
+    verdicts_of,
+)
 from lungscreen.series import SeriesConfig
 from lungscreen.stopwatch import Stopwatch
 from lungscreen.volume import VolumeConfig, build_volume, source_fingerprint
@@ -72,32 +80,6 @@ __all__ = [
     "read_pipeline",
     "screen_study",
 ]
-
-OperatingPoint = Literal["screening", "second-reader", "high-specificity"]
-
-
-@dataclass(frozen=True)
-class FindingsConfig:
-    """Which candidates become findings."""
-
-    operating_point: OperatingPoint = "screening"
-    least_mm: float = 3.0
-    """Mean diameter below which a candidate is no finding."""
-    mass_mm: float = 30.0
-    """Mean diameter above which a finding is a mass, listed first."""
-    most: int = 20
-    """Findings of one study that are reported; how many more there were is said."""
-    threshold: float | None = None
-    """Detection score from which a candidate becomes a finding, instead of the operating point's; needed by a bundle,
-    whose scores those do not fit."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.least_mm < self.mass_mm:
-            raise ValueError("least_mm, mass_mm: expected 0 <= least_mm < mass_mm")
-        if self.most < 1:
-            raise ValueError("most: expected at least 1")
-        if self.threshold is not None and not 0 < self.threshold < 1:
-            raise ValueError("threshold: expected a score between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -158,7 +140,7 @@ def load_networks(pipeline: Pipeline) -> Networks:
     Errors: `weights-invalid`, `config-invalid`, and those of a bundle.
     """
     files = [find_detector(pipeline.detect), find_classifier(pipeline.classify)]
-    points = _operating_points(files[0], pipeline)
+    points = operating_points(files[0], pipeline)
     used = tuple(WeightsUsed(file.name, file.version, file.sha256) for file in files)
     said = _about_detector(files[0], pipeline.detect)
     return Networks(load_detector(files[0], pipeline.detect), load_classifier(files[1]), used, points, said)
@@ -208,9 +190,10 @@ def screen_study(
     with clock.stage("compare"):
         reading = Reading(volume, lungs, candidates, tuple(found))
         compared = _compare(study, reading, match_priors(priors, study), person, pipeline, loaded)
-    findings, cut_off, small = _select(compared.found, pipeline.findings)
+    selected = select_findings(compared.found, pipeline.findings)
+    cut_off = len(selected.not_listed)
     with clock.stage("assess"):
-        assessment = _assess(findings, lungs, person, study, compared, pipeline, cut_off)
+        assessment = _assess(selected.findings, lungs, person, study, compared, pipeline, cut_off)
     return build_report(
         study,
         volume,
@@ -221,10 +204,12 @@ def screen_study(
         _provenance(volume, pipeline, loaded, clock),
         category=assessment.category,
         category_reason=assessment.category_reason,
-        notices=(*loaded.notices, *assessment.notices, *compared.notices, *small, *said),
+        notices=(*loaded.notices, *assessment.notices, *compared.notices, *selected.notices, *said),
         not_assessed=assessment.not_assessed,
         priors=compared.priors,
         lost=compared.lost,
+        no_nodules=selected.no_nodules,
+        verdicts=verdicts_of(candidates, selected),
     )
 
 
@@ -241,8 +226,15 @@ def grade_candidates(
         measured = measure_nodules(volume, lungs, candidates, pipeline.measure, classifier)
     with clock.stage("classify"):
         ratings = classify_nodules(volume, candidates, classifier, pipeline.classify)
-    graded = zip(candidates, measured, ratings, strict=True)
-    return [_finding(volume, lungs, *parts, pipeline.findings) for parts in graded]
+    with clock.stage("locate"):
+        boxes = find_lung_boxes(lungs)
+        places = [
+            locate_nodule(volume, lungs, candidate.centre_mm, one.outline, boxes)
+            for candidate, one in zip(candidates, measured, strict=True)
+        ]
+    below = classifier.no_nodule_below if pipeline.findings.second_look else None
+    graded = zip(candidates, places, measured, ratings, strict=True)
+    return [_finding(*parts, below, pipeline.findings.mass_mm) for parts in graded]
 
 
 def _compare(
@@ -281,9 +273,17 @@ def _read_prior(prior: Prior, pipeline: Pipeline, networks: Networks, threshold:
     chosen = [candidate for candidate in candidates if candidate.score >= threshold]
     chosen += prior.unmarked(chosen)
     found = grade_candidates(volume, lungs, chosen, networks.classifier, pipeline, Stopwatch())
-    least = pipeline.findings.least_mm
-    large = [f for f in found if f.measurement is None or f.measurement.mean_diameter_mm >= least]
-    return Reading(volume, lungs, candidates, tuple(large))
+    return Reading(volume, lungs, candidates, _nodules_of_prior(found, prior, pipeline.findings))
+
+
+def _nodules_of_prior(found: Sequence[Finding], prior: Prior, config: FindingsConfig) -> tuple[Finding, ...]:
+    """What is large enough, and a nodule by the second look or by that exam's report."""
+    reported = len(prior.unmarked([]))
+    known = [
+        dataclasses.replace(f, second_look="") if len(prior.unmarked([f.candidate])) < reported else f for f in found
+    ]
+    selected = select_findings(known, config)
+    return (*selected.findings, *selected.not_listed)
 
 
 def _assess(
@@ -340,48 +340,37 @@ def _with_failed(study: Study, failed: Sequence[LungscreenError], read: str) -> 
 
 
 def _finding(
-    volume: Volume,
-    lungs: Lungs | None,
     candidate: Candidate,
+    location: Location,
     measured: Measured,
     rating: Rating | None,
-    config: FindingsConfig,
+    no_nodule_below: float | None,
+    mass_mm: float,
 ) -> Finding:
     size = measured.measurement
+    is_nodule = None if rating is None else rating.nodule_probability
     return Finding(
         number=0,
         candidate=candidate,
-        location=locate_nodule(volume, lungs, candidate.centre_mm),
+        location=location,
         outline=measured.outline,
         measurement=size,
         nodule_type=measured.nodule_type,
         malignancy=None if rating is None else rating.malignancy,
-        is_mass=size is not None and size.mean_diameter_mm > config.mass_mm,
+        is_mass=size is not None and size.mean_diameter_mm > mass_mm,
         notices=measured.notices,
         attributes=None if rating is None else rating.attributes,
-        nodule_probability=None if rating is None else rating.nodule_probability,
+        nodule_probability=is_nodule,
         attribution=None if rating is None else rating.attribution,
+        second_look=look_twice(is_nodule, no_nodule_below),
     )
 
 
-def _select(found: Sequence[Finding], config: FindingsConfig) -> tuple[list[Finding], int, tuple[Notice, ...]]:
-    """The findings that are reported, ranked and numbered; how many the limit left out; and a word on the small ones.
+def operating_points(weights: WeightsFile, pipeline: Pipeline) -> dict[OperatingPoint, float]:
+    """Score from which a candidate becomes a finding: those of the weights, or the one threshold that the pipeline sets.
 
-    One that grew is never among those that the limit leaves out while one that did not stays.
+    Errors: `config-invalid`, `weights-invalid`.
     """
-    large = [f for f in found if f.measurement is None or f.measurement.mean_diameter_mm >= config.least_mm]
-    growing = sorted(rank_findings(large), key=lambda f: f.change is None or f.change.state != "growing")
-    small = len(found) - len(large)
-    text = f"{small} marks above the operating point measure less than {config.least_mm:g} mm and are no findings."
-    return (
-        rank_findings(growing[: config.most]),
-        max(0, len(large) - config.most),
-        (Notice("marks-too-small", text),) if small else (),
-    )
-
-
-def _operating_points(weights: WeightsFile, pipeline: Pipeline) -> dict[OperatingPoint, float]:
-    """Those of the weights, or the one threshold that the pipeline sets."""
     threshold, names = pipeline.findings.threshold, get_args(OperatingPoint)
     if threshold is not None:
         return dict.fromkeys(names, threshold)

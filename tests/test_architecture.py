@@ -24,6 +24,7 @@ ABOVE = {
     "pipeline",
     "comparison",
     "screening",
+    "selection",
     "searching",
     "marking",
     "walking",

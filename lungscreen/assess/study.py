@@ -31,6 +31,12 @@ NOT_ASSESSED_ITEMS = (
 )
 """What Lung-RADS asks for and the pipeline cannot see (choice k)."""
 
+SPICULATED_FROM = 3.0
+"""Estimated spiculation, 1 to 5, from which a nodule counts as spiculated: the middle of the readers' scale. Our choice."""
+
+AT_PLEURA_MM = 2.0
+"""An outline this near to the lung's border lies at the pleura: a voxel or two. Our choice."""
+
 _SHAPE_ITEM = "juxtapleural shape"
 _SPICULATION_ITEM = "spiculation (category 4X comes from a reader only)"
 
@@ -102,7 +108,7 @@ def assess_baseline(
 ) -> Assessment:
     """Grade a study that is read without images of an earlier exam: every nodule as baseline, and said (choice i).
 
-    `facts` stand in the order of the findings; `cut_off` is how many nodules the limit of findings left out (they count
+    `facts` stand in the order of the findings (without them, spiculation is what their attributes estimate); `cut_off` is how many nodules the limit of findings left out (they count
     in Brock). A finding without a measurement or type is "not assessed". Brock takes the largest transverse diameter;
     what it lacks is named, what was estimated is marked.
     Errors: ValueError where `facts` are not as many as the findings.
@@ -194,6 +200,7 @@ def _graded(finding: Finding, facts: FindingFacts, measure: Measure, earlier: _E
     flags = (
         *_estimated_shape(history, category, facts, measure),
         *_consider_4x(category, facts),
+        *_consider_juxtapleural(finding, history, category, facts, measure),
         *_no_solid_part(nodule),
     )
     return _Grade(replace(category, notices=(*category.notices, *flags)), _growth_words(history))
@@ -250,6 +257,20 @@ def _consider_4x(category: Category, facts: FindingFacts) -> tuple[Notice, ...]:
         return ()
     how = "Estimated spiculation" if facts.estimated else "Spiculation"
     return (Notice("consider-4x", f"{how}: a reader may consider 4X (choice j)."),)
+
+
+def _consider_juxtapleural(
+    finding: Finding, history: NoduleHistory, category: Category, facts: FindingFacts, measure: Measure
+) -> tuple[Notice, ...]:
+    """Says which category a nodule at the lung's border would have if a reader found its shape to be the benign one."""
+    pleura_mm = finding.location.pleura_mm
+    if facts.juxtapleural is not None or pleura_mm is None or pleura_mm > AT_PLEURA_MM:
+        return ()
+    shaped = grade_nodule(replace(history, current=replace(history.current, juxtapleural=True)), measure)
+    if shaped.name is category.name:
+        return ()
+    text = f"Lies at the lung's border: category {shaped.name} if a reader finds it smooth and oval, lentiform or triangular."
+    return (Notice("consider-juxtapleural", text),)
 
 
 def _no_solid_part(nodule: NoduleAtExam) -> tuple[Notice, ...]:
@@ -354,9 +375,16 @@ def _open_items(known: Sequence[FindingFacts]) -> tuple[str, ...]:
 
 
 def _known_facts(findings: Sequence[Finding], facts: Sequence[FindingFacts] | None) -> tuple[FindingFacts, ...]:
-    """One for each finding; nothing known where none are given."""
+    """One for each finding; where none are given, what the findings' own attributes estimate."""
     if facts is None:
-        return (FindingFacts(),) * len(findings)
+        return tuple(map(_estimated_facts, findings))
     if len(facts) != len(findings):
         raise ValueError(f"expected facts of {len(findings)} findings, got {len(facts)}")
     return tuple(facts)
+
+
+def _estimated_facts(finding: Finding) -> FindingFacts:
+    """Spiculation by the network's estimate; the shape at the pleura is a reader's."""
+    if finding.attributes is None:
+        return FindingFacts()
+    return FindingFacts(spiculated=finding.attributes.spiculation >= SPICULATED_FROM)

@@ -7,6 +7,7 @@ side in the sagittal plane. Plane coordinates are (down, across) in mm from the 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import math
 from collections.abc import Sequence
@@ -17,14 +18,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from lungscreen.records import Finding, Lungs, Volume
+from lungscreen.records import Attribution, Finding, Lungs, Volume
 from lungscreen.report.contour import contour_lines
 
-__all__ = ["PLANES", "PictureConfig", "Plane", "crop_svg", "overview_svg", "shown_voxel"]
+__all__ = ["PLANES", "PictureConfig", "Plane", "crop_svg", "heat_svg", "overview_svg", "shown_voxel", "thumbnail_svg"]
 
 _JPEG_QUALITY = 88
 _CONTOUR_STEP_MM = 0.4
 """Grid on which an outline is drawn."""
+_HEAT_OPACITY = 0.65
+"""Of the hottest place; what is colder is more transparent, so that the picture beneath stays readable."""
+_HEAT_COLOURS = np.array([[0, 64, 0, 110], [0.35, 178, 24, 64], [0.7, 245, 130, 30], [1.0, 255, 236, 120]])
+"""Heat and the red, green and blue that it has: from violet over red to yellow, darker where colder."""
+_THUMBNAIL_MM, _THUMBNAIL_PIXEL_MM = 36.0, 0.5
 _PROJECTION_MM = 1.6
 """The overview needs no finer pixels in the slice."""
 
@@ -103,6 +109,36 @@ def crop_svg(volume: Volume, finding: Finding, plane: Plane, config: PictureConf
     )
 
 
+def heat_svg(volume: Volume, finding: Finding, plane: Plane, config: PictureConfig) -> str:
+    """What the network looked at, in colour over the same crop; empty where nothing was attributed."""
+    if finding.attribution is None:
+        return ""
+    voxel = shown_voxel(finding, volume)
+    frame = _crop_frame(volume, finding, plane, voxel, config)
+    coarse = dataclasses.replace(config, pixel_mm=2 * config.pixel_mm)
+    image = _grey_image(volume.hu, volume, plane, voxel[plane.through], frame, coarse)
+    drawn = _outline(volume, finding, plane, voxel[plane.through], frame)
+    return (
+        f'<svg class="ct" role="img" aria-label="Finding {finding.number}, {plane.name}, what the network looked at" '
+        f'viewBox="0 0 {frame.width:.2f} {frame.height:.2f}"><rect class="beyond" width="100%" height="100%"/>{image}'
+        f"{_heat_image(volume, finding.attribution, plane, voxel, frame)}"
+        f'<g class="outline">{drawn}</g></svg>'
+    )
+
+
+def thumbnail_svg(volume: Volume, mark: Finding, label: str) -> str:
+    """A small axial picture of a mark, its outline where there is one."""
+    config = PictureConfig(crop_mm=_THUMBNAIL_MM, pixel_mm=_THUMBNAIL_PIXEL_MM)
+    plane, voxel = PLANES["axial"], shown_voxel(mark, volume)
+    frame = _crop_frame(volume, mark, plane, voxel, config)
+    image = _grey_image(volume.hu, volume, plane, voxel[0], frame, config)
+    drawn = _outline(volume, mark, plane, voxel[0], frame) or _ring(volume, mark, plane, frame)
+    return (
+        f'<svg class="ct" role="img" aria-label="{label}" viewBox="0 0 {frame.width:.2f} {frame.height:.2f}">'
+        f'<rect class="beyond" width="100%" height="100%"/>{image}<g class="outline">{drawn}</g></svg>'
+    )
+
+
 def overview_svg(volume: Volume, lungs: Lungs, findings: Sequence[Finding], plane: Plane, config: PictureConfig) -> str:
     """All findings on a projection of the whole volume, numbered, each number a link to its finding."""
     frame = _Frame(0.0, 0.0, *_plane_extent(volume, plane))
@@ -169,6 +205,27 @@ def _grey_image(
     return _image_tag(Image.fromarray(grey), part, frame)
 
 
+def _heat_image(
+    volume: Volume, attribution: Attribution, plane: Plane, voxel: tuple[int, int, int], frame: _Frame
+) -> str:
+    """The heat on the plane through a voxel, as a transparent picture where its cube lies; empty where it does not."""
+    heat = attribution.heat
+    size = heat.shape[0]
+    ahead = (voxel[plane.through] - volume.geometry.to_index(attribution.centre_mm)[plane.through]) * (
+        volume.geometry.spacing_mm[plane.through]
+    )
+    layer = round((size - 1) / 2 + float(ahead))
+    if not 0 <= layer < size:
+        return ""
+    cut = np.clip(_slice(heat, plane, layer), 0, 1)
+    shown = np.stack([np.interp(cut, _HEAT_COLOURS[:, 0], _HEAT_COLOURS[:, n]) for n in (1, 2, 3)], axis=-1)
+    opacity = 255 * _HEAT_OPACITY * cut[..., None]
+    down, across = _on_plane(volume, plane, attribution.centre_mm)
+    part = _Frame(down - size / 2, across - size / 2, size, size)
+    pixels = np.concatenate([shown, opacity], axis=-1).round().astype(np.uint8)
+    return _image_tag(Image.fromarray(pixels, "RGBA"), part, frame)
+
+
 def _inside(volume: Volume, plane: Plane, frame: _Frame) -> _Frame:
     """The part of the frame that the volume covers."""
     height, width = _plane_extent(volume, plane)
@@ -197,11 +254,12 @@ def _pixels(frame: _Frame, pixel_mm: float) -> tuple[int, int]:
 
 def _image_tag(image: Image.Image, part: _Frame, frame: _Frame) -> str:
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=_JPEG_QUALITY)
+    kind = "png" if image.mode == "RGBA" else "jpeg"
+    image.save(file, kind.upper(), quality=_JPEG_QUALITY, optimize=True)
     data = base64.b64encode(file.getvalue()).decode("ascii")
     return (
         f'<image x="{part.left - frame.left:.2f}" y="{part.top - frame.top:.2f}" width="{part.width:.2f}" '
-        f'height="{part.height:.2f}" preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
+        f'height="{part.height:.2f}" preserveAspectRatio="none" href="data:image/{kind};base64,{data}"/>'
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lungscreen.geometry import Vector
-from lungscreen.records import Finding, NoduleType, Report, Risk
-from lungscreen.report.document import MALIGNANCY_MEANING
+from lungscreen.records import Attributes, Finding, NoduleType, Report, Risk
+from lungscreen.report.document import ATTRIBUTES_MEANING, MALIGNANCY_MEANING
 from lungscreen.report.masks import finding_position
 from lungscreen.report.page.pieces import (
     REASON,
@@ -20,11 +20,19 @@ from lungscreen.report.page.pieces import (
     percent,
     sentence,
     where_text,
+    whole_percent,
 )
-from lungscreen.report.pictures import PLANES, PictureConfig, crop_svg, shown_voxel
+from lungscreen.report.pictures import PLANES, PictureConfig, crop_svg, heat_svg, shown_voxel
 from lungscreen.report.text import escape, readable_date, shown
 
 __all__ = ["findings_part"]
+
+_HEAT_CAPTION = (
+    "<strong>What the network looked at</strong> for the malignancy probability (Grad-CAM): the warmer, the more a place "
+    "raised it, relative to the hottest place of this finding. It helps to see whether the network looked at the nodule or at "
+    "something beside it. It is no outline, no measurement, and no proof that the answer is right; findings cannot be "
+    "compared by it."
+)
 
 
 def findings_part(report: Report, config: PictureConfig) -> str:
@@ -55,7 +63,7 @@ def _finding(report: Report, finding: Finding, config: PictureConfig) -> str:
     return (
         f'<section class="finding" id="finding-{finding.number}"><div class="title">'
         f"<h3>{finding.number}. {escape(sentence(where_text(finding)))}</h3>{chip}</div>{why}"
-        f'<div class="crops">{crops}</div>{_finding_facts(finding, finding_position(finding, report.volume.geometry))}{_history(finding)}{notices_list(finding.notices)}</section>'
+        f'<div class="crops">{crops}</div>{_heat(report, finding, config)}{_finding_facts(finding, finding_position(finding, report.volume.geometry))}{_history(finding)}{notices_list(finding.notices)}</section>'
     )
 
 
@@ -91,12 +99,65 @@ def _finding_facts(finding: Finding, place: Vector) -> str:
     facts = (
         *((label, text) for label, text in size if text),
         ("Type", finding.nodule_type.value),
+        ("To the lung's border", _pleura(finding.location.pleura_mm)),
+        ("A nodule at all", _nodule_at_all(finding)),
         ("Detection score", shown(finding.candidate.score, 3)),
         ("Place (LPS, mm)", minus(f"{x:.1f}, {y:.1f}, {z:.1f}")),
     )
     growth = ("Growth", [escape(minus_signs(finding.growth or "not assessed"), REASON)])
-    wide = (growth, ("Malignancy probability", [escape(likely)]), *_risks(finding.risks), *_advice(finding))
-    return facts_list(facts, "".join(_wide_fact(label, lines) for label, lines in wide))
+    wide = (
+        growth,
+        ("Malignancy probability", [escape(likely)]),
+        *_risks(finding.risks),
+        *_looks(finding.attributes),
+        *_advice(finding),
+    )
+    return facts_list(
+        ((label, text) for label, text in facts if text), "".join(_wide_fact(label, lines) for label, lines in wide)
+    )
+
+
+def _pleura(distance_mm: float | None) -> str:
+    if distance_mm is None:
+        return "not assessed"
+    return "touches" if distance_mm == 0 else "10 mm or more" if distance_mm >= 10 else f"{shown(distance_mm, 1)} mm"
+
+
+def _nodule_at_all(finding: Finding) -> str:
+    """Probability by the second look; empty where the weights do not tell."""
+    return "" if finding.nodule_probability is None else whole_percent(finding.nodule_probability)
+
+
+def _looks(attributes: Attributes | None) -> tuple[tuple[str, list[str]], ...]:
+    """Attributes in one line, and what they are."""
+    if attributes is None:
+        return ()
+    scales = (
+        ("spiculation", attributes.spiculation, "5 marked"),
+        ("lobulation", attributes.lobulation, "5 marked"),
+        ("margin", attributes.margin, "5 sharp"),
+        ("sphericity", attributes.sphericity, "5 round"),
+        ("texture", attributes.texture, "5 solid"),
+    )
+    text = ", ".join(f"{name} {shown(value, 1)} ({end})" for name, value, end in scales)
+    calcified = f"; {whole_percent(attributes.calcified)} of readers would call it calcified"
+    return (
+        (
+            "What it looks like",
+            [f"{escape(text + calcified)} <small>{ATTRIBUTES_MEANING}; fissures not assessed</small>"],
+        ),
+    )
+
+
+def _heat(report: Report, finding: Finding, config: PictureConfig) -> str:
+    """Pictures of what the network looked at, with what they are and are not; empty where there are none."""
+    if finding.attribution is None:
+        return ""
+    figures = "".join(
+        f"<figure>{heat_svg(report.volume, finding, plane, config)}<figcaption>{name.capitalize()}</figcaption></figure>"
+        for name, plane in PLANES.items()
+    )
+    return f'<div class="heat">{figures}<p class="soft">{_HEAT_CAPTION}</p></div>'
 
 
 def _history(finding: Finding) -> str:

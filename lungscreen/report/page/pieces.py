@@ -23,6 +23,7 @@ __all__ = [
     "sentence",
     "type_text",
     "where_text",
+    "whole_percent",
     "with_unit",
 ]
 
@@ -96,9 +97,12 @@ def type_text(finding: Finding) -> str:
 
 def percent(finding: Finding) -> str:
     """Probability in whole percent, never 0 or 100: nobody knows that."""
-    if finding.malignancy is None:
-        return ""
-    percent = 100 * finding.malignancy.probability
+    return "" if finding.malignancy is None else whole_percent(finding.malignancy.probability)
+
+
+def whole_percent(probability: float) -> str:
+    """The same of any probability."""
+    percent = 100 * probability
     return "< 1 %" if percent < 1 else "> 99 %" if percent > 99 else f"{shown(percent, 0)} %"
 
 

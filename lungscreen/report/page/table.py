@@ -17,10 +17,12 @@ from lungscreen.report.page.pieces import (
     sentence,
     type_text,
     where_text,
+    whole_percent,
 )
+from lungscreen.report.pictures import thumbnail_svg
 from lungscreen.report.text import escape, readable_date, shown
 
-__all__ = ["lost_part", "table_part"]
+__all__ = ["lost_part", "no_nodules_part", "table_part"]
 
 
 def table_part(report: Report) -> str:
@@ -67,6 +69,39 @@ def _since(finding: Finding) -> str:
     if change.diameter_change_mm is None:
         return escape(change.state)
     return escape(minus_signs(f"{change.state}, {change.diameter_change_mm:+.1f} mm"))
+
+
+def no_nodules_part(report: Report) -> str:
+    """Marks that the second look takes for no nodule; empty where there are none."""
+    if not report.no_nodules:
+        return ""
+    rows = "".join(_mark_row(mark, report) for mark in report.no_nodules)
+    heads = (
+        ("", "No."), ("", "Axial picture"), ("", "Where"), ("n", "Slice"), ("n", "Mean, mm"),
+        ("n", "Detection score"), ("n", "A nodule at all"),
+    )  # fmt: skip
+    head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
+    return (
+        '<h2>Marks that the second look takes for no nodule</h2><p class="note">The detector points at them, the classifier '
+        "takes them for a vessel, a scar or the like. They are neither rated nor graded and count nowhere; what measures "
+        "20 mm or more, what an earlier exam shows and what grew is never among them. Glance over them.</p>"
+        f'<div class="wide"><table class="marks"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _mark_row(mark: Finding, report: Report) -> str:
+    size, image = mark.measurement, mark.location.instance_number
+    picture = thumbnail_svg(report.volume, mark, f"Mark {mark.number}, axial")
+    cells = (
+        ("", str(mark.number)),
+        ("", picture),
+        ("", escape(where_text(mark))),
+        ("n", str(mark.location.slice_from_top) + ("" if image is None else f"<br><small>image {image}</small>")),
+        ("n", shown(size.mean_diameter_mm, 1) if size else absent(guess(mark, "≈ ") or "–")),
+        ("n", shown(mark.candidate.score, 3)),
+        ("n", absent("–") if mark.nodule_probability is None else whole_percent(mark.nodule_probability)),
+    )
+    return "<tr>" + "".join(f'<td class="{kind}">{text}</td>' for kind, text in cells) + "</tr>"
 
 
 def lost_part(lost: Sequence[LostNodule]) -> str:

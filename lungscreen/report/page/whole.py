@@ -17,7 +17,7 @@ from lungscreen.report.page.exam import (
 )
 from lungscreen.report.page.finding import findings_part
 from lungscreen.report.page.pieces import notices_list
-from lungscreen.report.page.table import lost_part, table_part
+from lungscreen.report.page.table import lost_part, no_nodules_part, table_part
 from lungscreen.report.pictures import PictureConfig
 from lungscreen.report.text import escape, readable_name
 
@@ -34,6 +34,7 @@ def report_page(report: Report, config: PictureConfig) -> str:
         table_part(report),
         findings_part(report, config),
         lost_part(report.lost),
+        no_nodules_part(report),
         lungs_part(report),
         not_read_part((*report.study.not_read, *report.volume.refused)),
         provenance_part(report),

@@ -1,0 +1,164 @@
+"""Finding… above the operating point ─► Selection: which are reported, and what became of the others.
+
+The second look is the classifier's own answer to whether a mark is a nodule at all. What it takes for none gets neither a
+malignancy, nor a category, nor a risk; it is listed apart and never dropped in silence. It decides nothing about what is
+large, what an earlier exam shows, or what grew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lungscreen.errors import Notice
+from lungscreen.records import Candidate, Finding, Verdict
+from lungscreen.report import rank_findings
+
+__all__ = [
+    "LARGE_MM",
+    "FindingsConfig",
+    "OperatingPoint",
+    "Selection",
+    "keep_doubtful",
+    "look_twice",
+    "select_findings",
+    "verdicts_of",
+]
+
+OperatingPoint = Literal["screening", "second-reader", "high-specificity"]
+
+LARGE_MM = 20.0
+"""From this size on, by the outline or by the detector, a mark stays a finding whatever the second look says: a missed
+large nodule is the worst mistake, and false marks of that size are rare and quickly seen."""
+
+READ_BEFORE = ("finding", "report")
+"""How an earlier exam has to show a nodule (`PastNodule.how`) for its mark to stay: as a finding of that exam. A place
+where only something alike was measured does not count, since vessels are in both exams too."""
+
+
+@dataclass(frozen=True)
+class FindingsConfig:
+    """Which candidates become findings."""
+
+    operating_point: OperatingPoint = "screening"
+    least_mm: float = 3.0
+    """Mean diameter below which a candidate is no finding."""
+    mass_mm: float = 30.0
+    """Mean diameter above which a finding is a mass, listed first."""
+    most: int = 20
+    """Findings of one study that are reported; how many more there were is said."""
+    threshold: float | None = None
+    """Detection score from which a candidate becomes a finding, instead of the operating point's; needed by a bundle,
+    whose scores those do not fit."""
+    second_look: bool = True
+    """Whether marks that the classifier takes for no nodule are listed apart instead of graded."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_mm < self.mass_mm:
+            raise ValueError("least_mm, mass_mm: expected 0 <= least_mm < mass_mm")
+        if self.most < 1:
+            raise ValueError("most: expected at least 1")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ValueError("threshold: expected a score between 0 and 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What became of the marks above the operating point.
+
+    findings: reported, ranked and numbered. not_listed: left out by the limit. too_small: below the least size.
+    no_nodules: by the second look; neither rated nor graded.
+    """
+
+    findings: tuple[Finding, ...]
+    not_listed: tuple[Finding, ...] = ()
+    too_small: tuple[Finding, ...] = ()
+    no_nodules: tuple[Finding, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+def look_twice(probability: float | None, below: float | None) -> Literal["", "nodule", "no nodule"]:
+    """What a mark is taken for: its probability of being a nodule against the threshold of the weights.
+
+    Empty where the weights have no such output or no threshold.
+    """
+    if probability is None or below is None:
+        return ""
+    return "no nodule" if probability < below else "nodule"
+
+
+def select_findings(found: Sequence[Finding], config: FindingsConfig) -> Selection:
+    """Sort out what is too small, what is no nodule, and what is beyond the limit of findings.
+
+    One that grew is never among those that the limit leaves out while one that did not stays.
+    """
+    large = [f for f in found if f.measurement is None or f.measurement.mean_diameter_mm >= config.least_mm]
+    too_small = [f for f in found if all(f is not other for other in large)]
+    reasons = [_why_kept(finding) for finding in large]
+    dropped = [f for f, why in zip(large, reasons, strict=True) if f.second_look == "no nodule" and not why]
+    kept = [keep_doubtful(f, why) for f, why in zip(large, reasons, strict=True) if f.second_look != "no nodule" or why]
+    growing = sorted(rank_findings(kept), key=lambda f: f.change is None or f.change.state != "growing")
+    return Selection(
+        tuple(rank_findings(growing[: config.most])),
+        tuple(growing[config.most :]),
+        tuple(too_small),
+        tuple(_bare(finding) for finding in dropped),
+        (*_say_small(len(too_small), config), *_say_dropped(len(dropped))),
+    )
+
+
+def keep_doubtful(finding: Finding, why: str) -> Finding:
+    """The finding; where the second look takes it for no nodule, with a notice that says why it stays one."""
+    if finding.second_look != "no nodule" or finding.nodule_probability is None:
+        return finding
+    text = (
+        f"The second look takes this for no nodule (probability that it is one: {_percent(finding.nodule_probability)}); "
+        f"it stays a finding because {why}."
+    )
+    return dataclasses.replace(finding, notices=(*finding.notices, Notice("second-look-doubts", text)))
+
+
+def verdicts_of(candidates: Sequence[Candidate], selection: Selection) -> tuple[Verdict, ...]:
+    """What became of each candidate, in their order."""
+    groups: tuple[tuple[Verdict, tuple[Finding, ...]], ...] = (
+        ("too small", selection.too_small),
+        ("not listed", selection.not_listed),
+        ("no nodule", selection.no_nodules),
+        ("finding", selection.findings),
+    )
+    known = {finding.candidate: verdict for verdict, findings in groups for finding in findings}
+    return tuple(known.get(candidate, "below the operating point") for candidate in candidates)
+
+
+def _why_kept(finding: Finding) -> str:
+    """Why the second look does not decide about a mark, in words; empty where it does."""
+    size = 0.0 if finding.measurement is None else finding.measurement.mean_diameter_mm
+    if max(size, finding.candidate.diameter_mm) >= LARGE_MM:
+        return f"it measures {LARGE_MM:g} mm or more, by its outline or by the detector"
+    change = finding.change
+    if change is not None and any(past.how in READ_BEFORE for past in change.exams):
+        return "it was a finding of an earlier exam"
+    return "it grew since the earlier exam" if change is not None and change.state == "growing" else ""
+
+
+def _bare(finding: Finding) -> Finding:
+    """Without what is only true of nodules."""
+    return dataclasses.replace(finding, malignancy=None, attributes=None, attribution=None, is_mass=False, notices=())
+
+
+def _say_small(count: int, config: FindingsConfig) -> tuple[Notice, ...]:
+    text = f"{count} marks above the operating point measure less than {config.least_mm:g} mm and are no findings."
+    return (Notice("marks-too-small", text),) if count else ()
+
+
+def _say_dropped(count: int) -> tuple[Notice, ...]:
+    some = "1 mark above the operating point is" if count == 1 else f"{count} marks above the operating point are"
+    it = "it is" if count == 1 else "they are"
+    text = f"{some} taken for no nodule by the second look: {it} listed apart, neither rated nor graded."
+    return (Notice("no-nodule-marks", text),) if count else ()
+
+
+def _percent(probability: float) -> str:
+    return "below 1 %" if probability < 0.01 else f"{100 * probability:.0f} %"
