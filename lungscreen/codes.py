@@ -548,21 +548,6 @@ CODES: dict[str, Code] = {
         "A category rests on a shape that the software estimated (juxtapleural, smooth, oval or lentiform).",
         "Check the shape; without it the category named in the text holds.",
     ),
-    "consider-juxtapleural": Code(
-        "notice",
-        "A solid nodule lies at the lung's border; whether it is smooth and oval, lentiform or triangular was not assessed.",
-        "A reader who finds it so may use the juxtapleural row that the text names; the software never does.",
-    ),
-    "no-nodule-marks": Code(
-        "notice",
-        "The second look takes marks above the operating point for no nodules: they are listed apart and not graded.",
-        "Glance over their pictures; `second_look = false` under [findings] of a pipeline grades them all.",
-    ),
-    "second-look-doubts": Code(
-        "notice",
-        "The second look takes a finding for no nodule, but it stays one for the reason that the text gives.",
-        "Look whether it is a nodule before its category counts.",
-    ),
     "inflammation-possible": Code(
         "notice",
         "New nodules may come from infection or inflammation (Lung-RADS v2022 note 10).",
@@ -790,16 +775,6 @@ CODES: dict[str, Code] = {
     ),
     "marks-cut": Code(
         "notice", "Marks beyond the allowed number of a scan were left out.", "Lift the limit with --max-marks none."
-    ),
-    "variant-left-out": Code(
-        "notice",
-        "A scan was left out of one variant of a robustness table, since that variant cannot be made of it.",
-        "Compare the variant with the same scans as they are (the figures in brackets).",
-    ),
-    "variant-refused": Code(
-        "notice",
-        "The search refused a changed scan: its nodules count as missed.",
-        "Look up the code that is named; the scan as it is may be read all the same.",
     ),
     "figures-undefined": Code(
         "notice", "A figure cannot be computed from these data and is left empty (null).", "Read the notice's reason."

@@ -1,6 +1,6 @@
 """Where tasks are carried out: `Engine` is what the supervisor sees; here, in the process itself.
 
-submit(task) ─► … ─► poll() ─► Events: ready, done, died, fatal
+submit(task) ─► … ─► poll() ─► Events: done, died, lost, full, fatal
 """
 
 from __future__ import annotations
@@ -45,9 +45,13 @@ def shipped_models(pipeline: Pipeline) -> Models:
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to a task. died: code says how; full: the results could not be written; fatal: ends the run."""
+    """Something happened to a task.
 
-    kind: Literal["done", "died", "full", "fatal"]
+    died: code says how; lost: its worker went without its doing; full: the results could not be written; fatal: ends the
+    run.
+    """
+
+    kind: Literal["done", "died", "lost", "full", "fatal"]
     task: Task | None = None
     outcome: Outcome | None = None
     error: LungscreenError | None = None
@@ -116,8 +120,13 @@ class InProcess:
 
 def carry_out(task: Task, work: Work, networks: Future[Networks]) -> Event:
     """Run a task; what concerns the whole run becomes `full` or `fatal`."""
+    return as_event(task, lambda: run_task(task, work, networks))
+
+
+def as_event(task: Task, step: Callable[[], Outcome]) -> Event:
+    """The outcome of a step of a task as an event; what concerns the whole run becomes `full` or `fatal`."""
     try:
-        return Event("done", task, run_task(task, work, networks))
+        return Event("done", task, step())
     except OutputError as error:
         return Event("full", task, error=error)
     except LungscreenError as error:

@@ -288,6 +288,20 @@ class Ledger:
             attempts = self._db.execute("SELECT attempts FROM study WHERE key = ?", (key,)).fetchone()[0]
         return bool(attempts < most)
 
+    def count_interruption(self, key: str, most: int, attempt: int | None = None) -> bool:
+        """The machine that had it is lost. It waits again, last and alone from `most` interruptions on; False where it
+        was alone already, and is to be failed.
+        """
+        with self._guard, self._transaction():
+            was_alone = self._db.execute("SELECT alone FROM study WHERE key = ?", (key,)).fetchone()[0]
+            self._db.execute(
+                "UPDATE study SET state = 'waiting', worker = '', interruptions = interruptions + 1,"
+                " alone = alone + (interruptions + 1 >= ?) WHERE key = ?",
+                (most, key),
+            )
+            self._end_attempt(attempt, "node lost", "")
+        return not was_alone
+
     def _end_attempt(self, attempt: int | None, outcome: str, code: str) -> None:
         if attempt is not None:
             self._db.execute(

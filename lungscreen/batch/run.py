@@ -55,7 +55,7 @@ class BatchRun:
     shard: tuple[int, int] = (1, 1)
     """Which part of how many: this run reads the studies of its part, into a folder of its own below `out`."""
     engine: str = "local"
-    """local: worker processes; here: in this process, one study at a time."""
+    """local: worker processes; here: in this process, one study at a time; ray: workers on the nodes of a Ray cluster."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def run_batch(run: BatchRun, *, stopped: Callable[[], bool] = lambda: False, mod
     models: other networks than the shipped ones.
 
     Errors: `usage`, `key-invalid`, `key-differs`, `out-in-use`, `ledger-invalid`, `output-failed`, `weights-invalid`,
-    `worker-died`.
+    `worker-died`, `cluster-unreachable`, `node-differs`.
     """
     names = load_key(run.key_file, run.identified)
     if run.shard[1] > 1:
@@ -142,8 +142,12 @@ def _pass_by(
     def open_index() -> Index:
         return Index(run.out, names, run.pipeline.series, run.clinical, work.priors, turn, run.shard)
 
-    index = open_index()
     engine = _start_engine(run, work, models)
+    try:
+        index = open_index()
+    except BaseException:
+        engine.close()
+        raise
     scanner = Scanner(open_index, run.inputs, run.config, run.watch)
     number = ledger.begin_run(**_about(run, work, models))
 
@@ -202,6 +206,11 @@ def _check_shards(run: BatchRun, names: Pseudonyms) -> None:
 def _start_engine(run: BatchRun, work: Work, models: Models) -> Engine:
     if run.engine == "here":
         return InProcess(work, models)
+    if run.engine == "ray":
+        from lungscreen.batch.ray_cluster import connect_cluster
+        from lungscreen.batch.ray_engine import RayEngine
+
+        return RayEngine(work, models, run.config, connect_cluster())
     workers, threads = share_out(look_at_machine(), run.config)
     return Processes(work, models, run.config, workers, threads)
 

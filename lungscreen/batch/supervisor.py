@@ -221,6 +221,8 @@ class Night:
             self._wait_for_space(event.error or OutputError("output-failed", "results cannot be written"))
         elif event.kind == "died":
             self._count_attempt(task, event.code, attempt)
+        elif event.kind == "lost":
+            self._lose(task, attempt)
         elif event.outcome is not None:
             self._conclude(task, event.outcome, attempt)
 
@@ -260,6 +262,11 @@ class Night:
             self._finish(task, outcome, attempt)
         else:
             self._fail(task.key, task.input, code)
+
+    def _lose(self, task: Task, attempt: int | None) -> None:
+        """Its machine went: an interruption, as if the whole night had been interrupted for it."""
+        if not self.ledger.count_interruption(task.key, self.config.most_interruptions, attempt):
+            self._fail(task.key, task.input, "interrupted")
 
     def _fail(self, key: str, input_hash: str, code: str) -> None:
         """A study that no worker came back from."""

@@ -83,6 +83,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --watch: seconds from one look at the inputs to the next (default: 10)",
     )
     add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="read the I-th of N parts, into NIGHT/shard-I-of-N")
+    add(
+        "--engine", choices=("local", "ray"), default="local",
+        help="where studies are read: processes of this machine, or the nodes of a Ray cluster (docs/batch.md)",
+    )  # fmt: skip
     add("--metrics", type=Path, metavar="FILE", help="OpenMetrics file for node_exporter (default: NIGHT/metrics.prom)")
     add("--workers", type=int, metavar="N", help="processes that read studies (default: by cores and memory)")
     add("--threads", type=int, metavar="N", help="threads of each worker (default: the cores, shared out)")
@@ -151,6 +155,7 @@ def _batch_run(args: argparse.Namespace) -> BatchRun:
         watch=args.watch,
         metrics=args.metrics,
         shard=args.shard,
+        engine=args.engine,
     )
 
 
