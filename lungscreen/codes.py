@@ -548,6 +548,21 @@ CODES: dict[str, Code] = {
         "A category rests on a shape that the software estimated (juxtapleural, smooth, oval or lentiform).",
         "Check the shape; without it the category named in the text holds.",
     ),
+    "consider-juxtapleural": Code(
+        "notice",
+        "A solid nodule lies at the lung's border; whether it is smooth and oval, lentiform or triangular was not assessed.",
+        "A reader who finds it so may use the juxtapleural row that the text names; the software never does.",
+    ),
+    "no-nodule-marks": Code(
+        "notice",
+        "The second look takes marks above the operating point for no nodules: they are listed apart and not graded.",
+        "Glance over their pictures; `second_look = false` under [findings] of a pipeline grades them all.",
+    ),
+    "second-look-doubts": Code(
+        "notice",
+        "The second look takes a finding for no nodule, but it stays one for the reason that the text gives.",
+        "Look whether it is a nodule before its category counts.",
+    ),
     "inflammation-possible": Code(
         "notice",
         "New nodules may come from infection or inflammation (Lung-RADS v2022 note 10).",
