@@ -791,6 +791,16 @@ CODES: dict[str, Code] = {
     "marks-cut": Code(
         "notice", "Marks beyond the allowed number of a scan were left out.", "Lift the limit with --max-marks none."
     ),
+    "variant-left-out": Code(
+        "notice",
+        "A scan was left out of one variant of a robustness table, since that variant cannot be made of it.",
+        "Compare the variant with the same scans as they are (the figures in brackets).",
+    ),
+    "variant-refused": Code(
+        "notice",
+        "The search refused a changed scan: its nodules count as missed.",
+        "Look up the code that is named; the scan as it is may be read all the same.",
+    ),
     "figures-undefined": Code(
         "notice", "A figure cannot be computed from these data and is left empty (null).", "Read the notice's reason."
     ),
