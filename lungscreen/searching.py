@@ -5,20 +5,24 @@ inputs ─► Inventory ─► (Volume ─► Lungs? ─► Candidate…)… ─
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lungscreen.detect import Detector, detect_nodules, find_detector, load_detector
+from lungscreen.detect import detect_nodules, find_detector, load_detector
+from lungscreen.errors import Refusal
 from lungscreen.files import replace_file
 from lungscreen.lungs import segment_lungs
 from lungscreen.pipeline import Pipeline, read_first_series
-from lungscreen.records import Candidate, Study
+from lungscreen.records import Candidate, Volume
 from lungscreen.report import candidates_csv, refused_csv
 from lungscreen.series import find_series
 from lungscreen.walking import any_size, guard, is_complete, prepare_output, show_progress
 
-__all__ = ["detect_inputs"]
+__all__ = ["Search", "detect_inputs", "load_search", "read_volumes", "with_weights"]
+
+Search = Callable[[Volume], Sequence[Candidate]]
+"""Everything from a volume to its candidates."""
 
 
 def detect_inputs(
@@ -32,21 +36,51 @@ def detect_inputs(
     Errors: `usage`, `output-failed`, `weights-invalid`, and those of a bundle. What is wrong with a volume stands in refused.csv.
     """
     prepare_output(out, inputs)
-    config = replace(pipeline.detect, bundle="", weights=str(weights)) if weights else pipeline.detect
-    detector = load_detector(find_detector(config), config)
-    pipeline = any_size(pipeline)
+    pipeline = any_size(with_weights(pipeline, weights))
+    search = load_search(pipeline, use_lungs=use_lungs)
     inventory = find_series(inputs, pipeline.series, skip=out)
     refusals = list(inventory.refused)
     found: list[tuple[str, Sequence[Candidate]]] = []
     for study in show_progress(inventory.studies):
         with guard(study, refusals):
-            found.append(_search(study, pipeline, detector, use_lungs))
+            _, volume = read_first_series(study, pipeline.volume)
+            found.append((volume.series_uid, search(volume)))
     replace_file(out / "candidates.csv", candidates_csv(found))
     replace_file(out / "refused.csv", refused_csv(refusals))
     return len(found), len(found) == len(inventory.studies) > 0 and is_complete(refusals)
 
 
-def _search(study: Study, pipeline: Pipeline, detector: Detector, use_lungs: bool) -> tuple[str, Sequence[Candidate]]:
-    _, volume = read_first_series(study, pipeline.volume)
-    lungs = segment_lungs(volume, pipeline.lungs) if use_lungs else None
-    return volume.series_uid, detect_nodules(volume, lungs, detector, pipeline.detect)
+def read_volumes(inputs: Sequence[Path], out: Path, pipeline: Pipeline, refusals: list[Refusal]) -> Iterator[Volume]:
+    """Every volume in the inputs, one by one; what cannot be read is added to `refusals`.
+
+    out: results, not searched for inputs.
+    """
+    inventory = find_series(inputs, pipeline.series, skip=out)
+    refusals.extend(inventory.refused)
+    for study in show_progress(inventory.studies):
+        volume = None
+        with guard(study, refusals):
+            _, volume = read_first_series(study, pipeline.volume)
+        if volume is not None:
+            yield volume
+
+
+def with_weights(pipeline: Pipeline, weights: Path | None) -> Pipeline:
+    """The pipeline, looking with the detector's weights in that folder; as it is where there is none."""
+    if weights is None:
+        return pipeline
+    return replace(pipeline, detect=replace(pipeline.detect, bundle="", weights=str(weights)))
+
+
+def load_search(pipeline: Pipeline, *, use_lungs: bool = True) -> Search:
+    """The search of one volume, its network loaded: lungs (where they are used), then detection.
+
+    Errors: `weights-invalid`, and those of a bundle; the search's own: `no-lungs`.
+    """
+    detector = load_detector(find_detector(pipeline.detect), pipeline.detect)
+
+    def search(volume: Volume) -> Sequence[Candidate]:
+        lungs = segment_lungs(volume, pipeline.lungs) if use_lungs else None
+        return detect_nodules(volume, lungs, detector, pipeline.detect)
+
+    return search

@@ -1,4 +1,4 @@
-"""`lungscreen evaluate detection|classification`: measure against what is known."""
+"""`lungscreen evaluate detection|robustness|classification`: measure against what is known."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.shared import add_operating_point, add_pipeline, chosen_pipeline, exit_code
 from lungscreen.errors import UsageError
 from lungscreen.text import plain_text
 
@@ -36,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     detection.add_argument(
         "--images", type=Path, metavar="DIR", help="the scans, for pictures of misses and false marks"
     )
+    _add_robustness(
+        kinds.add_parser("robustness", help="the same scans at less dose, in thicker slices, other kernels")
+    )
     classes = kinds.add_parser("classification", help="area, operating points and calibration of probabilities")
     classes.add_argument("--predictions", type=Path, required=True, metavar="CSV", help="one row a case")
     classes.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
@@ -47,9 +51,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_robustness(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE", help="scans whose every nodule is annotated")
+    parser.add_argument("--annotations", type=Path, required=True, metavar="CSV", help="the nodules")
+    parser.add_argument("--excluded", type=Path, metavar="CSV", help="findings that count neither way")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    add_pipeline(parser)
+    add_operating_point(parser)
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with a detector's weights (the pipeline's)")
+    parser.add_argument(
+        "--dose", type=float, action="append", metavar="SHARE", help="share of the dose; may be repeated (0.5, 0.25)"
+    )
+    parser.add_argument(
+        "--slices", type=float, action="append", metavar="MM", help="slice thickness; may be repeated (2.5, 5)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the added noise (0)")
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluate. Returns the exit code."""
-    return _run_detection(args) if args.kind == "detection" else _run_classification(args)
+    kinds = {"detection": _run_detection, "robustness": _run_robustness, "classification": _run_classification}
+    return kinds[args.kind](args)
 
 
 def _run_detection(args: argparse.Namespace) -> int:
@@ -74,6 +96,51 @@ def _run_detection(args: argparse.Namespace) -> int:
     _say(write_detection(result, args.out, provenance, args.images, _with_bar))
     print("\n".join(_detection_lines(result)))
     return ExitCode.OK
+
+
+def _run_robustness(args: argparse.Namespace) -> int:
+    from lungscreen.config import config_hash
+    from lungscreen.detect import find_detector
+    from lungscreen.errors import Refusal
+    from lungscreen.evaluation import (
+        Nodules,
+        RobustnessConfig,
+        measure_robustness,
+        read_nodules,
+        robustness_lines,
+        write_robustness,
+    )
+    from lungscreen.files import replace_file
+    from lungscreen.pipeline import operating_points
+    from lungscreen.report import refused_csv
+    from lungscreen.searching import load_search, read_volumes, with_weights
+    from lungscreen.walking import is_complete, prepare_output
+
+    pipeline = with_weights(chosen_pipeline(args), args.weights)
+    weights, point = find_detector(pipeline.detect), pipeline.findings.operating_point
+    try:
+        config = RobustnessConfig(
+            threshold=operating_points(weights, pipeline)[point],
+            doses=tuple(args.dose or RobustnessConfig.doses),
+            slices_mm=tuple(args.slices or RobustnessConfig.slices_mm),
+            seed=args.seed,
+        )
+    except ValueError as error:
+        raise UsageError("usage", str(error)) from None
+    nodules = read_nodules(args.annotations)
+    excluded = read_nodules(args.excluded) if args.excluded else Nodules.none()
+    prepare_output(args.out, args.inputs)
+    refusals: list[Refusal] = []
+    volumes = read_volumes(args.inputs, args.out, pipeline, refusals)
+    result = measure_robustness(volumes, nodules, excluded, load_search(pipeline), config)
+    provenance = _provenance(args, "annotations", "excluded") | {
+        "pipeline": {"name": pipeline.name, "hash": config_hash(pipeline), "operating_point": point},
+        "detector": {"name": weights.name, "version": weights.version, "sha256": weights.sha256},
+    }
+    replace_file(args.out / "refused.csv", refused_csv(refusals))
+    _say(write_robustness(result, args.out, provenance))
+    print("\n".join(robustness_lines(result)))
+    return exit_code(args.out, bool(result.scans) and is_complete(refusals))
 
 
 def _run_classification(args: argparse.Namespace) -> int:
@@ -145,7 +212,7 @@ def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-def _provenance(args: argparse.Namespace, *inputs: str) -> Mapping[str, Any]:
+def _provenance(args: argparse.Namespace, *inputs: str) -> dict[str, Any]:
     """Inputs by content, not by path: a path can name a person."""
     from lungscreen.weights import sha256_of
 

@@ -1,6 +1,7 @@
 """Measuring the detector and the classifier against what is known.
 
 Marks, Nodules ─► DetectionResult ─► evaluation.json, tables, plots, pictures
+Volumes, Nodules ─► RobustnessResult ─► robustness.json, tables, plot
 Predictions    ─► ClassificationResult ─► evaluation.json, tables, plots
 """
 
@@ -19,6 +20,8 @@ from lungscreen.evaluation.detection import (
     evaluate_detection,
 )
 from lungscreen.evaluation.output import write_classification, write_detection
+from lungscreen.evaluation.robustness import RobustnessConfig, RobustnessResult, measure_robustness
+from lungscreen.evaluation.robustness_output import robustness_lines, write_robustness
 from lungscreen.evaluation.tables import Marks, Nodules, read_marks, read_nodules, read_series_list
 
 __all__ = [
@@ -31,12 +34,17 @@ __all__ = [
     "NoduleOutcome",
     "Nodules",
     "Predictions",
+    "RobustnessConfig",
+    "RobustnessResult",
     "evaluate_classification",
     "evaluate_detection",
+    "measure_robustness",
     "read_marks",
     "read_nodules",
     "read_predictions",
     "read_series_list",
+    "robustness_lines",
     "write_classification",
     "write_detection",
+    "write_robustness",
 ]
