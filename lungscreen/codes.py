@@ -670,8 +670,8 @@ CODES: dict[str, Code] = {
     ),
     "out-of-memory": Code(
         "refusal",
-        "There was not enough memory for this study, twice.",
-        "Use fewer --workers, then `lungscreen batch retry`.",
+        "There was not enough memory for this study, twice, or it took more than --worker-memory allows.",
+        "Use fewer --workers or raise --worker-memory, then `lungscreen batch retry`.",
     ),
     "interrupted": Code(
         "refusal",

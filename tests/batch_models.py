@@ -5,6 +5,7 @@ Worker processes import this module by name.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -64,12 +65,25 @@ def load(pipeline: Pipeline) -> Networks:
     return Networks(SpotDetector(), classifier, USED, points)  # type: ignore[arg-type]
 
 
+MOST_EATEN_MB = 4096
+"""Where nobody stops a study that eats memory, it stops itself."""
+
+
 class TrapDetector(SpotDetector):
-    """Does what the file named in LUNGSCREEN_TEST_TRAP says, once a line: die, hang, memory, error; then finds spots."""
+    """Does what the file named in LUNGSCREEN_TEST_TRAP says, once a line: die, hang, memory, eat, error, slow; then finds
+    spots. The study that it met first is its victim: it does nothing to others.
+    """
 
     def find_marks(self, hu: NDArray[np.int16], where: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         trap = Path(os.environ["LUNGSCREEN_TEST_TRAP"])
         lines = trap.read_text().split() if trap.exists() else []
+        if lines:
+            victim = trap.with_name("victim")
+            this = hashlib.sha256(hu.tobytes()).hexdigest()
+            if not victim.exists():
+                victim.write_text(this)
+            if victim.read_text() != this:
+                return super().find_marks(hu, where)
         trap.write_text("\n".join(lines[1:]))
         match lines[0] if lines else "":
             case "die":
@@ -78,10 +92,13 @@ class TrapDetector(SpotDetector):
                 time.sleep(600)
             case "memory":
                 raise MemoryError
+            case "eat":
+                eaten = [np.ones(1 << 20) for _ in range(MOST_EATEN_MB // 8) if not time.sleep(0.01)]
+                raise AssertionError(f"nobody stopped it at {8 * len(eaten)} MB")
             case "error":
                 raise RuntimeError("something broke, and quotes DOE^JANE")
             case "slow":
-                time.sleep(3)
+                time.sleep(6)
         return super().find_marks(hu, where)
 
 

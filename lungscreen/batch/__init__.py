@@ -4,6 +4,7 @@ keys        pseudonyms by keyed hash           ledger      one row a study, with
 index       which files, which study           looks       what the index keeps of a file
 scanner     looks at the inputs, or watches    study       one study, from its files to its results
 engines     where tasks are carried out        workers     processes of this machine
+parcel      a study that was read, on its way to the networks
 ray_engine  workers on the nodes of a Ray cluster, which ray_cluster talks to
 supervisor  the night itself                   run         opens what a night needs, and closes it
 night       the morning page                   drift       tonight against the nights before

@@ -15,6 +15,9 @@ class BatchConfig:
     """Processes that read studies; by cores and memory where None."""
     threads: int | None = None
     """Threads of each worker; the cores shared out where None."""
+    worker_memory_mb: float | None = None
+    """Memory that a worker may take before the study that it has costs an attempt; its share of the machine's where
+    None."""
     study_limit_s: float = 1800.0
     """A study that takes longer costs an attempt."""
     load_limit_s: float = 600.0
@@ -43,7 +46,7 @@ class BatchConfig:
     """How often worklist and morning page are written while studies are being read."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads"):
+        for name in ("workers", "threads", "worker_memory_mb"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected at least 1")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
 from lungscreen.batch.config import BatchConfig
 
-__all__ = ["WORKER_MB", "Machine", "look_at_machine", "share_out"]
+__all__ = ["WORKER_MB", "Machine", "look_at_machine", "memory_limit_mb", "resident_mb", "share_out"]
 
 WORKER_MB = 4096
 """Memory that a worker is given room for: the peak on a scan of 300 to 600 slices, with something to spare."""
@@ -20,6 +21,9 @@ WORKER_MB = 4096
 CGROUP = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 MEMINFO = Path("/proc/meminfo")
+
+SPARE_SHARE = 0.1
+"""Of the memory, what workers may not take together."""
 
 NO_LIMIT_BYTES = 1 << 60
 """cgroup v1 writes a number near 2**63 for "no limit"."""
@@ -49,6 +53,20 @@ def share_out(machine: Machine, config: BatchConfig) -> tuple[int, int]:
     workers = config.workers or max(1, min(int(machine.cores), by_memory))
     threads = config.threads or max(1, int(machine.cores) // workers)
     return workers, threads
+
+
+def memory_limit_mb(machine: Machine, config: BatchConfig, workers: int) -> float:
+    """What one worker may take: as configured, or its share of the memory."""
+    return config.worker_memory_mb or (1 - SPARE_SHARE) * machine.memory_mb / workers
+
+
+def resident_mb(process: int) -> float:
+    """Memory that a process has in use now; 0 where it has ended, or the system does not tell."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+    except (OSError, IndexError):
+        return 0.0
+    return int(pages) * resource.getpagesize() / 2**20
 
 
 def _total_memory(meminfo: Path) -> float:

@@ -17,7 +17,7 @@ from lungscreen.batch.index import Index, Turn
 from lungscreen.batch.keys import Pseudonyms, load_key
 from lungscreen.batch.ledger import LEDGER_FILE, Ledger
 from lungscreen.batch.lock import hold_lock
-from lungscreen.batch.machine import look_at_machine, share_out
+from lungscreen.batch.machine import look_at_machine, memory_limit_mb, share_out
 from lungscreen.batch.metrics import write_metrics
 from lungscreen.batch.night import write_night
 from lungscreen.batch.progress import progress_bar, quiet_progress
@@ -211,8 +211,9 @@ def _start_engine(run: BatchRun, work: Work, models: Models) -> Engine:
         from lungscreen.batch.ray_engine import RayEngine
 
         return RayEngine(work, models, run.config, connect_cluster())
-    workers, threads = share_out(look_at_machine(), run.config)
-    return Processes(work, models, run.config, workers, threads)
+    machine = look_at_machine()
+    workers, threads = share_out(machine, run.config)
+    return Processes(work, models, run.config, workers, threads, memory_limit_mb(machine, run.config, workers))
 
 
 def _digest(run: BatchRun, models: Models) -> str:

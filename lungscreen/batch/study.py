@@ -5,8 +5,10 @@ Runs in the worker, or in the process itself where one is enough.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import errno
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +21,20 @@ from lungscreen.comparison import PriorTable
 from lungscreen.errors import LungscreenError, Notice, OutputError, Refusal, UsageError, WeightsError
 from lungscreen.kernels import classify_kernel
 from lungscreen.logs import LOG, where_raised
-from lungscreen.pipeline import Networks, Pipeline, screen_study
+from lungscreen.pipeline import Networks, Pipeline, Prepared, prepare_study, screen_study
 from lungscreen.records import Inventory, Report, Study
 from lungscreen.report import report_document, write_report
 from lungscreen.series import group_sources
 from lungscreen.series.studies import plain_name
 from lungscreen.stopwatch import Stopwatch
 
-__all__ = ["RUN_ERRORS", "Outcome", "Work", "describe_document", "run_task"]
+__all__ = ["RUN_ERRORS", "Outcome", "Read", "Work", "describe_document", "judge_task", "read_task", "run_task"]
 
 RUN_ERRORS = (OutputError, WeightsError, UsageError)
 """What goes wrong for every study alike."""
+
+NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "failed to allocate")
+"""What PyTorch and ITK say where Python would raise MemoryError."""
 
 GONE = frozenset({"file-unreadable", "input-missing"})
 """Codes that a share which went away in the night gives too."""
@@ -66,50 +71,121 @@ class Outcome:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Read:
+    """A study that was read and waits for the networks; it may have been read in another process."""
+
+    task: Task
+    prepared: Prepared
+    priors: PriorTable
+    refusals: tuple[Refusal, ...]
+    """Of files among the study's that belong to no study."""
+    seconds: Mapping[str, float]
+    peak_mb: Mapping[str, float]
+
+
 def run_task(task: Task, work: Work, networks: Future[Networks]) -> Outcome:
-    """Read one study and write its results.
+    """Read one study and write its results: `read_task`, then `judge_task`.
 
     Errors: those that concern the run and not the study (`output-failed`, `weights-invalid`) pass.
     """
-    clock = Stopwatch(memory=True)
-    study: Study | None = None
-    refusals: list[Refusal] = []
-    state, code, facts = "failed", "", {}
-    try:
-        with clock.stage("study"):
+    read = read_task(task, work)
+    return read if isinstance(read, Outcome) else judge_task(read, work, networks)
+
+
+def read_task(task: Task, work: Work) -> Read | Outcome:
+    """A study as far as it goes without a network: headers, volume, lungs. An Outcome where it ends there.
+
+    Errors: as of `run_task`.
+    """
+    course = _Course(task)
+    clock = course.clock
+    with course.watched():
+        with clock.stage("headers"):
+            course.study, others = find_study(task)
+        course.refusals += others
+        if course.study is None:
+            course.state, course.code = "refused", _study_code(others)
+            if not any(row.scope == "study" for row in others):
+                course.refusals += _refuse(task, None, course.code, "No series of this study can be read.")
+        else:
             with clock.stage("headers"):
-                study, others = find_study(task)
-            refusals += others
-            if study is None:
-                state, code = "refused", _study_code(others)
-                if not any(row.scope == "study" for row in others):
-                    refusals += _refuse(task, None, code, "No series of this study can be read.")
-            else:
                 priors = _priors(task, work)
-                report = screen_study(study, work.pipeline, networks, work.clinical, clock, priors)
-                report = _with_marks(report, task, work)
-                with clock.stage("write"):
-                    write_report(report, work.out, work.save_masks)
-                refusals += report.volume.refused
-                state, facts = "done", describe_document(report_document(report))
-    except RUN_ERRORS:
-        raise
-    except MemoryError:
-        code = "out-of-memory"
-        refusals += _refuse(task, study, code, "There was not enough memory for this study.")
-    except LungscreenError as error:
-        state, code = "refused", error.code
-        if code == "internal-error":
-            state = "failed"
-        refusals += _refuse(task, study, code, error.reason)
-    except Exception as error:  # whatever a library throws at a hostile file
-        code = "internal-error"
-        LOG.error("study failed", extra={"fields": {"key": task.key, "where": where_raised(error)}})
-        refusals += _refuse(task, study, code, "The software failed on this study.")
-    if code in GONE and not _reachable(task):
-        state = "away"
-    _log(task.key, state, code, clock)
-    return Outcome(task.key, state, code, tuple(refusals), clock.seconds, clock.peak_mb, facts)
+            prepared = prepare_study(course.study, work.pipeline, clock)
+    if course.state:
+        return course.outcome()
+    return Read(task, prepared, priors, tuple(course.refusals), clock.seconds, clock.peak_mb)
+
+
+def judge_task(read: Read, work: Work, networks: Future[Networks]) -> Outcome:
+    """What was read, looked at by the networks, its results written.
+
+    Errors: as of `run_task`.
+    """
+    course = _Course(read.task, list(read.refusals), read.prepared.study)
+    course.go_on(read)
+    clock = course.clock
+    with course.watched():
+        report = screen_study(read.prepared, work.pipeline, networks, work.clinical, clock, read.priors)
+        report = _with_marks(report, read.task, work)
+        with clock.stage("write"):
+            write_report(report, work.out, work.save_masks)
+        course.refusals += report.volume.refused
+        course.state, course.facts = "done", describe_document(report_document(report))
+    return course.outcome()
+
+
+@dataclass
+class _Course:
+    """How a task goes. state: empty while it goes well and is not done."""
+
+    task: Task
+    refusals: list[Refusal] = field(default_factory=list)
+    study: Study | None = None
+    clock: Stopwatch = field(default_factory=lambda: Stopwatch(memory=True))
+    state: str = ""
+    code: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    read_s: float = 0.0
+    """What reading took, where that was done before."""
+
+    def go_on(self, read: Read) -> None:
+        """Add what reading took; the sum of all is only known at the end."""
+        self.read_s = read.seconds["study"]
+        self.clock.seconds.update((name, seconds) for name, seconds in read.seconds.items() if name != "study")
+        self.clock.peak_mb.update(read.peak_mb)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Whatever goes wrong inside is the study's outcome, but for what concerns the run."""
+        try:
+            with self.clock.stage("study"):
+                yield
+        except RUN_ERRORS:
+            raise
+        except LungscreenError as error:
+            self._end("failed" if error.code == "internal-error" else "refused", error.code, error.reason)
+        except Exception as error:  # whatever a library throws at a hostile file
+            if _is_lack_of_memory(error):
+                self._end("failed", "out-of-memory", "There was not enough memory for this study.")
+                return
+            LOG.error("study failed", extra={"fields": {"key": self.task.key, "where": where_raised(error)}})
+            self._end("failed", "internal-error", "The software failed on this study.")
+
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        if self.code in GONE and not _reachable(self.task):
+            self.state = "away"
+        seconds = self.clock.seconds
+        seconds["study"] = seconds.get("study", 0.0) + self.read_s
+        _log(self.task.key, self.state, self.code, self.clock)
+        return Outcome(
+            self.task.key, self.state, self.code, tuple(self.refusals), seconds, self.clock.peak_mb, self.facts
+        )
+
+    def _end(self, state: str, code: str, reason: str) -> None:
+        self.state, self.code = state, code
+        self.refusals += _refuse(self.task, self.study, code, reason)
 
 
 def find_study(task: Task) -> tuple[Study | None, tuple[Refusal, ...]]:
@@ -206,6 +282,13 @@ def _refuse(task: Task, study: Study | None, code: str, reason: str) -> tuple[Re
     uid = study.exam.study_uid if study else task.person.study_uid
     patient_id = study.patient.patient_id if study else task.person.patient_id
     return Refusal(uid, code, reason, "study", uid, patient_id), *(study.not_read if study else ())
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    words = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(phrase in words for phrase in NO_MEMORY)
 
 
 def _reachable(task: Task) -> bool:

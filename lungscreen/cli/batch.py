@@ -90,6 +90,12 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--metrics", type=Path, metavar="FILE", help="OpenMetrics file for node_exporter (default: NIGHT/metrics.prom)")
     add("--workers", type=int, metavar="N", help="processes that read studies (default: by cores and memory)")
     add("--threads", type=int, metavar="N", help="threads of each worker (default: the cores, shared out)")
+    add(
+        "--worker-memory",
+        type=float,
+        metavar="MB",
+        help="memory that a worker may take before its study costs an attempt (default: its share of the machine's)",
+    )
     add("--study-limit", type=float, metavar="S", help="seconds that a study may take (default: 1800)")
     add("--key-file", type=Path, metavar="FILE", help="key for pseudonyms (default: the user's own, made when absent)")
     add("--identified", action="store_true", help="keep PatientIDs in the ledger and on the morning page")
@@ -134,6 +140,7 @@ def _batch_run(args: argparse.Namespace) -> BatchRun:
     given = {
         "workers": args.workers,
         "threads": args.threads,
+        "worker_memory_mb": args.worker_memory,
         "study_limit_s": args.study_limit,
         "quiet_s": args.quiet,
         "poll_s": args.poll,
