@@ -149,6 +149,39 @@ def test_highest_mark_inside_counts_and_the_others_vanish() -> None:
     assert result.outcomes[0].score == 0.7
 
 
+def test_each_scan_is_listed_at_the_operating_point(tmp_path: Path) -> None:
+    """Rank counts every mark of the scan, "above" only the false ones; an excluded finding's mark harms nobody."""
+    found = marks(
+        ("a", 50, 0, 0, 0.9), ("a", 90, 0, 0, 0.8), ("a", 0, 0, 0, 0.7), ("a", 0, 40, 0, 0.3), ("a", 30, 0, 0, 0.2),
+        ("b", 5, 5, 5, 0.6), ("b", 80, 5, 5, 0.5),
+    )  # fmt: skip
+    known = nodules(("a", 0, 0, 0, 8), ("a", 0, 40, 0, 8), ("a", 0, 0, 70, 8))
+    excluded = nodules(("a", 90, 0, 0, -1))
+    config = dataclasses.replace(QUICK, threshold=0.5)
+    result = evaluate_detection(found, known, excluded, ["c", "a", "b"], config)
+    assert [(o.rank, o.false_marks_above) for o in result.outcomes] == [(3, 1), (4, 1), (None, None)]
+    assert [dataclasses.astuple(scan) for scan in result.scans] == [
+        ("c", 0, 0, 0, None, 0, 0),
+        ("a", 3, 2, 2, 0.9, 1, 1),
+        ("b", 0, 0, 2, 0.6, 0, 2),
+    ]
+    point = result.figures["at_threshold"]
+    assert (point["sensitivity"]["found"], point["sensitivity"]["of"]) == (1, 3)
+    assert (point["false_marks"], point["false_per_scan"], point["most_in_a_scan"]) == (3, 1.0, 2)
+    assert (point["scans_without"], point["false_per_scan_sd"]) == (1, 1.0)
+    write_detection(result, tmp_path, {})
+    rows = list(csv.DictReader((tmp_path / "scans.csv").read_text().splitlines()))
+    assert [row["false_at"] for row in rows] == ["0", "1", "2"]
+    rows = list(csv.DictReader((tmp_path / "nodules.csv").read_text().splitlines()))
+    assert [row["rank"] for row in rows] == ["3", "4", ""]
+
+
+def test_without_an_operating_point_nothing_stands_at_one() -> None:
+    result = evaluate_detection(marks(("a", 0, 0, 0, 0.7)), nodules(("a", 0, 0, 0, 8)), Nodules.none(), ["a"], QUICK)
+    assert result.figures["at_threshold"] is None
+    assert (result.scans[0].found_at, result.scans[0].false_at) == (None, None)
+
+
 def test_scans_without_marks_are_in_the_divisor() -> None:
     found, truth = marks(("a", 0, 0, 0, 0.4), ("a", 90, 0, 0, 0.9)), nodules(("a", 0, 0, 0, 10))
     alone = evaluate_detection(found, truth, Nodules.none(), ["a"], QUICK)
@@ -328,11 +361,20 @@ def test_wrong_limit_is_a_usage_error(tables: dict[str, Path], tmp_path: Path, l
         {"worst": -1},
         {"confidence": 1.0},
         {"diameter_edges_mm": (8.0, 4.0)},
+        {"threshold": float("nan")},
     ],
 )
 def test_config_out_of_range(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         DetectionConfig(**wrong)
+
+
+def test_the_operating_point_is_shown(tables: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = [w for n, p in tables.items() for w in (f"--{n}", str(p))]
+    assert main(["evaluate", "detection", "--out", str(tmp_path / "out"), *words, "--threshold", "2"]) == 0
+    assert "at score 2: 0 of " in capsys.readouterr().out
+    point = json.loads((tmp_path / "out" / "evaluation.json").read_text())["at_threshold"]
+    assert (point["threshold"], point["false_marks"], point["scans_without"]) == (2.0, 0, 2)
 
 
 # -- said ------------------------------------------------------------------------------------------------------------
@@ -399,6 +441,7 @@ def test_without_matplotlib_all_but_the_plot_is_written(tmp_path: Path, monkeypa
         "froc.csv",
         "misses.csv",
         "nodules.csv",
+        "scans.csv",
     ]
 
 

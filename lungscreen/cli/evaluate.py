@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-marks", type=_limit, default=100, metavar="N|none", help="marks of a scan that count at most (100)"
     )
     detection.add_argument(
+        "--threshold", type=float, metavar="SCORE", help="operating point: figures of each scan at this score too"
+    )
+    detection.add_argument(
         "--images", type=Path, metavar="DIR", help="the scans, for pictures of misses and false marks"
     )
     _add_robustness(
@@ -86,7 +89,7 @@ def _run_detection(args: argparse.Namespace) -> int:
     )
 
     try:
-        config = DetectionConfig(max_marks=args.max_marks)
+        config = DetectionConfig(max_marks=args.max_marks, threshold=args.threshold)
     except ValueError as error:
         raise UsageError("usage", str(error)) from None
     excluded = read_nodules(args.excluded) if args.excluded else Nodules.none()
@@ -205,7 +208,15 @@ def _detection_lines(result: DetectionResult) -> list[str]:
         lines.append(f"{rate:>20g}   {_number(figures['sensitivity'][n]):>11}   {_number(low)} – {_number(high)}")
     if not whole:
         lines.append("intervals: draws without a hit count as 0, draws without a nodule are left out")
-    return [*lines, f"CPM {_number(figures['cpm'])}"]
+    lines.append(f"CPM {_number(figures['cpm'])}")
+    point = figures["at_threshold"]
+    if point:
+        found = point["sensitivity"]
+        lines.append(
+            f"at score {point['threshold']:g}: {found['found']} of {found['of']} nodules, 95 % interval {_interval(found)}; "
+            f"{point['false_per_scan']:.2f} false marks per scan, at most {point['most_in_a_scan']}"
+        )
+    return lines
 
 
 def _number(value: float | None) -> str:

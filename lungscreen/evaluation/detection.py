@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.errors import InputError, Notice
+from lungscreen.evaluation.by_scan import ScanFigures, at_threshold, list_scans
 from lungscreen.evaluation.froc import Bootstrap, Curve, Interval, bootstrap_rates, draw_scans, froc_curve, spread
 from lungscreen.evaluation.matching import Matches, match_marks, squared_distance_mm2
 from lungscreen.evaluation.tables import Marks, Nodules
@@ -45,6 +46,8 @@ class DetectionConfig:
     """Edges of the groups by diameter: Lung-RADS's sizes, and a mass."""
     worst: int = 50
     """False marks that are listed: the highest scores."""
+    threshold: float | None = None
+    """Score from which a mark counts at the operating point; None where figures at one are not asked for."""
 
     def __post_init__(self) -> None:
         if self.max_marks is not None and self.max_marks < 1:
@@ -55,6 +58,8 @@ class DetectionConfig:
             raise ValueError("bootstrap_samples: expected at least 1; worst: expected at least 0")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence: expected between 0 and 1, got {self.confidence}")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ValueError(f"threshold: expected a finite number, got {self.threshold}")
         edges = self.diameter_edges_mm
         if list(edges) != sorted(set(edges)) or min(edges, default=1) <= 0:
             raise ValueError(f"diameter_edges_mm: expected rising positive numbers, got {edges}")
@@ -79,6 +84,8 @@ class NoduleOutcome:
     nearest_mark_mm: float | None
     """Distance of the nearest mark that counts or not; None where the scan has none."""
     nearest_mark_score: float | None
+    rank: int | None = None
+    """Its place among all marks of its own scan, 1 the highest score, whatever the others hit; None where missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,7 @@ class DetectionResult:
     bootstrap: Bootstrap
     outcomes: tuple[NoduleOutcome, ...]
     worst_false: tuple[FalseMark, ...]
+    scans: tuple[ScanFigures, ...] = ()
     notices: tuple[Notice, ...] = field(default=())
 
     @property
@@ -150,6 +158,8 @@ def evaluate_detection(
         },
         "notices": [{"code": notice.code, "text": notice.text} for notice in notices],
     }
+    scans = list_scans(matches, series, config.threshold)
+    figures["at_threshold"] = at_threshold(scans, config.threshold, config.confidence)
     worst = np.argsort(-matches.false_score, kind="stable")[: config.worst]
     return DetectionResult(
         figures=figures,
@@ -157,6 +167,7 @@ def evaluate_detection(
         bootstrap=bootstrap,
         outcomes=_outcomes(matches, marks, nodules),
         worst_false=tuple(_false_mark(matches, marks, n) for n in worst),
+        scans=scans,
         notices=notices,
     )
 
@@ -278,6 +289,7 @@ def _outcome(
         fp_per_scan=float((matches.false_score >= score).sum() / matches.scans) if found else None,
         nearest_mark_mm=float(distance.min()) if len(near) else None,
         nearest_mark_score=float(marks.scores[near[distance.argmin()]]) if len(near) else None,
+        rank=int((marks.scores[near] > score).sum()) + 1 if found else None,
     )
 
 

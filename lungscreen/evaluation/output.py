@@ -1,6 +1,6 @@
 """DetectionResult, ClassificationResult ─► files: evaluation.json, tables and plots.
 
-Detection: froc.csv, froc.png, nodules.csv, misses.csv, false_positives.csv; with images misses.png, false_positives.png.
+Detection: froc.csv, froc.png, nodules.csv, scans.csv, misses.csv, false_positives.csv; with images misses.png, false_positives.png.
 Classification: roc.csv, roc.png, calibration.csv, reliability.png, confusion.png.
 """
 
@@ -40,7 +40,9 @@ NODULE_COLUMNS = (
     "fp_per_scan",
     "nearest_mark_mm",
     "nearest_mark_score",
+    "rank",
 )
+SCAN_COLUMNS = ("seriesuid", "nodules", "found", "false_marks", "highest_false", "found_at", "false_at")
 FALSE_COLUMNS = ("rank", "seriesuid", "coordX", "coordY", "coordZ", "score", "fp_per_scan")
 
 
@@ -72,6 +74,7 @@ def write_detection(
             write_picture(folder / name, picture)
     write_csv(folder / "froc.csv", ("fp_per_scan", "sensitivity", "threshold"), _curve_rows(result))
     write_csv(folder / "nodules.csv", NODULE_COLUMNS, map(_nodule_row, result.outcomes))
+    write_csv(folder / "scans.csv", SCAN_COLUMNS, map(dataclasses.astuple, result.scans))
     write_csv(folder / "misses.csv", NODULE_COLUMNS, map(_nodule_row, result.missed))
     false = [
         (rank, m.series_uid, *m.centre_mm, m.score, m.fp_per_scan) for rank, m in enumerate(result.worst_false, start=1)
@@ -171,4 +174,5 @@ def _nodule_row(outcome: NoduleOutcome) -> tuple[Any, ...]:
         outcome.fp_per_scan,
         outcome.nearest_mark_mm,
         outcome.nearest_mark_score,
+        outcome.rank,
     )
