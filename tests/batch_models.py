@@ -39,6 +39,10 @@ class SpotDetector:
         return np.column_stack([centres, np.cbrt(sizes) * self.spacing_mm, score]).astype(np.float32)[:8]
 
 
+LOOKS = (3.0, 3.0, 3.0, 3.0, 3.0, 0.1)
+"""What every nodule looks like to the classifier below."""
+
+
 class SpotClassifier:
     """Rates a patch by how dense its middle is; outlines what is dense near the middle."""
 
@@ -49,7 +53,7 @@ class SpotClassifier:
     def rate(self, patches: NDArray[np.float32]) -> Answers:
         """(n, p, p, p) → what it says of them; everything looks alike to it but for density."""
         dense = patches[:, 7:9, 7:9, 7:9].mean((1, 2, 3)).astype(float)
-        return Answers(Calibration(2.0, -1.0).probability(dense), np.full((len(patches), 6), 3.0), patches)
+        return Answers(Calibration(2.0, -1.0).probability(dense), np.tile(LOOKS, (len(patches), 1)), np.abs(patches))
 
     def outline(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, p, p, p) → probability that a voxel is the nodule's."""
