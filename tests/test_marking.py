@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from lungscreen.classify import Answers
+from lungscreen.classify.inference import TrainedClassifier
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.errors import InputError
@@ -76,6 +79,25 @@ def test_a_row_a_point_in_order(crop: Path, tmp_path: Path) -> None:
     assert (other["finding"], other["mean_diameter_mm"], other["type"]) == ("other", "", "unknown")
     assert (far["finding"], far["mean_diameter_mm"]) == ("far", "")
     assert {row["code"] for row in rows(out / "refused.csv")} == {"points-without-series", "outside-volume"}
+
+
+def test_a_readers_mark_is_graded_whatever_the_second_look_says(
+    crop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader asked: category and probability are there, and a column says what the second look thinks."""
+    rate = TrainedClassifier.rate
+
+    def doubt(self: TrainedClassifier, patches: np.ndarray) -> Answers:
+        return dataclasses.replace(rate(self, patches), nodule=np.full(len(patches), 0.01))
+
+    monkeypatch.setattr(TrainedClassifier, "rate", doubt)
+    monkeypatch.setattr(TrainedClassifier, "no_nodule_below", 0.1)
+    points = write_points(tmp_path / "points.csv", f"ball,{CENTRE[0]},{CENTRE[1]},{CENTRE[2]},mine")
+    words = ["assess", str(crop), "--points", str(points), "--no-lungs", "--out", str(tmp_path / "out")]
+    assert main(words) == ExitCode.OK
+    (row,) = rows(tmp_path / "out" / "findings.csv")
+    assert (row["second_look"], row["nodule_probability"], row["category"]) == ("no nodule", "0.01", "4A")
+    assert row["malignancy_probability"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 from report_examples import ACQUISITION, EXAM, make_finding, make_lungs, make_provenance, make_report, make_volume
 
 from lungscreen.errors import LungscreenError, Notice, Refusal
-from lungscreen.records import Acquisition, Exam, Location, Patient, Risk, Study
+from lungscreen.records import Acquisition, Attributes, Exam, Location, Patient, Risk, Study
 from lungscreen.report import (
+    ATTRIBUTES_MEANING,
     MALIGNANCY_MEANING,
     NOT_ASSESSED,
     build_report,
@@ -98,6 +99,38 @@ def test_what_the_rules_said_reaches_the_document():
         "assumed": ["lobe estimated"], "limits": [], "sources": ["McWilliams 2013"],
     }  # fmt: skip
     assert (written["risks"][1]["probability"], written["risks"][1]["needs"]) == (None, ["spiculation"])
+
+
+def test_looks_and_second_look_reach_the_document():
+    """And fit the schema, as do marks that are no nodules."""
+    volume = make_volume()
+    finding = make_finding(
+        volume, attributes=Attributes(4.2, 3.1, 1.5, 2.754, 4.9, 0.031), nodule_probability=0.97, second_look="nodule"
+    )
+    mark = make_finding(volume, (12, 30, 20), 0.31, None, number=1, nodule_probability=0.0212, second_look="no nodule")
+    document = json.loads(report_json(make_report(finding, volume=volume, no_nodules=(mark,))))
+    (written,), (dropped,) = document["findings"], document["no_nodules"]
+    assert written["attributes"] == {
+        "sphericity": 4.2, "margin": 3.1, "lobulation": 1.5, "spiculation": 2.75, "texture": 4.9, "calcified": 0.03,
+        "meaning": ATTRIBUTES_MEANING,
+    }  # fmt: skip
+    assert (written["nodule_probability"], written["second_look"]) == (0.97, "nodule")
+    assert dropped == {
+        "number": 1, "position_mm": [-16.0, 35.0, -270.0], "side": "left", "zone": "middle", "slice_from_top": 12,
+        "instance_number": 14, "detection_score": 0.31, "nodule_probability": 0.0212, "mean_diameter_mm": 11.8,
+    }  # fmt: skip
+    (plain,) = report_document(make_report(make_finding(volume)))["findings"]
+    assert (plain["attributes"], plain["nodule_probability"], plain["second_look"]) == (None, None, None)
+
+
+def test_marks_that_are_no_nodules_are_numbered_by_score():
+    volume = make_volume()
+    marks = [make_finding(volume, score=score, number=0) for score in (0.3, 0.7, 0.5)]
+    study = Study(volume.series.patient, EXAM, (volume.series,))
+    report = build_report(
+        study, volume, make_lungs(volume), (), (), 0, make_provenance(), no_nodules=marks, verdicts=()
+    )
+    assert [(mark.number, mark.candidate.score) for mark in report.no_nodules] == [(1, 0.7), (2, 0.5), (3, 0.3)]
 
 
 def test_what_is_missing_is_null():

@@ -16,11 +16,22 @@ from report_examples import EXAM, GRID, make_finding, make_lungs, make_report, m
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, Refusal
 from lungscreen.geometry import Geometry
-from lungscreen.records import Acquisition, Exam, Location, NoduleType, Outline, Patient, Risk, Study
-from lungscreen.report import MALIGNANCY_MEANING, PictureConfig, write_report, write_tables
+from lungscreen.records import (
+    Acquisition,
+    Attributes,
+    Attribution,
+    Exam,
+    Location,
+    NoduleType,
+    Outline,
+    Patient,
+    Risk,
+    Study,
+)
+from lungscreen.report import ATTRIBUTES_MEANING, MALIGNANCY_MEANING, PictureConfig, write_report, write_tables
 from lungscreen.report.contour import contour_lines
 from lungscreen.report.page import report_page
-from lungscreen.report.pictures import PLANES, crop_svg, overview_svg
+from lungscreen.report.pictures import PLANES, crop_svg, heat_svg, overview_svg
 
 CONFIG = PictureConfig()
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -71,7 +82,7 @@ def _check_safe(html: str) -> _Page:
     """Well-formed, unique ids, loads nothing, runs nothing."""
     page = _Page(html)
     assert len(page.ids) == len(set(page.ids))
-    allowed = ("data:image/jpeg;base64,", "#finding-", "studies/")
+    allowed = ("data:image/jpeg;base64,", "data:image/png;base64,", "#finding-", "studies/")
     assert [s for s in page.sources if not s.startswith(allowed)] == []
     assert {s.removeprefix("#") for s in page.sources if s.startswith("#")} <= set(page.ids)
     assert not page.tags & {"script", "iframe", "object", "embed", "link", "img", "form", "base"}
@@ -227,6 +238,45 @@ def test_rules_and_published_models_stand_beside_the_probability():
         assert shown in text, shown
 
 
+def test_looks_place_and_second_look_stand_with_their_scales():
+    attributes = Attributes(4.25, 3.1, 1.5, 2.8, 4.9, 0.004)
+    volume = make_volume()
+    seen = make_finding(
+        volume,
+        attributes=attributes,
+        nodule_probability=0.987,
+        location=Location("left", "middle", 14, 14, "", 3.4),
+    )
+    text = _page(seen, volume=volume).text
+    for shown in (
+        "spiculation 2.8 (5 marked)", "sphericity 4.3 (5 round)", "texture 4.9 (5 solid)", "< 1 % of readers",
+        ATTRIBUTES_MEANING, "fissures not assessed", "3.4 mm", "A nodule at all99 %",
+    ):  # fmt: skip
+        assert shown in text, shown
+    for pleura, word in ((0.0, "bordertouches"), (10.0, "border10 mm or more"), (None, "bordernot assessed")):
+        where = Location("left", "middle", 14, 14, "", pleura)
+        assert word in _page(make_finding(volume, location=where), volume=volume).text
+    plain = _page(make_finding(volume), volume=volume).text
+    assert "What it looks like" not in plain
+    assert "A nodule at all" not in plain
+
+
+def test_marks_that_are_no_nodules_have_a_table_of_their_own():
+    """With picture, place and probability; without rating or category, and not among the findings."""
+    volume = make_volume()
+    bare = make_finding(volume, (12, 30, 20), 0.31, None, nodule_probability=0.02, second_look="no nodule")
+    unmeasured = replace(bare, outline=None, measurement=None, nodule_probability=None)
+    page = _page(
+        make_finding(volume), volume=volume, no_nodules=(replace(bare, number=1), replace(unmeasured, number=2))
+    )
+    part = page.text[page.text.index("Marks that the second look takes for no nodule") :]
+    for shown in ("0.310", "2 %", "11.8", "≈ 11", "20 mm or more"):
+        assert shown in part, shown
+    assert page.text.count("Finding by finding") == 1
+    assert "finding-2" not in page.ids
+    assert "takes for no nodule" not in _page().text
+
+
 # -- hostile ---------------------------------------------------------------------------------------------------------
 def test_hostile_strings_are_text_on_every_page(tmp_path):
     patient = Patient(HOSTILE, f"{HOSTILE}^B", HOSTILE, HOSTILE)
@@ -355,6 +405,47 @@ def test_mark_outside_the_volume_still_makes_a_page():
         location=Location("unknown", "unknown", 900),
     )
     _page(outside, volume=volume)
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_heat_lies_where_the_network_looked(plane):
+    """A hot place beside the nodule's centre, in an anisotropic off-origin volume, lands on its millimetres."""
+    grid = Geometry.axial((40, 90, 100), (2.5, 0.8, 0.7), (-30.0, 11.0, -300.0))
+    volume = make_volume(grid)
+    heat = np.zeros((21, 21, 21), np.float32)
+    heat[10 + 5, 10, 10] = heat[10, 10 - 7, 10] = heat[10, 10, 10 + 3] = heat[10, 10, 10] = 1.0
+    finding = make_finding(volume)
+    finding = replace(finding, attribution=Attribution(finding.candidate.centre_mm, heat))
+    svg = heat_svg(volume, finding, PLANES[plane], CONFIG)
+    (x, y, width, data) = re.search(
+        r'<image x="([-\d.]+)" y="([-\d.]+)" width="([\d.]+)"[^>]*png;base64,([^"]+)"', svg
+    ).groups()
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert pixels.shape == (21, 21, 4)
+    places = np.argwhere(pixels[..., 3] > 0) + 0.5 + (float(y), float(x)) - (25.0, 25.0)
+    assert float(width) == 21
+    found = {(round(down), round(across)) for down, across in places}
+    # slices go up, screens go down; rows go back, columns to the patient's left
+    expected = {
+        "axial": {(0, 0), (-7, 0), (0, 3)},
+        "coronal": {(0, 0), (-5, 0), (0, 3)},
+        "sagittal": {(0, 0), (-5, 0), (0, -7)},
+    }
+    assert found == expected[plane]
+
+
+def test_heat_stands_beside_the_pictures_and_says_what_it_is_not():
+    volume = make_volume()
+    finding = make_finding(volume)
+    hot = replace(finding, attribution=Attribution(finding.candidate.centre_mm, np.ones((40, 40, 40), np.float32)))
+    html = report_page(make_report(hot, volume=volume), CONFIG)
+    assert html.count("data:image/png") == 3
+    text = _check_safe(html).text
+    for shown in ("What the network looked at", "no outline, no measurement, and no proof"):
+        assert shown in text
+    assert "What the network looked at" not in _page(finding, volume=volume).text
+    far = replace(hot, attribution=Attribution((500.0, 500.0, 500.0), np.ones((40, 40, 40), np.float32)))
+    assert "image/png" not in heat_svg(volume, far, PLANES["axial"], CONFIG)
 
 
 def test_large_finding_gets_a_larger_crop():

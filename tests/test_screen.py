@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import os
@@ -19,6 +20,8 @@ import pytest
 import SimpleITK as sitk
 from dicom_factory import make_series
 
+from lungscreen.classify import Answers
+from lungscreen.classify.inference import TrainedClassifier
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.phantom import make_phantom, sized, write_dicom
@@ -135,6 +138,59 @@ def test_lungs_are_on_their_sides(results: Path) -> None:
     labels = np.asarray(image.dataobj)
     right, left = (nibabel.affines.apply_affine(image.affine, np.argwhere(labels == n)).mean(0) for n in (1, 2))
     assert right[0] > left[0], "in RAS the right lung lies at larger x"
+
+
+def test_candidates_say_which_became_findings(results: Path) -> None:
+    """As many findings as the table of findings has; most candidates are below the operating point."""
+    told = [row["verdict"] for row in rows(results / "candidates.csv")]
+    assert told.count("finding") == len(rows(results / "findings.csv"))
+    assert told.count("below the operating point") > len(told) / 2
+
+
+def screened_with_doubts(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, object]:
+    """The report of a study whose every mark the second look takes for no nodule."""
+    rate = TrainedClassifier.rate
+
+    def doubt(self: TrainedClassifier, patches: np.ndarray) -> Answers:
+        return dataclasses.replace(rate(self, patches), nodule=np.full(len(patches), 0.03))
+
+    monkeypatch.setattr(TrainedClassifier, "rate", doubt)
+    monkeypatch.setattr(TrainedClassifier, "no_nodule_below", 0.05)
+    assert main(["screen", str(folder), "--out", str(out), *words]) == ExitCode.OK
+    return report_of(out)
+
+
+def test_a_second_look_can_take_every_mark_for_no_nodule(
+    phantom_folder: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No category from them, a place in report.json, the page, the notices and candidates.csv; large ones stay."""
+    out = tmp_path / "out"
+    report = screened_with_doubts(phantom_folder, out, monkeypatch)
+    dropped, kept = report["no_nodules"], report["findings"]
+    assert dropped, "this phantom has marks below 20 mm"
+    assert all(mark["mean_diameter_mm"] is None or mark["mean_diameter_mm"] < 20 for mark in dropped)  # type: ignore[attr-defined]
+    assert all("second-look-doubts" in {n["code"] for n in finding["notices"]} for finding in kept)  # type: ignore[attr-defined]
+    assert len(dropped) + len(kept) == len(rows(results / "findings.csv"))  # type: ignore[arg-type]
+    assert "no-nodule-marks" in {notice["code"] for notice in report["notices"]}  # type: ignore[attr-defined]
+    told = [row["verdict"] for row in rows(out / "candidates.csv")]
+    assert told.count("no nodule") == len(dropped)  # type: ignore[arg-type]
+    assert len(rows(out / "findings.csv")) == len(kept)  # type: ignore[arg-type]
+    if not kept:
+        assert report["category"] == "1"
+    page = next(out.glob("studies/*/report.html")).read_text(encoding="utf-8")
+    assert "takes for no nodule" in page
+
+
+def test_a_pipeline_can_do_without_the_second_look(
+    phantom_folder: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = tmp_path / "plain.toml"
+    pipeline.write_text('name = "plain"\n[findings]\nsecond_look = false\n')
+    report = screened_with_doubts(phantom_folder, tmp_path / "out", monkeypatch, "--pipeline", str(pipeline))
+    assert report["no_nodules"] == []
+    findings = report["findings"]
+    assert len(findings) == len(rows(results / "findings.csv"))  # type: ignore[arg-type]
+    assert {finding["second_look"] for finding in findings} == {None}  # type: ignore[attr-defined]
 
 
 # -- the same study in other clothes ---------------------------------------------------------------------------------

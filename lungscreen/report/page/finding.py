@@ -28,7 +28,7 @@ from lungscreen.report.text import escape, readable_date, shown
 __all__ = ["findings_part"]
 
 _HEAT_CAPTION = (
-    "<strong>What the network looked at</strong> for the malignancy probability (Grad-CAM): the warmer, the more a place "
+    "<strong>What the network looked at</strong> for the malignancy probability (HiResCAM, of the Grad-CAM family): the warmer, the more a place "
     "raised it, relative to the hottest place of this finding. It helps to see whether the network looked at the nodule or at "
     "something beside it. It is no outline, no measurement, and no proof that the answer is right; findings cannot be "
     "compared by it."

@@ -1,0 +1,144 @@
+"""The second look: what is listed apart, what stays a finding whatever it says, and what becomes of every candidate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from report_examples import make_finding, make_volume
+
+from lungscreen.records import Attributes, Candidate, Finding, NoduleChange, NoduleType, PastNodule
+from lungscreen.selection import FindingsConfig, keep_doubtful, look_twice, select_findings, verdicts_of
+
+CONFIG = FindingsConfig()
+VOLUME = make_volume()
+
+
+def mark(score: float = 0.5, size_mm: float = 8.0, probability: float = 0.02, **changes: Any) -> Finding:
+    """A measured mark that the second look takes for no nodule."""
+    finding = make_finding(VOLUME, score=score, nodule_probability=probability, second_look="no nodule")
+    assert finding.measurement is not None
+    finding = replace(
+        finding,
+        measurement=replace(finding.measurement, mean_diameter_mm=size_mm),
+        candidate=Candidate((score, 2.0, 3.0), size_mm, score),
+        attributes=Attributes(3.0, 3.0, 3.0, 3.0, 3.0, 0.0),
+    )
+    return replace(finding, **changes)
+
+
+def nodule(score: float, **changes: Any) -> Finding:
+    return mark(score, probability=0.9, second_look="nodule", **changes)
+
+
+def changed(state: str, how: str = "") -> NoduleChange:
+    past = PastNodule("20250101", "1.2", NoduleType.SOLID, 8.0, 8.0, 8.0, how=how)
+    return NoduleChange(state, "text", (past,) if how else ())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("probability", "below", "said"),
+    [
+        (None, 0.1, ""),
+        (0.05, None, ""),
+        (0.05, 0.1, "no nodule"),
+        (0.1, 0.1, "nodule"),
+        (0.2, 0.1, "nodule"),
+    ],
+)
+def test_a_mark_is_taken_for_what_the_threshold_says(probability: float | None, below: float | None, said: str) -> None:
+    assert look_twice(probability, below) == said
+
+
+def test_no_nodule_is_listed_apart_and_bare() -> None:
+    """No malignancy, attributes or heat; outline and size stay, so that it can be looked at. It is counted aloud."""
+    chosen = select_findings([mark(0.4), nodule(0.9), mark(0.6)], CONFIG)
+    assert [finding.candidate.score for finding in chosen.findings] == [0.9]
+    assert [finding.candidate.score for finding in chosen.no_nodules] == [0.4, 0.6]
+    first = chosen.no_nodules[0]
+    assert (first.malignancy, first.attributes, first.attribution, first.category) == (None, None, None, "")
+    assert first.outline is not None
+    assert first.measurement is not None
+    (notice,) = chosen.notices
+    assert notice.code == "no-nodule-marks"
+    assert notice.text.startswith("2 marks")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"size_mm": 20.0}, "20 mm"),
+        ({"candidate": Candidate((1.0, 2.0, 3.0), 20.0, 0.5)}, "20 mm"),
+        ({"candidate": Candidate((1.0, 2.0, 3.0), 25.0, 0.5), "measurement": None, "outline": None}, "20 mm"),
+        ({"change": changed("stable", "finding")}, "earlier exam"),
+        ({"change": changed("shrinking", "report")}, "earlier exam"),
+        ({"change": changed("growing", "measured at the place")}, "grew"),
+    ],
+    ids=["by outline", "by the detector", "not outlined", "finding before", "in an earlier report", "grew"],
+)
+def test_what_the_second_look_does_not_decide_about(changes: dict[str, Any], word: str) -> None:
+    """It stays a finding with all that it has, and says why."""
+    chosen = select_findings([mark(**changes)], CONFIG)
+    assert chosen.no_nodules == ()
+    (finding,) = chosen.findings
+    assert finding.malignancy is not None
+    (notice,) = finding.notices
+    assert notice.code == "second-look-doubts"
+    assert word in notice.text
+    assert "2 %" in notice.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size_mm": 19.9},
+        {"candidate": Candidate((1.0, 2.0, 3.0), math.nan, 0.5)},
+        {"measurement": None, "outline": None},
+        {"change": changed("new")},
+        {"change": changed("stable", "measured at the place")},
+        {"change": changed("stable", "below the operating point")},
+        {"change": changed("not assessed")},
+    ],
+    ids=["just smaller", "no diameter", "not outlined", "new", "alike before", "a weak mark before", "not compared"],
+)
+def test_what_it_does_decide_about(changes: dict[str, Any]) -> None:
+    """A vessel is in both exams: only what an earlier reading called a finding is kept."""
+    chosen = select_findings([mark(**changes)], CONFIG)
+    assert (len(chosen.findings), len(chosen.no_nodules)) == (0, 1)
+
+
+def test_sure_nodules_get_no_word() -> None:
+    assert keep_doubtful(nodule(0.5), "of this").notices == ()
+    assert keep_doubtful(mark(probability=0.004), "a reader marked it").notices[0].text.count("below 1 %") == 1
+
+
+def test_every_candidate_has_its_verdict() -> None:
+    """Small, cut off, no nodule, finding, or never above the operating point; a finding of none of them changes nothing."""
+    found = [mark(0.4), nodule(0.9), nodule(0.8), nodule(0.7, size_mm=2.9), nodule(0.95)]
+    chosen = select_findings(found, FindingsConfig(most=2))
+    others = [Candidate((9.0, 9.0, 9.0), 3.0, 0.1)]
+    candidates = [*(finding.candidate for finding in found), *others]
+    told = dict(zip([c.score for c in candidates], verdicts_of(candidates, chosen), strict=True))
+    assert told == {
+        0.4: "no nodule", 0.9: "finding", 0.95: "finding", 0.8: "not listed", 0.7: "too small",
+        0.1: "below the operating point",
+    }  # fmt: skip
+    assert {notice.code for notice in chosen.notices} == {"marks-too-small", "no-nodule-marks"}
+
+
+def test_one_that_grew_is_not_cut_off() -> None:
+    """However low it ranks."""
+    found = [nodule(0.9), nodule(0.8), nodule(0.1, change=changed("growing", "finding"))]
+    chosen = select_findings(found, FindingsConfig(most=2))
+    assert {finding.candidate.score for finding in chosen.findings} == {0.9, 0.1}
+    assert [finding.candidate.score for finding in chosen.not_listed] == [0.8]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"least_mm": 30.0}, {"least_mm": -1.0}, {"most": 0}, {"threshold": 0.0}, {"threshold": 1.0}]
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        FindingsConfig(**settings)
