@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,8 +42,10 @@ def replace_folder(target: Path) -> Iterator[Path]:
         _recover(target)
 
 
-def replace_file(target: Path, content: str | bytes) -> None:
+def replace_file(target: Path, content: str | bytes | Iterable[str]) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
+
+    content: whole, or part by part where it is large.
 
     Errors: `output-failed`.
     """
@@ -51,7 +53,8 @@ def replace_file(target: Path, content: str | bytes) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with new.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            for part in (content,) if isinstance(content, str | bytes) else content:
+                file.write(part.encode("utf-8") if isinstance(part, str) else part)
             file.flush()
             os.fsync(file.fileno())
         new.replace(target)

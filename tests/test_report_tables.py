@@ -274,3 +274,32 @@ def test_huge_strings_are_bounded(tmp_path):
     write_tables(tmp_path, [Refusal("/" + "p" * 65536, "no-ct", "r" * 65536)])
     assert max(len(line) for line in (tmp_path / "refused.csv").read_text().splitlines()) < 5000
     assert (tmp_path / "worklist.html").stat().st_size < 60_000
+
+
+def test_reports_that_did_not_change_are_not_read_again(tmp_path, monkeypatch):
+    """A table that is written again and again in a night of thousands: what changed, came or went is seen."""
+    import lungscreen.report.tables as tables
+
+    read, opened = tables._read_study, []
+    monkeypatch.setattr(tables, "_read_study", lambda path, stamp: opened.append(path.parent.name) or read(path, stamp))
+    known: dict[str, tables.StudyRows] = {}
+    for uid in ("1.2", "1.3"):
+        write_report(_report(uid, "2"), tmp_path)
+    write_tables(tmp_path, known=known)
+    assert len(opened) == 2
+    first = (tmp_path / "worklist.html").read_bytes()
+    write_tables(tmp_path, known=known)
+    assert len(opened) == 2
+    assert (tmp_path / "worklist.html").read_bytes() == first
+    write_report(_report("1.3", "4B", findings=2), tmp_path)
+    write_report(_report("1.4", "3"), tmp_path)
+    for file in (tmp_path / "studies" / study_key("1.2")).iterdir():
+        file.unlink()
+    write_tables(tmp_path, known=known)
+    assert opened[2:] == sorted([study_key("1.3"), study_key("1.4")])
+    rows = _rows(tmp_path / "worklist.csv")
+    assert [(row["study_uid"], row["category"], row["findings"]) for row in rows] == [
+        ("1.3", "4B", "2"),
+        ("1.4", "3", "1"),
+    ]
+    assert len(_rows(tmp_path / "findings.csv")) == 3

@@ -25,7 +25,7 @@ from lungscreen.codes import CODES
 from lungscreen.comparison import unmatched_priors
 from lungscreen.errors import LungscreenError, OutputError, Refusal
 from lungscreen.logs import LOG
-from lungscreen.report import write_tables
+from lungscreen.report import StudyRows, write_tables
 
 __all__ = ["Night"]
 
@@ -70,6 +70,7 @@ class Night:
     _hold: _Hold = field(default_factory=_Hold)
     _stop_at: float | None = None
     _tables_at: float = 0.0
+    _rows: dict[str, StudyRows] = field(default_factory=dict)
 
     def pass_by(self) -> str:
         """Read what there is to read. Returns how the run ended: finished, or stopped.
@@ -128,7 +129,8 @@ class Night:
         refusals = [*self.index.refusals(self.inputs), *self.said]
         places = [str(path) for path in self.inputs]
         start = time.monotonic()
-        write_tables(self.work.out, refusals, screened=self.index.study_uids(), inputs=places)
+        seen = self.index.study_uids()
+        write_tables(self.work.out, refusals, screened=seen, inputs=places, known=self._rows)
         self.write_pages()
         now = time.monotonic()
         self._tables_at = now + max(self.config.tables_every_s, TABLES_SHARE * (now - start))

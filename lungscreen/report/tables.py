@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = [
     "FINDING_COLUMNS",
     "REFUSED_COLUMNS",
     "WORKLIST_COLUMNS",
+    "StudyRows",
     "WorklistRow",
     "candidates_csv",
     "findings_csv",
@@ -72,7 +73,11 @@ class WorklistRow:
     findings: int | None = None
     report: str = ""
     """Path to report.html, relative to `--out`."""
-    document: dict[str, Any] | None = None
+    name: str = ""
+    date: str = ""
+    accession_number: str = ""
+    notices: tuple[str, ...] = ()
+    """Codes."""
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -84,34 +89,59 @@ class WorklistRow:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class StudyRows:
+    """What the tables need of one report.json. stamp: of that file, so that it need not be read again."""
+
+    stamp: tuple[int, int, int]
+    row: WorklistRow
+    findings: str
+    """Its rows of findings.csv."""
+    refusals: tuple[Refusal, ...]
+
+
 def write_tables(
-    out: Path, refusals: Sequence[Refusal] = (), *, screened: Collection[str] = (), inputs: Collection[str] = ()
+    out: Path,
+    refusals: Sequence[Refusal] = (),
+    *,
+    screened: Collection[str] = (),
+    inputs: Collection[str] = (),
+    known: dict[str, StudyRows] | None = None,
 ) -> None:
     """(Re)write worklist.csv, worklist.html, findings.csv, candidates.csv, refused.csv and refused.json.
 
     refusals: what this run did not read. Those of earlier runs stay until a later run looks at the same thing.
     screened: study UIDs that this run took up, whatever came of it.
     inputs: paths that this run was given; earlier refusals of files under them are dropped.
+    known: studies by key as the last call left them, brought up to date here; reports that have not changed since are
+    not read again.
+
+    Reports are read one at a time: with ten thousand studies only their rows are in memory.
 
     Errors: `output-failed`.
     """
     from lungscreen.report.worklist import worklist_page
 
-    documents, broken = _read_documents(out)
-    of_studies = [refusal for document in documents.values() for refusal in _document_refusals(document)]
-    kept = [r for r in _read_refused(out) if not _looked_at_again(r, screened, inputs)]
+    studies = {} if known is None else known
+    broken = _read_studies(out, studies)
+    of_studies = [refusal for study in studies.values() for refusal in study.refusals]
+    uids = frozenset(screened)
+    kept = [r for r in _read_refused(out) if not _looked_at_again(r, uids, inputs)]
     # What a report tells is told there: kept twice, it would outlive the report.
     told = {(refusal.where, refusal.code) for refusal in of_studies}
     current = [
         r for r in dict.fromkeys((*refusals, *broken, *kept)) if r.scope == "study" or (r.where, r.code) not in told
     ]
-    rows = _worklist(documents, current)
+    rows = _worklist([study.row for study in studies.values()], current)
     everything = [*current, *dict.fromkeys(of_studies)]
-    replace_file(out / "findings.csv", _csv(FINDING_COLUMNS, (c for r in rows for c in _finding_cells(r.document))))
+    found = {study.row.report: study.findings for study in studies.values()}
+    replace_file(out / "findings.csv", (_csv([FINDING_COLUMNS]), *(found.get(row.report, "") for row in rows)))
     replace_file(out / "candidates.csv", _join_candidates(out, rows))
     replace_file(out / "refused.csv", refused_csv(everything))
     replace_file(out / "refused.json", json.dumps([asdict(r) for r in current], indent=1) + "\n")
-    replace_file(out / "worklist.csv", _csv(WORKLIST_COLUMNS, (_worklist_cells(n, r) for n, r in enumerate(rows, 1))))
+    replace_file(
+        out / "worklist.csv", _csv([WORKLIST_COLUMNS, *(_worklist_cells(n, r) for n, r in enumerate(rows, 1))])
+    )
     replace_file(out / "worklist.html", worklist_page(rows, everything))
 
 
@@ -123,43 +153,51 @@ def candidates_csv(
     Scores keep nine significant digits. verdicts: what became of a candidate; the cell is empty where nothing is said.
     """
     known = verdicts or {}
-    return _csv(
-        CANDIDATE_COLUMNS,
-        (
-            (csv_cell(uid), *(f"{c:.4f}" for c in one.centre_mm), f"{one.score:.9g}", known.get(one, ""))
-            for uid, candidates in found
-            for one in sorted(candidates, key=lambda candidate: -candidate.score)
-        ),
+    rows = (
+        (csv_cell(uid), *(f"{c:.4f}" for c in one.centre_mm), f"{one.score:.9g}", known.get(one, ""))
+        for uid, candidates in found
+        for one in sorted(candidates, key=lambda candidate: -candidate.score)
     )
+    return _csv([CANDIDATE_COLUMNS, *rows])
 
 
 def findings_csv(found: Iterable[tuple[tuple[str, str, str], str, dict[str, Any]]]) -> str:
     """Findings, ((patient ID, study UID, series UID), name, `finding_document`) each, in the order given."""
-    return _csv(FINDING_COLUMNS, (_one_finding(*one) for one in found))
+    return _csv([FINDING_COLUMNS, *(_one_finding(*one) for one in found)])
 
 
 def refused_csv(refusals: Iterable[Refusal]) -> str:
     """The table of what was not read, or not whole."""
-    return _csv(REFUSED_COLUMNS, map(_refused_cells, refusals))
+    return _csv([REFUSED_COLUMNS, *map(_refused_cells, refusals)])
 
 
 # -- reading what is there -------------------------------------------------------------------------------------------
-def _read_documents(out: Path) -> tuple[dict[str, dict[str, Any]], list[Refusal]]:
-    """report.json of every study by key, and a refusal for each that cannot be read."""
-    documents: dict[str, dict[str, Any]] = {}
-    broken = []
+def _read_studies(out: Path, known: dict[str, StudyRows]) -> list[Refusal]:
+    """Bring `known` up to date with every study's report.json; a refusal for each that cannot be read."""
+    there, broken = {}, []
     for path in sorted(out.glob("studies/[!.]*/report.json")):
+        key = path.parent.name
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if document["key"] != path.parent.name:
-                raise ValueError("key")
-            documents[path.parent.name] = document
+            status = path.stat()
+            stamp = status.st_ino, status.st_size, status.st_mtime_ns
+            study = known.get(key)
+            there[key] = study if study and study.stamp == stamp else _read_study(path, stamp)
         except (OSError, ValueError, KeyError, TypeError):
             where = path.relative_to(out).as_posix()
             broken.append(
                 Refusal(where, "output-failed", "These results cannot be read; screen the study again.", "file")
             )
-    return documents, broken
+    known.clear()
+    known.update(there)
+    return broken
+
+
+def _read_study(path: Path, stamp: tuple[int, int, int]) -> StudyRows:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document["key"] != path.parent.name:
+        raise ValueError("key")
+    findings = _csv(_finding_cells(document))
+    return StudyRows(stamp, _done_row(path.parent.name, document), findings, tuple(_document_refusals(document)))
 
 
 def _read_refused(out: Path) -> list[Refusal]:
@@ -177,8 +215,8 @@ def _looked_at_again(refusal: Refusal, screened: Collection[str], inputs: Collec
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
-def _worklist(documents: dict[str, dict[str, Any]], refusals: Iterable[Refusal]) -> list[WorklistRow]:
-    """A row for each refused study and for each report.
+def _worklist(done: Iterable[WorklistRow], refusals: Iterable[Refusal]) -> list[WorklistRow]:
+    """A row for each refused study and for each report, as they rank.
 
     A study that was refused now, but read by an earlier run, has both: its earlier result keeps its rank.
     """
@@ -188,23 +226,26 @@ def _worklist(documents: dict[str, dict[str, Any]], refusals: Iterable[Refusal])
         if r.scope == "study"
         for uid in (r.study_uid or r.where,)
     }
-    done = [_done_row(key, document) for key, document in documents.items()]
     return sorted((*refused.values(), *done), key=lambda row: row.order)
 
 
 def _done_row(key: str, document: dict[str, Any]) -> WorklistRow:
     findings = document["findings"]
     probabilities = [f["malignancy"]["probability"] for f in findings if f["malignancy"]]
+    patient, exam = document["patient"], document["exam"]
     return WorklistRow(
-        patient_id=document["patient"]["patient_id"] or "",
-        study_uid=document["exam"]["study_uid"],
+        patient_id=patient["patient_id"] or "",
+        study_uid=exam["study_uid"],
         status="done",
         category=document["category"],
         top_probability=max(probabilities, default=None),
         top_score=max((f["detection_score"] for f in findings), default=-math.inf),
         findings=len(findings),
         report=f"studies/{key}/report.html",
-        document=document,
+        name=patient.get("name") or "",
+        date=exam.get("date") or "",
+        accession_number=exam.get("accession_number") or "",
+        notices=tuple(notice["code"] for notice in document.get("notices", ())),
     )
 
 
@@ -215,9 +256,7 @@ def _worklist_cells(rank: int, row: WorklistRow) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _finding_cells(document: dict[str, Any] | None) -> Iterable[tuple[Any, ...]]:
-    if document is None:
-        return
+def _finding_cells(document: dict[str, Any]) -> Iterable[tuple[Any, ...]]:
     whose = document["patient"]["patient_id"] or "", document["exam"]["study_uid"], document["series"]["series_uid"]
     for finding in document["findings"]:
         yield _one_finding(whose, finding["number"], finding)
@@ -268,14 +307,13 @@ def _refused_cells(refusal: Refusal) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _join_candidates(out: Path, rows: Iterable[WorklistRow]) -> str:
-    """Every study's candidates under one header, in the worklist's order."""
-    parts = [",".join(CANDIDATE_COLUMNS) + "\n"]
+def _join_candidates(out: Path, rows: Iterable[WorklistRow]) -> Iterator[str]:
+    """Every study's candidates under one header, in the worklist's order, study by study."""
+    yield _csv([CANDIDATE_COLUMNS])
     for row in rows:
         path = out / row.report.replace("report.html", "candidates.csv")
-        if row.document and path.is_file():
-            parts.append(_candidate_rows(path.read_text(encoding="utf-8")))
-    return "".join(parts)
+        if row.report and path.is_file():
+            yield _candidate_rows(path.read_text(encoding="utf-8"))
 
 
 def _candidate_rows(text: str) -> str:
@@ -289,9 +327,7 @@ def _cell(value: float | int | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+def _csv(rows: Iterable[Iterable[Any]]) -> str:
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lungscreen.codes import CODES
 from lungscreen.errors import Refusal
@@ -57,7 +57,7 @@ def _read(rows: Sequence[tuple[int, WorklistRow]]) -> str:
         return "<h2>Read</h2><p>No study was read.</p>"
     body = "".join(
         f'<tr><td class="n">{rank}</td><td>{category_chip(row.category)}</td><td>{_patient(row)}</td>'
-        f"<td>{escape(_exam(row).get('date') or '')}<br><small>{escape(_exam(row).get('accession_number') or '')}</small></td>"
+        f"<td>{escape(row.date)}<br><small>{escape(row.accession_number)}</small></td>"
         f'<td class="n">{_probability(row.top_probability)}</td><td class="n">{row.findings}</td>'
         f"<td>{_flags(row)}</td><td>{_link(row, 'report')}</td></tr>"
         for rank, row in rows
@@ -89,18 +89,12 @@ def _table(title: str, heads: Sequence[str], body: str) -> str:
 
 
 def _patient(row: WorklistRow) -> str:
-    name = readable_name((row.document or {}).get("patient", {}).get("name") or "")
+    name = readable_name(row.name)
     return f"{escape(name or row.patient_id or row.study_uid)}<br><small>{escape(row.patient_id)}</small>"
 
 
-def _exam(row: WorklistRow) -> dict[str, Any]:
-    exam: dict[str, Any] = (row.document or {}).get("exam", {})
-    return exam
-
-
 def _flags(row: WorklistRow) -> str:
-    codes = [notice["code"] for notice in (row.document or {}).get("notices", ())]
-    return f'<span class="code">{escape(", ".join(codes))}</span>'
+    return f'<span class="code">{escape(", ".join(row.notices))}</span>'
 
 
 def _action(code: str) -> str:
