@@ -1,4 +1,4 @@
-"""`lungscreen evaluate detection|robustness|classification`: measure against what is known."""
+"""`lungscreen evaluate detection|robustness|screening|classification`: measure against what is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lungscreen.text import plain_text
 
 if TYPE_CHECKING:
     from lungscreen.errors import Notice
-    from lungscreen.evaluation import ClassificationResult, DetectionResult
+    from lungscreen.evaluation import ClassificationResult, DetectionResult, ScreeningResult
 
 __all__ = ["add_arguments", "run"]
 
@@ -43,6 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_robustness(
         kinds.add_parser("robustness", help="the same scans at less dose, in thicker slices, other kernels")
     )
+    whole = kinds.add_parser(
+        "screening", help="whole reports: categories, false findings and ranks, patient by patient"
+    )
+    whole.add_argument(
+        "--results", type=Path, required=True, nargs="+", metavar="DIR", help="folders that `lungscreen screen` wrote"
+    )
+    whole.add_argument(
+        "--annotations", type=Path, required=True, metavar="CSV", help="the nodules; a header alone: none"
+    )
+    whole.add_argument("--excluded", type=Path, metavar="CSV", help="findings that count neither way")
+    whole.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
     classes = kinds.add_parser("classification", help="area, operating points and calibration of probabilities")
     classes.add_argument("--predictions", type=Path, required=True, metavar="CSV", help="one row a case")
     classes.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
@@ -73,7 +84,12 @@ def _add_robustness(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate. Returns the exit code."""
-    kinds = {"detection": _run_detection, "robustness": _run_robustness, "classification": _run_classification}
+    kinds = {
+        "detection": _run_detection,
+        "robustness": _run_robustness,
+        "screening": _run_screening,
+        "classification": _run_classification,
+    }
     return kinds[args.kind](args)
 
 
@@ -144,6 +160,36 @@ def _run_robustness(args: argparse.Namespace) -> int:
     _say(write_robustness(result, args.out, provenance))
     print("\n".join(robustness_lines(result)))
     return exit_code(args.out, bool(result.scans) and is_complete(refusals))
+
+
+def _run_screening(args: argparse.Namespace) -> int:
+    from lungscreen.evaluation import Nodules, evaluate_screening, read_exams, read_nodules, write_screening
+
+    excluded = read_nodules(args.excluded) if args.excluded else Nodules.none()
+    result = evaluate_screening(read_exams(args.results), read_nodules(args.annotations), excluded)
+    _say(write_screening(result, args.out, _provenance(args, "annotations", "excluded")))
+    print("\n".join(_screening_lines(result)))
+    return ExitCode.OK
+
+
+def _screening_lines(result: ScreeningResult) -> list[str]:
+    figures, ranks = result.figures, result.figures["rank"]
+
+    def share(name: str) -> str:
+        part = figures[name]
+        return f"{part['found']} of {part['of']} ({_interval(part)})" if part["of"] else "none of none"
+
+    return [
+        f"exams {figures['exams']}, annotated nodules {figures['nodules']}, findings {figures['findings']}",
+        f"category 3 or more because of a finding that is no annotated nodule: {share('positive_by_false_finding')}",
+        f"a finding of category 3 or more that is no annotated nodule: {share('has_positive_false_finding')}",
+        f"findings that are no annotated nodule: {figures['false_findings']}, "
+        f"{_number(figures['false_findings_per_exam'])} an exam",
+        f"nodules that are findings: {share('nodules_found')}; "
+        f"taken for no nodule by the second look: {figures['nodules_taken_for_none']}",
+        f"another category than size and type give: {share('category_differs')}; a lower one: {share('category_lower')}",
+        f"rank of the nodules: first {ranks['first']}, up to third {ranks['up_to_three']}, lowest {ranks['lowest']}",
+    ]
 
 
 def _run_classification(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 Marks, Nodules ─► DetectionResult ─► evaluation.json, tables, plots, pictures
 Volumes, Nodules ─► RobustnessResult ─► robustness.json, tables, plot
+Reports, Nodules ─► ScreeningResult ─► evaluation.json, tables
 Predictions    ─► ClassificationResult ─► evaluation.json, tables, plots
 """
 
@@ -19,9 +20,10 @@ from lungscreen.evaluation.detection import (
     NoduleOutcome,
     evaluate_detection,
 )
-from lungscreen.evaluation.output import write_classification, write_detection
+from lungscreen.evaluation.output import write_classification, write_detection, write_screening
 from lungscreen.evaluation.robustness import RobustnessConfig, RobustnessResult, measure_robustness
 from lungscreen.evaluation.robustness_output import robustness_lines, write_robustness
+from lungscreen.evaluation.screening import ScreenedExam, ScreeningResult, evaluate_screening, read_exams
 from lungscreen.evaluation.tables import Marks, Nodules, read_marks, read_nodules, read_series_list
 
 __all__ = [
@@ -36,9 +38,13 @@ __all__ = [
     "Predictions",
     "RobustnessConfig",
     "RobustnessResult",
+    "ScreenedExam",
+    "ScreeningResult",
     "evaluate_classification",
     "evaluate_detection",
+    "evaluate_screening",
     "measure_robustness",
+    "read_exams",
     "read_marks",
     "read_nodules",
     "read_predictions",
@@ -47,4 +53,5 @@ __all__ = [
     "write_classification",
     "write_detection",
     "write_robustness",
+    "write_screening",
 ]

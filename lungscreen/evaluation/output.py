@@ -1,6 +1,7 @@
 """DetectionResult, ClassificationResult ─► files: evaluation.json, tables and plots.
 
 Detection: froc.csv, froc.png, nodules.csv, scans.csv, misses.csv, false_positives.csv; with images misses.png, false_positives.png.
+Screening: exams.csv, nodules.csv, false_findings.csv.
 Classification: roc.csv, roc.png, calibration.csv, reliability.png, confusion.png.
 """
 
@@ -20,9 +21,23 @@ from lungscreen.evaluation.classification import ClassificationResult
 from lungscreen.evaluation.detection import DetectionResult, NoduleOutcome
 from lungscreen.evaluation.pictures import Progress, draw_places, false_places, missed_places
 from lungscreen.evaluation.plots import draw_confusion, draw_froc, draw_reliability, draw_roc
+from lungscreen.evaluation.screening import (
+    EXAM_COLUMNS,
+    FALSE_FINDING_COLUMNS,
+    SCREENED_NODULE_COLUMNS,
+    ScreeningResult,
+)
 from lungscreen.files import replace_file
 
-__all__ = ["make_folder", "write_classification", "write_csv", "write_detection", "write_json", "write_picture"]
+__all__ = [
+    "make_folder",
+    "write_classification",
+    "write_csv",
+    "write_detection",
+    "write_json",
+    "write_picture",
+    "write_screening",
+]
 
 MOST_PICTURES = 40
 """Places on one contact sheet at most."""
@@ -106,6 +121,24 @@ def write_classification(
     figures = dict(result.figures) | {"notices": [dataclasses.asdict(notice) for notice in said]}
     write_json(folder / "evaluation.json", "classification", figures, provenance)
     return said
+
+
+def write_screening(result: ScreeningResult, folder: Path, provenance: Mapping[str, Any]) -> tuple[Notice, ...]:
+    """Write an evaluation of whole exams into `folder`, as `write_detection` does.
+
+    Returns all notices. Errors: `output-failed`.
+    """
+    make_folder(folder)
+    tables = {
+        "exams.csv": (EXAM_COLUMNS, result.exams),
+        "nodules.csv": (SCREENED_NODULE_COLUMNS, result.nodules),
+        "false_findings.csv": (FALSE_FINDING_COLUMNS, result.false_findings),
+    }
+    for name, (columns, rows) in tables.items():
+        write_csv(folder / name, columns, ([row[column] for column in columns] for row in rows))
+    figures = dict(result.figures) | {"notices": [dataclasses.asdict(notice) for notice in result.notices]}
+    write_json(folder / "evaluation.json", "screening", figures, provenance)
+    return result.notices
 
 
 def make_folder(folder: Path) -> None:

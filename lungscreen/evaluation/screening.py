@@ -1,0 +1,303 @@
+"""Reports, Nodules, excluded findings ─► ScreeningResult: what whole exams say, against what is annotated in them.
+
+A finding hits a nodule where it lies within the nodule's radius (LUNA16's rule, `match_marks`). What category a nodule
+should have follows from its annotated size and type by the baseline rows of Lung-RADS v2022; without a type it is taken
+for solid, and said.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lungscreen.assess import NOT_ASSESSED, RANK, LungRads, NoduleAtExam, NoduleHistory, grade_nodule
+from lungscreen.errors import InputError, Notice
+from lungscreen.evaluation.matching import match_marks
+from lungscreen.evaluation.statistics import share_interval
+from lungscreen.evaluation.tables import Marks, Nodules
+from lungscreen.records import NoduleType
+
+__all__ = [
+    "EXAM_COLUMNS",
+    "FALSE_FINDING_COLUMNS",
+    "SCREENED_NODULE_COLUMNS",
+    "ScreenedExam",
+    "ScreeningResult",
+    "evaluate_screening",
+    "read_exams",
+]
+
+POSITIVE_FROM = RANK[LungRads.PROBABLY_BENIGN]
+"""A screen is positive from category 3 on (Lung-RADS v2022)."""
+
+LIDC_TYPES = {
+    "1": NoduleType.GROUND_GLASS, "2": NoduleType.GROUND_GLASS, "3": NoduleType.PART_SOLID, "4": NoduleType.SOLID,
+    "5": NoduleType.SOLID,
+}  # fmt: skip
+"""LIDC's texture scale (1 ground-glass, 3 part-solid, 5 solid); what lies between goes to the nearer end."""
+
+CONFIDENCE = 0.95
+
+Row = dict[str, Any]
+
+EXAM_COLUMNS = (
+    "seriesuid", "study_uid", "category", "nodules", "found", "findings", "false_findings", "no_nodules",
+    "worst_false_category", "positive_by_false_finding", "has_positive_false_finding",
+)  # fmt: skip
+SCREENED_NODULE_COLUMNS = (
+    "seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "type", "expected_category", "finding", "category",
+    "mean_diameter_mm", "measured_type", "differs", "lower", "taken_for_no_nodule",
+)  # fmt: skip
+FALSE_FINDING_COLUMNS = (
+    "seriesuid", "finding", "coordX", "coordY", "coordZ", "category", "type", "mean_diameter_mm", "detection_score",
+    "nodule_probability",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScreenedExam:
+    """One report as it is needed here: the series, the exam's category, findings by rank, marks taken for no nodule."""
+
+    series_uid: str
+    study_uid: str
+    category: str
+    findings: tuple[Mapping[str, Any], ...]
+    no_nodules: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ScreeningResult:
+    """Figures, and a row for each exam, annotated nodule and finding that is none."""
+
+    figures: Row
+    exams: tuple[Row, ...]
+    nodules: tuple[Row, ...]
+    false_findings: tuple[Row, ...]
+    notices: tuple[Notice, ...] = ()
+
+
+def read_exams(folders: Sequence[Path]) -> tuple[ScreenedExam, ...]:
+    """Every `studies/*/report.json` in folders that `lungscreen screen` wrote.
+
+    Errors: `input-missing` where a folder holds none, `table-unreadable` for a report that cannot be read,
+    `series-duplicate` where two reports are of one series.
+    """
+    exams: list[ScreenedExam] = []
+    for folder in folders:
+        paths = sorted(folder.glob("studies/[!.]*/report.json"))
+        if not paths:
+            raise InputError("input-missing", "expected a folder that `lungscreen screen` wrote", str(folder))
+        exams += [_read_exam(path) for path in paths]
+    uids = [exam.series_uid for exam in exams]
+    if len(set(uids)) != len(uids):
+        twice = next(uid for n, uid in enumerate(uids) if uid in uids[:n])
+        raise InputError("series-duplicate", f"two reports are of series {twice[:80]}")
+    return tuple(exams)
+
+
+def evaluate_screening(exams: Sequence[ScreenedExam], nodules: Nodules, excluded: Nodules) -> ScreeningResult:
+    """Compare reports with the annotations of their series. A series without annotations has no nodule.
+
+    excluded: findings there count neither as nodules nor as false.
+    """
+    series = [exam.series_uid for exam in exams]
+    marks, places = _marks(exams, "findings")
+    matches = match_marks(marks, nodules, excluded, series, max_marks=None)
+    false = {places[int(row)] for row in matches.false_row}
+    hits = _hits(matches.nodule_row, matches.nodule_mark, places)
+    doubted, doubted_places = _marks(exams, "no_nodules")
+    dropped = match_marks(doubted, nodules, excluded, series, max_marks=None)
+    lost = _hits(dropped.nodule_row, dropped.nodule_mark, doubted_places)
+    rows = [
+        _nodule_row(int(row), nodules, exams[int(scan)], hits.get(int(row)), int(row) in lost)
+        for row, scan in zip(matches.nodule_row, matches.nodule_scan, strict=True)
+    ]
+    # what lies within a nodule is no false finding, whether or not it is the one that counts for it
+    true = _all_true(marks, nodules, series, places)
+    exam_rows = [_exam_row(n, exam, false, true, rows) for n, exam in enumerate(exams)]
+    false_rows = [_false_row(exams[n], exams[n].findings[m]) for n, m in sorted(false)]
+    figures = _figures(exam_rows, rows, matches.nodules_elsewhere)
+    return ScreeningResult(figures, tuple(exam_rows), tuple(rows), tuple(false_rows), _say(nodules, rows, figures))
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+def _read_exam(path: Path) -> ScreenedExam:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        exam = ScreenedExam(
+            document["series"]["series_uid"],
+            document["exam"]["study_uid"],
+            document["category"],
+            tuple(sorted(document["findings"], key=lambda finding: finding["number"])),
+            tuple(document.get("no_nodules", ())),
+        )
+        for one in (*exam.findings, *exam.no_nodules):
+            x, y, z = one["position_mm"]
+            if not np.isfinite([x, y, z, one["number"]]).all():
+                raise ValueError("position_mm")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError("table-unreadable", f"no report of this software: {error!r}", str(path)) from None
+    return exam
+
+
+def _marks(exams: Sequence[ScreenedExam], kind: str) -> tuple[Marks, list[tuple[int, int]]]:
+    """All findings as marks, the first of an exam scoring highest; and (exam, finding) of each."""
+    places = [(n, m) for n, exam in enumerate(exams) for m in range(len(getattr(exam, kind)))]
+    found = [getattr(exams[n], kind)[m] for n, m in places]
+    centres = np.array([one["position_mm"] for one in found], dtype=float).reshape(-1, 3)
+    scores = np.array([-float(one["number"]) for one in found])
+    return Marks(tuple(exams[n].series_uid for n, _ in places), centres, scores), places
+
+
+def _hits(
+    rows: Sequence[int] | np.ndarray[Any, Any], marks: np.ndarray[Any, Any], places: list[tuple[int, int]]
+) -> dict[int, tuple[int, int]]:
+    """Annotated row → (exam, finding) of its most suspicious hit."""
+    return {int(row): places[int(mark)] for row, mark in zip(rows, marks, strict=True) if mark >= 0}
+
+
+def _all_true(
+    marks: Marks, nodules: Nodules, series: Sequence[str], places: list[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """(exam, finding) of every finding inside an annotated nodule."""
+    false = match_marks(marks, nodules, Nodules.none(), series, max_marks=None).false_row
+    return set(places) - {places[int(row)] for row in false}
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+def _rank(category: str | None) -> int:
+    """Order of suspicion of a finding's category; 0 where it has none."""
+    known = {str(name): rank for name, rank in RANK.items()}
+    return known.get(category or "", 0)
+
+
+def _exam_row(
+    n: int, exam: ScreenedExam, false: set[tuple[int, int]], true: set[tuple[int, int]], nodules: Sequence[Row]
+) -> Row:
+    wrong = [finding for m, finding in enumerate(exam.findings) if (n, m) in false]
+    worst_true = max((_rank(f["category"]) for m, f in enumerate(exam.findings) if (n, m) in true), default=0)
+    worst = max(wrong, key=lambda finding: _rank(finding["category"]), default=None)
+    worst_false = _rank(worst["category"]) if worst else 0
+    return {
+        "seriesuid": exam.series_uid,
+        "study_uid": exam.study_uid,
+        "category": exam.category,
+        "nodules": sum(row["seriesuid"] == exam.series_uid for row in nodules),
+        "found": sum(row["seriesuid"] == exam.series_uid and row["finding"] is not None for row in nodules),
+        "findings": len(exam.findings),
+        "false_findings": len(wrong),
+        "no_nodules": len(exam.no_nodules),
+        "worst_false_category": worst["category"] if worst else None,
+        "positive_by_false_finding": worst_false >= POSITIVE_FROM and worst_false > worst_true,
+        "has_positive_false_finding": worst_false >= POSITIVE_FROM,
+    }
+
+
+def _nodule_row(
+    row: int, nodules: Nodules, exam: ScreenedExam, hit: tuple[int, int] | None, taken_for_none: bool
+) -> Row:
+    finding = exam.findings[hit[1]] if hit else None
+    diameter = float(nodules.diameters_mm[row])
+    kind = _type_of(nodules.types[row] if nodules.types else "")
+    expected = _expected(diameter, kind or NoduleType.SOLID)
+    category = finding["category"] if finding else None
+    comparable = finding is not None and _rank(expected) > 0 and _rank(category) > 0
+    size = (finding["measurement"] or {}) if finding else {}
+    x, y, z = (float(c) for c in nodules.centres_mm[row])
+    return {
+        "seriesuid": exam.series_uid,
+        "coordX": x,
+        "coordY": y,
+        "coordZ": z,
+        "diameter_mm": diameter if diameter > 0 else None,
+        "type": str(kind) if kind else None,
+        "expected_category": expected,
+        "finding": finding["number"] if finding else None,
+        "category": category,
+        "mean_diameter_mm": size.get("mean_diameter_mm"),
+        "measured_type": finding["type"] if finding else None,
+        "differs": category != expected if comparable else None,
+        "lower": _rank(category) < _rank(expected) if comparable else None,
+        "taken_for_no_nodule": finding is None and taken_for_none,
+    }
+
+
+def _false_row(exam: ScreenedExam, finding: Mapping[str, Any]) -> Row:
+    x, y, z = finding["position_mm"]
+    return {
+        "seriesuid": exam.series_uid,
+        "finding": finding["number"],
+        "coordX": x,
+        "coordY": y,
+        "coordZ": z,
+        "category": finding["category"],
+        "type": finding["type"],
+        "mean_diameter_mm": (finding["measurement"] or {}).get("mean_diameter_mm"),
+        "detection_score": finding["detection_score"],
+        "nodule_probability": finding.get("nodule_probability"),
+    }
+
+
+def _type_of(text: str) -> NoduleType | None:
+    """A nodule type by its name or by LIDC's texture; None where there is neither."""
+    word = text.strip().lower()
+    if word in LIDC_TYPES:
+        return LIDC_TYPES[word]
+    return NoduleType(word) if word in set(NoduleType) - {NoduleType.UNKNOWN} else None
+
+
+def _expected(diameter_mm: float, kind: NoduleType) -> str:
+    """Category at baseline of a nodule of that mean diameter and type."""
+    if diameter_mm <= 0:
+        return NOT_ASSESSED
+    return str(grade_nodule(NoduleHistory(NoduleAtExam(None, kind, diameter_mm, diameter_mm))).name)
+
+
+# -- figures ---------------------------------------------------------------------------------------------------------
+def _figures(exams: Sequence[Row], nodules: Sequence[Row], elsewhere: int) -> Row:
+    found = [row for row in nodules if row["finding"] is not None]
+    graded = [row for row in found if row["differs"] is not None]
+    ranks = [row["finding"] for row in found]
+    return {
+        "exams": len(exams),
+        "nodules": len(nodules),
+        "nodules_elsewhere": elsewhere,
+        "findings": sum(row["findings"] for row in exams),
+        "false_findings": sum(row["false_findings"] for row in exams),
+        "false_findings_per_exam": sum(row["false_findings"] for row in exams) / len(exams) if exams else None,
+        "positive_by_false_finding": _share([row["positive_by_false_finding"] for row in exams]),
+        "has_positive_false_finding": _share([row["has_positive_false_finding"] for row in exams]),
+        "nodules_found": _share([row["finding"] is not None for row in nodules]),
+        "nodules_taken_for_none": sum(row["taken_for_no_nodule"] for row in nodules),
+        "category_differs": _share([row["differs"] for row in graded]),
+        "category_lower": _share([row["lower"] for row in graded]),
+        "rank": {
+            "first": sum(rank == 1 for rank in ranks),
+            "up_to_three": sum(rank <= 3 for rank in ranks),
+            "median": float(np.median(ranks)) if ranks else None,
+            "lowest": max(ranks, default=None),
+        },
+        "marks_taken_for_none": sum(row["no_nodules"] for row in exams),
+    }
+
+
+def _share(hits: Sequence[bool]) -> Row:
+    """How many of how many, and the interval of the share."""
+    return share_interval(np.array(hits, dtype=bool), CONFIDENCE)
+
+
+def _say(nodules: Nodules, rows: Sequence[Row], figures: Row) -> tuple[Notice, ...]:
+    notices = list(nodules.notices)
+    assumed = sum(row["type"] is None for row in rows)
+    if assumed:
+        text = f"{assumed} annotated nodules have no type: the category that they should have is a solid nodule's."
+        notices.append(Notice("type-assumed", text))
+    if figures["nodules_elsewhere"]:
+        text = f"{figures['nodules_elsewhere']} annotated nodules are of series without a report, and count nowhere."
+        notices.append(Notice("series-not-listed", text))
+    return tuple(notices)
