@@ -705,6 +705,26 @@ CODES: dict[str, Code] = {
         "Prepared training data or a checkpoint cannot be read, or nothing is left to learn from.",
         "Prepare the data again, or correct the split; for a damaged checkpoint start a new run.",
     ),
+    "fusion-cases": Code(
+        "notice",
+        "A site's own model: rows of the three tables that found no partner were left out, or count as not known.",
+        "Check that patient_id (and study_uid, finding) are written alike in all of them.",
+    ),
+    "fusion-columns": Code(
+        "notice",
+        "A site's own model: columns of the patient data that are never known or always the same are not in it.",
+        "Nothing, unless the column was meant to count.",
+    ),
+    "fusion-few": Code(
+        "notice",
+        "A site's own model rests on fewer than ten patients of the rarer class for each of its columns.",
+        "Collect more outcomes, or give fewer columns, before its coefficients are read as anything.",
+    ),
+    "type-assumed": Code(
+        "notice",
+        "Annotated nodules have no type: the category that they should have was taken from a solid nodule's rows.",
+        "Add a column `type` (solid, part-solid, ground-glass, or LIDC's texture 1 to 5) to the annotations.",
+    ),
     "outlines-unreadable": Code(
         "refusal", "A readers' XML file is damaged, hostile or of another kind.", "Download the file again."
     ),
