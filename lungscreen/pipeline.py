@@ -34,6 +34,7 @@ from lungscreen.comparison import (
 from lungscreen.config import config_hash, packaged_folder, read_table, read_toml
 from lungscreen.detect import DetectConfig, detect_nodules, find_detector, load_detector
 from lungscreen.errors import LungscreenError, Notice, Refusal, UsageError, WeightsError
+from lungscreen.fusion import FusionConfig, SiteModel, add_site_risk, find_site_model
 from lungscreen.growth import GrowthConfig
 from lungscreen.lungs import LungsConfig, segment_lungs
 from lungscreen.measure import MeasureConfig, Measured, find_lung_boxes, locate_nodule, measure_nodules
@@ -79,6 +80,7 @@ __all__ = [
     "read_first_series",
     "read_pipeline",
     "screen_study",
+    "used_weights",
 ]
 
 
@@ -96,6 +98,7 @@ class Pipeline:
     assess: AssessConfig = field(default_factory=AssessConfig)
     growth: GrowthConfig = field(default_factory=GrowthConfig)
     findings: FindingsConfig = field(default_factory=FindingsConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ class Networks:
     """Detection score from which a candidate becomes a finding."""
     notices: tuple[Notice, ...] = ()
     """What every report has to say about them."""
+    site_model: SiteModel | None = None
+    """The site's own, which joins the network's probability and the patient data."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +146,30 @@ def load_networks(pipeline: Pipeline) -> Networks:
     """
     files = [find_detector(pipeline.detect), find_classifier(pipeline.classify)]
     points = operating_points(files[0], pipeline)
-    used = tuple(WeightsUsed(file.name, file.version, file.sha256) for file in files)
+    site_model = find_site_model(pipeline.fusion, files[1].sha256)
     said = _about_detector(files[0], pipeline.detect)
-    return Networks(load_detector(files[0], pipeline.detect), load_classifier(files[1]), used, points, said)
+    return Networks(
+        load_detector(files[0], pipeline.detect),
+        load_classifier(files[1]),
+        _used(files, site_model),
+        points,
+        said,
+        site_model,
+    )
+
+
+def used_weights(pipeline: Pipeline) -> tuple[WeightsUsed, ...]:
+    """What a pipeline's results will rest on: both networks and, where it names one, the site's own model.
+
+    Errors: `weights-invalid`, `config-invalid`, and those of a bundle.
+    """
+    files = [find_detector(pipeline.detect), find_classifier(pipeline.classify)]
+    return _used(files, find_site_model(pipeline.fusion, files[1].sha256))
+
+
+def _used(files: Sequence[WeightsFile], site_model: SiteModel | None) -> tuple[WeightsUsed, ...]:
+    used = tuple(WeightsUsed(file.name, file.version, file.sha256) for file in files)
+    return (*used, site_model.used) if site_model else used
 
 
 def prepare_study(study: Study, pipeline: Pipeline, clock: Stopwatch | None = None) -> Prepared:
@@ -199,7 +225,7 @@ def screen_study(
         volume,
         lungs,
         candidates,
-        assessment.findings,
+        add_site_risk(assessment.findings, loaded.site_model, person),
         cut_off,
         _provenance(volume, pipeline, loaded, clock),
         category=assessment.category,

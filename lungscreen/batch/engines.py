@@ -13,11 +13,9 @@ from typing import Literal, Protocol
 
 from lungscreen.batch.study import Outcome, Work, run_task
 from lungscreen.batch.tasks import Task
-from lungscreen.detect import find_detector
 from lungscreen.errors import LungscreenError, OutputError
-from lungscreen.pipeline import Networks, Pipeline, load_networks
+from lungscreen.pipeline import Networks, Pipeline, load_networks, used_weights
 from lungscreen.records import WeightsUsed
-from lungscreen.weights import find_weights
 
 __all__ = ["Engine", "Event", "InProcess", "Models", "shipped_models"]
 
@@ -35,12 +33,11 @@ class Models:
 
 
 def shipped_models(pipeline: Pipeline) -> Models:
-    """The weights of this installation, or those of the bundle that the pipeline names.
+    """The weights of this installation, or those that the pipeline names.
 
-    Errors: `weights-invalid`, `bundle-invalid`.
+    Errors: `weights-invalid`, `bundle-invalid`, `config-invalid`.
     """
-    files = [find_detector(pipeline.detect), find_weights("classifier")]
-    return Models(load_networks, tuple(WeightsUsed(file.name, file.version, file.sha256) for file in files))
+    return Models(load_networks, used_weights(pipeline))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`lungscreen train detector|classifier`: make a network's weights again, or with other data."""
+"""`lungscreen train detector|classifier|fusion`: make weights again, or with other data; fit a site's own model."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
     for name, (summary, _) in KINDS.items():
         sub = kinds.add_parser(name, help=summary, description=summary)
+        if name == "fusion":
+            _fusion_arguments(sub)
+            continue
         sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the recipe, TOML")
         sub.add_argument("--data", type=Path, required=True, metavar="DIR", help="annotated data it names")
         sub.add_argument(
@@ -73,6 +76,45 @@ def _train_classifier(args: argparse.Namespace) -> None:
     print(weights.path)
 
 
+def _fusion_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--predictions", type=Path, required=True, metavar="CSV", help="findings.csv of a screening run, or alike")
+    add("--clinical", type=Path, required=True, metavar="FILE", help="patient data as CSV or JSON")
+    add(
+        "--outcomes", type=Path, required=True, metavar="CSV",
+        help="patient_id, outcome (0 or 1) and, where an outcome is one exam's or finding's, study_uid, finding",
+    )  # fmt: skip
+    add("--out", type=Path, required=True, metavar="DIR", help="fusion.json, coefficients.csv, evaluation.json, plots")
+    add("--meaning", required=True, metavar="TEXT", help="what the outcome is: stands in every report")
+    add(
+        "--pipeline", default="screening", metavar="NAME_OR_FILE",
+        help="pipeline that the predictions come from: a shipped name or a TOML file",
+    )  # fmt: skip
+    add("--folds", type=int, default=5, metavar="N", help="folds by patient (5)")
+    add("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
+
+
+def _train_fusion(args: argparse.Namespace) -> None:
+    from lungscreen.classify import find_classifier
+    from lungscreen.cli.shared import clinical_table
+    from lungscreen.clinical import ClinicalTable
+    from lungscreen.errors import UsageError
+    from lungscreen.pipeline import read_pipeline
+    from lungscreen.training.fusion import FusionTraining, train_fusion
+    from lungscreen.training.fusion_cases import read_cases
+    from lungscreen.weights import sha256_of
+
+    try:
+        config = FusionTraining(folds=args.folds, seed=args.seed)
+    except ValueError as error:
+        raise UsageError("usage", str(error)) from None
+    network = find_classifier(read_pipeline(args.pipeline).classify)
+    cases = read_cases(args.predictions, clinical_table(args.clinical) or ClinicalTable(), args.outcomes)
+    inputs = {name: sha256_of(getattr(args, name)) for name in ("predictions", "clinical", "outcomes")}
+    train_fusion(cases, args.out, args.meaning, network.sha256, config, {"inputs": inputs})
+    print(args.out / "fusion.json")
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -80,5 +122,6 @@ def _say(line: str) -> None:
 KINDS: dict[str, tuple[str, Callable[[argparse.Namespace], None]]] = {
     "detector": ("train the nodule detector", _train_detector),
     "classifier": ("train the network that outlines nodules and rates their malignancy", _train_classifier),
+    "fusion": ("fit a site's own model on its outcomes: the network's logit and the patient data", _train_fusion),
 }
 """What can be trained → what it is, and how."""
