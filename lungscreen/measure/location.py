@@ -19,6 +19,9 @@ SIDES = {1: "right", 2: "left"}
 SIDE_REACH_MM = 30.0
 """A point farther than this from both lungs lies in neither."""
 
+LARGE_GRID = 128
+"""Rows and columns from which a lung's ends are looked for on every other one."""
+
 PLEURA_REACH_MM = 10.0
 """The lung's border is looked for within this distance: BTS 2015 calls nodules within 1 cm of it pleural."""
 
@@ -43,10 +46,12 @@ class LungBoxes:
 
 def find_lung_boxes(lungs: Lungs | None) -> LungBoxes:
     """Where each lung begins and ends; found once for all nodules of a scan."""
-    boxes = [] if lungs is None else ndimage.find_objects(lungs.mask, max(SIDES))
-    return LungBoxes(
-        {n: tuple((part.start, part.stop - 1) for part in box) for n, box in enumerate(boxes, start=1) if box}  # type: ignore[misc]
-    )
+    if lungs is None:
+        return LungBoxes({})
+    # every other row and column is enough to tell where a lung ends
+    step = 2 if min(lungs.mask.shape[1:]) >= LARGE_GRID else 1
+    boxes = ndimage.find_objects(lungs.mask[:, ::step, ::step], max(SIDES))
+    return LungBoxes({n: _ends(box, step) for n, box in enumerate(boxes, start=1) if box})
 
 
 def locate_nodule(
@@ -79,6 +84,11 @@ def locate_nodule(
         lobe=_lobe(label, height, _share(j, box[1]), _share(i, box[2])) if whole and box and height is not None else "",
         pleura_mm=_to_pleura(volume, lungs, outline) if lungs is not None and outline is not None else None,
     )
+
+
+def _ends(box: tuple[slice, ...], step: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    slices, rows, columns = ((part.start, part.stop - 1) for part in box)
+    return slices, (step * rows[0], step * rows[1]), (step * columns[0], step * columns[1])
 
 
 def _nearest_lung(volume: Volume, lungs: Lungs | None, index: tuple[float, float, float]) -> int:

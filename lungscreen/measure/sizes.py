@@ -38,6 +38,9 @@ MASK_SMOOTHING_VOXELS = 0.7
 
 TENTH = Decimal("0.1")
 
+DIRECTIONS = 16
+"""In which a slice is measured roughly, to see whether it can have the longest axis."""
+
 Points = NDArray[np.float64]
 
 
@@ -108,7 +111,7 @@ def effective_diameter(volume_mm3: float) -> float:
 
 
 def _longest(padded: NDArray[np.float64], plane: int, spacing_mm: tuple[float, float, float]) -> Axes:
-    """The longest axis over all slices of one plane; slices whose box is too small are not looked at."""
+    """The longest axis over all slices of one plane; slices that cannot have it are not looked at."""
     slices = np.moveaxis(padded, plane, 0)
     row_mm, column_mm = (s for axis, s in enumerate(spacing_mm) if axis != plane)
     index, points = _edge_points(slices, row_mm, column_mm)
@@ -116,7 +119,7 @@ def _longest(padded: NDArray[np.float64], plane: int, spacing_mm: tuple[float, f
     used = np.unique(index)
     starts = np.searchsorted(index, used)
     ends = np.searchsorted(index, used, side="right")
-    reach = [float(np.hypot(*np.ptp(points[a:b], axis=0))) for a, b in zip(starts, ends, strict=True)]
+    reach = _most_across(points, starts)
     for n in np.argsort(reach)[::-1]:
         if reach[n] <= best.long_mm:
             break
@@ -124,6 +127,15 @@ def _longest(padded: NDArray[np.float64], plane: int, spacing_mm: tuple[float, f
         if long_mm > best.long_mm:
             best = Axes(long_mm, short_mm, plane, int(used[n]) - 1)
     return best
+
+
+def _most_across(points: Points, starts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """What the longest axis of each slice is at most: its width in the widest of some directions, and a little more."""
+    angles = np.pi * np.arange(DIRECTIONS) / DIRECTIONS
+    along = points @ np.stack([np.cos(angles), np.sin(angles)])
+    widths = np.maximum.reduceat(along, starts) - np.minimum.reduceat(along, starts)
+    # the axis lies at most half a step from one of the directions
+    return np.asarray(widths.max(axis=1) / np.cos(np.pi / (2 * DIRECTIONS)) * (1 + 1e-9))
 
 
 def _edge_points(slices: NDArray[np.float64], row_mm: float, column_mm: float) -> tuple[NDArray[np.intp], Points]:
