@@ -26,7 +26,7 @@ from lungscreen.report.text import escape
 
 __all__ = ["NIGHT_SCHEMA", "describe_night", "night_of", "night_page", "write_night"]
 
-NIGHT_SCHEMA = "1.0"
+NIGHT_SCHEMA = "1.1"
 """Of night.json. The first number rises when a field changes or goes, the second when one is added."""
 
 NIGHT_BEGINS_H = 12
@@ -98,9 +98,22 @@ def night_page(document: Mapping[str, Any]) -> str:
         _quality_table(document),
         _seconds_table(document),
         _drift_table(document),
-        "<p class='note'>Studies are named by keys. <a href='worklist.html'>The worklist</a> says whose they are.</p>",
+        _whose(document),
     )
     return html_page("Night – lungscreen", "", "\n".join(part for part in parts if part))
+
+
+def _whose(document: Mapping[str, Any]) -> str:
+    """Where names stand; of a page over several parts, in each part's worklist."""
+    parts = document.get("parts", [{"folder": ".", "missing": False}])
+    there = [
+        f"<a href='{escape('' if row['folder'] == '.' else row['folder'] + '/')}worklist.html'>"
+        f"{'the worklist' if row['folder'] == '.' else escape(row['folder'])}</a>"
+        for row in parts
+        if not row["missing"]
+    ]
+    absent = "".join(f" <b>{escape(row['folder'])} is missing.</b>" for row in parts if row["missing"])
+    return f"<p class='note'>Studies are named by keys. Whose they are: {', '.join(there)}.{absent}</p>"
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------

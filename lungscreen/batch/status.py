@@ -54,7 +54,14 @@ def status_text(status: dict[str, Any]) -> str:
         lines.append(f"done at about {status['done_at']}")
     lines.append("a run is at work" if status["at_work"] else "no run is at work")
     lines += [f"{row['studies']:>5} {row['state']}: {row['code']}: {row['meaning']}" for row in status["codes"]]
+    lines += [f"{part['folder']}: {', '.join(_counts(part)) or 'nothing'}" for part in status.get("parts", ())]
+    lines += [f"missing: {name}" for name in status.get("missing", ())]
     return "\n".join(lines)
+
+
+def _counts(status: dict[str, Any]) -> list[str]:
+    states = ("waiting", "running", "done", "refused", "failed")
+    return [f"{status[name]} {name}" for name in states if status[name]]
 
 
 def retry_studies(night: Path, code: str | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`lungscreen batch run|status|retry|audit`: many studies overnight."""
+"""`lungscreen batch run|status|retry|join|audit`: many studies overnight."""
 
 from __future__ import annotations
 
@@ -36,10 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     _run_arguments(commands.add_parser("run", help="read what is new, and go on where an earlier run left off"))
     status = commands.add_parser("status", help="what waits, runs, is done; when it will be done")
-    status.add_argument("night", type=Path, metavar="NIGHT", help="the results folder of a batch")
+    status.add_argument("nights", nargs="+", type=Path, metavar="NIGHT", help="results folders; of parts, all together")
     status.add_argument("--json", action="store_true", help="as one JSON object")
     retry = commands.add_parser("retry", help="put failed and refused studies back")
     retry.add_argument("night", type=Path, metavar="NIGHT", help="the results folder of a batch")
+    join = commands.add_parser("join", help="one morning page over the parts of a night")
+    join.add_argument("nights", nargs="+", type=Path, metavar="NIGHT", help="results folders, or one of parts")
+    join.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for night.html and night.json")
     audit = commands.add_parser("audit", help="who ran what, when, on which input, with which weights")
     audit.add_argument("night", type=Path, metavar="NIGHT", help="the results folder of a batch")
     audit.add_argument("--json", action="store_true", help="as a JSON list")
@@ -104,7 +107,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the subcommand says."""
-    return {"run": _run, "status": _status, "retry": _retry, "audit": _audit}[args.what](args)
+    return {"run": _run, "status": _status, "retry": _retry, "join": _join, "audit": _audit}[args.what](args)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -167,9 +170,11 @@ def _batch_run(args: argparse.Namespace) -> BatchRun:
 
 
 def _status(args: argparse.Namespace) -> int:
+    from lungscreen.batch.parts import find_parts, read_joint_status
     from lungscreen.batch.status import read_status, status_text
 
-    status = read_status(args.night)
+    parts = find_parts(args.nights)
+    status = read_status(parts[0]) if parts == args.nights[:1] else read_joint_status(parts)
     print(json.dumps(status, indent=1) if args.json else status_text(status))
     return ExitCode.OK
 
@@ -179,6 +184,14 @@ def _retry(args: argparse.Namespace) -> int:
 
     count = retry_studies(args.night, args.code)
     print(f"{count} studies put back; `lungscreen batch run` reads them again.", file=sys.stderr)
+    return ExitCode.OK
+
+
+def _join(args: argparse.Namespace) -> int:
+    from lungscreen.batch.parts import find_parts, join_nights
+
+    join_nights(find_parts(args.nights), args.out)
+    print(args.out / "night.html")
     return ExitCode.OK
 
 
