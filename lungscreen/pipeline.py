@@ -56,6 +56,7 @@ from lungscreen.selection import (
     FindingsConfig,
     OperatingPoint,
     look_twice,
+    nodules_of_prior,
     select_findings,
     verdicts_of,
 )
@@ -299,17 +300,7 @@ def _read_prior(prior: Prior, pipeline: Pipeline, networks: Networks, threshold:
     chosen = [candidate for candidate in candidates if candidate.score >= threshold]
     chosen += prior.unmarked(chosen)
     found = grade_candidates(volume, lungs, chosen, networks.classifier, pipeline, Stopwatch())
-    return Reading(volume, lungs, candidates, _nodules_of_prior(found, prior, pipeline.findings))
-
-
-def _nodules_of_prior(found: Sequence[Finding], prior: Prior, config: FindingsConfig) -> tuple[Finding, ...]:
-    """What is large enough, and a nodule by the second look or by that exam's report."""
-    reported = len(prior.unmarked([]))
-    known = [
-        dataclasses.replace(f, second_look="") if len(prior.unmarked([f.candidate])) < reported else f for f in found
-    ]
-    selected = select_findings(known, config)
-    return (*selected.findings, *selected.not_listed)
+    return Reading(volume, lungs, candidates, nodules_of_prior(found, prior, pipeline.findings))
 
 
 def _assess(

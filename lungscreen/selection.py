@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lungscreen.comparison import Prior
 from lungscreen.errors import Notice
 from lungscreen.records import Candidate, Finding, Verdict
 from lungscreen.report import rank_findings
@@ -23,6 +24,7 @@ __all__ = [
     "Selection",
     "keep_doubtful",
     "look_twice",
+    "nodules_of_prior",
     "select_findings",
     "verdicts_of",
 ]
@@ -118,6 +120,16 @@ def keep_doubtful(finding: Finding, why: str) -> Finding:
         f"it stays a finding because {why}."
     )
     return dataclasses.replace(finding, notices=(*finding.notices, Notice("second-look-doubts", text)))
+
+
+def nodules_of_prior(found: Sequence[Finding], prior: Prior, config: FindingsConfig) -> tuple[Finding, ...]:
+    """Of an earlier exam's marks, those that are large enough and a nodule by the second look or by that exam's report."""
+    reported = len(prior.unmarked([]))
+    known = [
+        dataclasses.replace(f, second_look="") if len(prior.unmarked([f.candidate])) < reported else f for f in found
+    ]
+    selected = select_findings(known, config)
+    return (*selected.findings, *selected.not_listed)
 
 
 def verdicts_of(candidates: Sequence[Candidate], selection: Selection) -> tuple[Verdict, ...]:

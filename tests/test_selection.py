@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
 from report_examples import make_finding, make_volume
 
-from lungscreen.records import Attributes, Candidate, Finding, NoduleChange, NoduleType, PastNodule
-from lungscreen.selection import FindingsConfig, keep_doubtful, look_twice, select_findings, verdicts_of
+from lungscreen.comparison import Prior
+from lungscreen.comparison.reports import EarlierReport
+from lungscreen.records import Attributes, Candidate, Finding, NoduleChange, NoduleType, PastNodule, Patient
+from lungscreen.selection import (
+    FindingsConfig,
+    keep_doubtful,
+    look_twice,
+    nodules_of_prior,
+    select_findings,
+    verdicts_of,
+)
 
 CONFIG = FindingsConfig()
 VOLUME = make_volume()
@@ -142,3 +152,22 @@ def test_one_that_grew_is_not_cut_off() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         FindingsConfig(**settings)
+
+
+# -- an earlier exam is read with the same eyes --------------------------------------------------------------------
+def test_an_earlier_exams_vessels_are_no_nodules_but_what_its_report_lists_is() -> None:
+    """Else a vessel, marked in both exams, would be kept because an earlier exam shows it."""
+    vessel, listed, sure = mark(0.4), mark(0.6), nodule(0.9)
+    x, y, z = listed.candidate.centre_mm
+    row = PastNodule("20250101", "1.2", NoduleType.SOLID, 8.0, 8.0, 8.0, centre_mm=(x + 3.0, y, z), how="report")
+    far = replace(row, centre_mm=(500.0, 0.0, 0.0))
+    unknown = replace(row, centre_mm=None)
+    report = EarlierReport(Patient(), "1.2", "1.2.3", "20250101", "2", (row, far, unknown), ((), (), ()))
+    found = [
+        replace(f, candidate=replace(f.candidate, centre_mm=(100 * n, y, z))) for n, f in ((1.0, vessel), (3.0, sure))
+    ]
+    prior = Prior(date(2025, 1, 1), None, report)
+    kept = nodules_of_prior([found[0], listed, found[1]], prior, CONFIG)
+    assert {finding.candidate.score for finding in kept} == {0.6, 0.9}
+    without = nodules_of_prior([found[0], listed, found[1]], Prior(date(2025, 1, 1)), CONFIG)
+    assert {finding.candidate.score for finding in without} == {0.9}

@@ -1,0 +1,94 @@
+"""What the software estimates of a finding's looks reaches the rules marked, and never makes a category by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+from report_examples import make_finding, make_lungs, make_volume
+
+from lungscreen.assess import Assessment, FindingFacts, assess_baseline, assess_follow_up
+from lungscreen.records import Attributes, ClinicalData, Finding, Location, NoduleType
+
+VOLUME = make_volume()
+LUNGS = make_lungs(VOLUME)
+PERSON = ClinicalData(age=65.0, sex="F", family_history=False, emphysema=False)
+
+
+def nodule(
+    mm: float = 9.0, spiculation: float | None = None, pleura_mm: float | None = None, **changes: Any
+) -> Finding:
+    """A finding of that mean diameter."""
+    finding = make_finding(VOLUME, location=Location("left", "upper", 3, None, "left upper lobe", pleura_mm), **changes)
+    assert finding.measurement is not None
+    size = replace(finding.measurement, long_axis_mm=mm, short_axis_mm=mm, mean_diameter_mm=mm, volume_mm3=0.52 * mm**3)
+    looks = None if spiculation is None else Attributes(3.0, 3.0, 1.0, spiculation, 5.0, 0.0)
+    return replace(finding, measurement=size, attributes=looks)
+
+
+def baseline(finding: Finding) -> Assessment:
+    return assess_baseline([finding], LUNGS, PERSON)
+
+
+def codes(assessment: Assessment) -> set[str]:
+    return {notice.code for notice in assessment.findings[0].notices}
+
+
+@pytest.mark.parametrize(("spiculation", "said"), [(2.99, False), (3.0, True), (4.6, True)])
+def test_estimated_spiculation_is_considered_not_graded(spiculation: float, said: bool) -> None:
+    """From the middle of the scale on a reader may consider 4X; the category stays what the size gives."""
+    assessment = baseline(nodule(spiculation=spiculation))
+    assert assessment.findings[0].category == "4A"
+    assert ("consider-4x" in codes(assessment)) == said
+    assert not any("spiculation" in item for item in assessment.not_assessed)
+
+
+def test_brock_with_spiculation_needs_the_estimate_and_says_so() -> None:
+    """Without attributes the b models lack spiculation; with them they name it as assumed, and it raises the risk."""
+    without = {risk.model[:8]: risk for risk in baseline(nodule()).findings[0].risks}
+    assert without["Brock 2b"].probability is None
+    assert "spiculation" in without["Brock 2b"].needs
+    smooth, spiky = (
+        {risk.model[:8]: risk for risk in baseline(nodule(spiculation=s)).findings[0].risks} for s in (1.2, 4.0)
+    )
+    for risk in (smooth["Brock 2b"], spiky["Brock 2b"]):
+        assert any("spiculation estimated" in text for text in risk.assumed)
+    assert (spiky["Brock 2b"].probability or 0) > (smooth["Brock 2b"].probability or 1)
+    assert spiky["Brock 2a"].probability == smooth["Brock 2a"].probability
+    assert not any("spiculation" in text for text in spiky["Brock 2a"].assumed)
+
+
+def test_what_a_reader_knows_comes_before_the_estimate() -> None:
+    facts = FindingFacts(spiculated=False, estimated=False)
+    assessment = assess_baseline([nodule(spiculation=4.5)], LUNGS, PERSON, facts=[facts])
+    assert "consider-4x" not in codes(assessment)
+
+
+@pytest.mark.parametrize(
+    ("mm", "pleura_mm", "kind", "said"),
+    [
+        (9.0, 0.0, NoduleType.SOLID, True),
+        (9.0, 2.0, NoduleType.SOLID, True),
+        (9.0, 2.1, NoduleType.SOLID, False),
+        (9.0, None, NoduleType.SOLID, False),
+        (10.0, 0.0, NoduleType.SOLID, False),
+        (5.0, 0.0, NoduleType.SOLID, False),
+        (9.0, 0.0, NoduleType.GROUND_GLASS, False),
+    ],
+)
+def test_at_the_pleura_a_reader_is_asked_for_the_shape(
+    mm: float, pleura_mm: float | None, kind: NoduleType, said: bool
+) -> None:
+    """Solid and below 10 mm it would be category 2 if it has the shape; the software grades it as any other."""
+    assessment = baseline(nodule(mm, pleura_mm=pleura_mm, nodule_type=kind))
+    assert ("consider-juxtapleural" in codes(assessment)) == said
+    assert assessment.findings[0].category == baseline(nodule(mm, nodule_type=kind)).findings[0].category
+    assert "juxtapleural shape" in assessment.not_assessed
+
+
+def test_a_new_nodule_at_the_pleura_is_asked_about_too() -> None:
+    assessment = assess_follow_up([nodule(7.0, pleura_mm=0.0)], LUNGS, PERSON, date(2026, 2, 12), [()])
+    assert assessment.findings[0].category == "4A"
+    assert "consider-juxtapleural" in codes(assessment)
