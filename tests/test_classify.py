@@ -120,19 +120,18 @@ def test_calibration_recovers_a_known_curve() -> None:
     logits = np.repeat(rng.normal(0, 2, 4000)[:, None], 11, axis=1)
     truth = Calibration(1.4, -0.8)
     majority = rng.random(4000) < truth.probability(suspicion(logits))
-    found = fit_calibration(logits, majority)
+    found = fit_calibration(suspicion(logits), majority)
     assert (found.slope, found.intercept) == (pytest.approx(1.4, abs=0.12), pytest.approx(-0.8, abs=0.12))
 
 
 def test_calibration_stays_finite_where_groups_do_not_overlap() -> None:
-    logits = np.repeat(np.array([-3.0, -2.0, 2.0, 3.0])[:, None], 11, axis=1)
-    found = fit_calibration(logits, np.array([False, False, True, True]))
+    found = fit_calibration(np.array([-3.0, -2.0, 2.0, 3.0]), np.array([False, False, True, True]))
     assert 0 < found.slope < 20
 
 
 def test_calibration_needs_both_kinds() -> None:
     with pytest.raises(ValueError, match="both kinds"):
-        fit_calibration(np.zeros((3, 11)), np.zeros(3, dtype=bool))
+        fit_calibration(np.zeros(3), np.zeros(3, dtype=bool))
     for slope, intercept in ((0.0, 1.0), (float("nan"), 0.0)):
         with pytest.raises(ValueError, match="slope"):
             Calibration(slope, intercept)
@@ -179,7 +178,7 @@ def test_weights_make_a_classifier_that_rates_and_outlines(tmp_path: Path) -> No
     answers = first.rate(patches)
     assert np.array_equal(answers.malignancy, second.rate(patches).malignancy)
     tensor = torch.from_numpy(patches)[:, None]
-    single = [mean_logits(first.members, tensor.flip(axes), ((),))[0] for axes in ((), (2,), (3,), (4,))]
+    single = [mean_logits(first.raters, tensor.flip(axes), ((),))[0] for axes in ((), (2,), (3,), (4,))]
     logits = np.mean(single, axis=0)
     assert logits.shape == (9, 11)
     assert np.allclose(answers.malignancy, 1 / (1 + np.exp(-logits[:, :4].mean(1))), atol=1e-3)
@@ -249,7 +248,7 @@ def test_other_weights_give_other_heat() -> None:
     patch, _, _ = nodule_and_vessel()
     before = classifier.rate(patch).heat[0]
     torch.manual_seed(1)
-    for member in classifier.members:
+    for member in classifier.raters:
         for layer in member.modules():
             if isinstance(layer, torch.nn.Linear | torch.nn.Conv3d):
                 layer.reset_parameters()

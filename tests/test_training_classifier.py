@@ -12,18 +12,26 @@ import torch
 from conftest import shared_folder
 
 from lungscreen.classify import Calibration, load_classifier
-from lungscreen.classify.network import OUTPUTS
+from lungscreen.classify.features import FEATURES
+from lungscreen.classify.network import OUTPUTS, FoldedNetwork
+from lungscreen.classify.preparation import scale_hu
+from lungscreen.classify.score import Score
 from lungscreen.cli.main import main
 from lungscreen.errors import InputError, UsageError, WeightsError
-from lungscreen.training.classifier import (
+from lungscreen.training.classifier import train_classifier
+from lungscreen.training.classifier_data import Cubes, read_cubes, select
+from lungscreen.training.classifier_folds import assign_folds
+from lungscreen.training.classifier_member import train_member
+from lungscreen.training.classifier_recipe import (
+    ClassifierFolds,
     ClassifierSplit,
     ClassifierTraining,
-    train_classifier,
-    train_member,
-    write_predictions,
+    SecondLookTraining,
 )
-from lungscreen.training.classifier_data import Cubes, read_cubes, select
 from lungscreen.training.classifier_samples import Variation, draw_batch, shift_centres, to_tensors
+from lungscreen.training.classifier_scores import Looks, Numbers, prediction_rows
+from lungscreen.training.second_look import choose_threshold, look_again, train_second_look
+from lungscreen.training.second_look_data import Places, mine_cubes, mine_phantoms
 from lungscreen.weights import find_weights
 
 SPLIT = ClassifierSplit(("2",), ("9",), ("P3",))
@@ -123,18 +131,43 @@ def test_a_split_leaves_persons_out() -> None:
     assert select(cubes, ("9",)).tolist() == [10, 11, 12, 13]
 
 
-def test_undecided_and_unrated_cubes_have_no_label(tmp_path: Path) -> None:
-    """A mean between 2.5 and 3.5 is neither; what nobody rated has no majority."""
+def numbers() -> Numbers:
+    """A score that ranks by the first feature and the suspicion alike."""
+    count = len(FEATURES)
+    score = Score((0.0,) * count, (1.0,) * count, (1.0, *(0.0,) * (count - 1)), 1.0, 0.0)
+    return Numbers(score, Calibration(1.0, 0.0))
+
+
+def test_undecided_and_unrated_cubes_have_no_label() -> None:
+    """A mean between 2.5 and 3.5 is neither; what nobody rated has no majority; attributes stand beside their ratings."""
     cubes = cubes_of(4)
     cubes = replace(cubes, mean_rating=np.array([2.5, 3.0, 3.5, np.nan], np.float32))
-    write_predictions(
-        tmp_path / "p.csv", cubes, np.arange(4), np.zeros((4, len(OUTPUTS)), np.float32), Calibration(1, 0)
-    )
-    with (tmp_path / "p.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    looks = Looks(np.arange(4), np.zeros((4, len(OUTPUTS)), np.float32), np.zeros((4, len(FEATURES))))
+    rows = prediction_rows(cubes, looks, numbers(), fold=2)
     assert [row["label"] for row in rows] == ["0", "", "1", ""]
     assert [row["majority"] for row in rows] == ["0", "1", "0", ""]
     assert {row["expected_rating"] for row in rows} == {"3.0000"}
+    assert {row["fold"] for row in rows} == {2}
+    assert {row["probability"] for row in rows} == {"0.500000"}
+    assert [row["spiculation_rated"] for row in rows] == ["", "", "3.00", "3.00"]
+    assert {row["spiculation"] for row in rows} == {"3.000"}
+
+
+# -- folds -----------------------------------------------------------------------------------------------------------
+def test_a_person_is_in_one_fold_and_the_first_holds_who_it_should() -> None:
+    cubes = cubes_of(40)
+    persons = tuple(f"P{n // 2}" for n in range(40))
+    subsets = tuple("1" if n == 7 else "2" for n in range(40))
+    cubes = replace(cubes, persons=persons, subsets=subsets)
+    fold = assign_folds(cubes, ClassifierFolds(4, ("1",), ("P9",), seed=3))
+    assert set(np.flatnonzero(fold == 0)) == {6, 7, 18, 19}
+    assert all(len(set(fold[np.array(persons) == p])) == 1 for p in persons)
+    assert sorted(np.bincount(fold)) == [4, 12, 12, 12]
+    assert not np.array_equal(fold, assign_folds(cubes, ClassifierFolds(4, ("1",), ("P9",), seed=4)))
+    even = assign_folds(cubes, ClassifierFolds(4))
+    assert sorted(np.bincount(even)) == [10, 10, 10, 10]
+    with pytest.raises(ValueError, match="2 folds"):
+        ClassifierFolds(1)
 
 
 # -- samples ---------------------------------------------------------------------------------------------------------
@@ -179,6 +212,100 @@ def test_centres_move_within_their_ball() -> None:
     assert np.array_equal(moved, shift_centres(np.zeros((500, 3), np.float32), 3.0, seed=5))
 
 
+# -- the second look -------------------------------------------------------------------------------------------------
+class BrightDetector:
+    """Marks the brightest voxel of each eighth of a cube."""
+
+    spacing_mm = 1.0
+
+    def find_marks(self, hu: np.ndarray, where: np.ndarray | None) -> np.ndarray:
+        assert where is None
+        marks = []
+        half = [n // 2 for n in hu.shape]
+        for corner in np.ndindex(2, 2, 2):
+            part = tuple(slice(c * h, c * h + h) for c, h in zip(corner, half, strict=True))
+            at = np.unravel_index(np.argmax(hu[part]), hu[part].shape)
+            marks.append([*(p.start + a for p, a in zip(part, at, strict=True)), 4.0, 0.1 + 0.1 * corner[0]])
+        return np.array(marks, dtype=np.float32)
+
+
+def write_others(folder: Path, rows: list[tuple[str, str, float, float, float, float]]) -> None:
+    with (folder / "cubes" / "others.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("cube", "kind", "z", "y", "x", "diameter_mm"), *rows])
+
+
+def test_false_marks_lie_away_from_all_that_was_annotated(tmp_path: Path) -> None:
+    """A bright spot is a false mark, unless it is annotated, at the cube's face, or in a cube that is not placed."""
+    cubes = cubes_of(3)
+    for n in range(3):
+        cubes.hu[n, 12, 12, 12] = cubes.hu[n, 36, 38, 37] = cubes.hu[n, 2, 40, 12] = 300
+    write_others(write_cubes(cubes, tmp_path), [("c1", "excluded", 12, 12, 12, -1.0)])
+    table = tmp_path / "cubes" / "cubes.csv"
+    table.write_text(table.read_text().replace("c2,1.2.2,P2,9,yes", "c2,1.2.2,P2,9,no"))
+    places = mine_cubes(tmp_path, cubes, BrightDetector(), most=2)
+    false = ~places.nodule
+    spots = {(places.names[n], *places.centres[n].astype(int)) for n in np.flatnonzero(false)}
+    assert ("c0", 12, 12, 12) in spots
+    assert {("c0", 36, 38, 37), ("c1", 36, 38, 37)} <= spots
+    assert ("c1", 12, 12, 12) not in spots
+    assert not any(name == "c2" or z == 2 for name, z, _, _ in spots)
+    assert places.nodule[:3].all()
+    assert places.score[false].min() > 0
+    for n in np.flatnonzero(false):
+        cube = places.cube[n]
+        assert not cubes.masks[cube][tuple(places.centres[n].astype(int))]
+
+
+def test_phantoms_give_nodules_and_dense_spots() -> None:
+    places = mine_phantoms([71], nodules=2, spots=5, size="tiny")
+    assert places.made.all()
+    assert not places.outlined.any()
+    assert 1 <= places.nodule.sum() <= 2
+    assert (~places.nodule).sum() == 5
+    assert (places.diameter_mm[places.nodule] >= 4).all()
+    middle = places.hu[:, 23:27, 23:27, 23:27].max(axis=(1, 2, 3))
+    assert (middle > np.median(places.hu, axis=(1, 2, 3)) + 100).all()
+
+
+def places_of(cubes: Cubes, other: tuple[int, int, int]) -> Places:
+    """The cubes' nodules, and a place beside each that is none."""
+    count = len(cubes.names)
+    return Places(
+        cubes.hu,
+        cubes.masks,
+        np.tile(np.arange(count), 2),
+        np.concatenate([cubes.centres, np.tile(np.array(other, np.float32), (count, 1))]),
+        np.arange(2 * count) < count,
+        np.arange(2 * count) < count,
+        np.zeros(2 * count, np.float32),
+        np.concatenate([cubes.diameter_mm, np.zeros(count, np.float32)]),
+        cubes.names * 2,
+        np.zeros(2 * count, dtype=bool),
+    )
+
+
+def test_the_second_look_learns_to_tell_a_nodule_from_none() -> None:
+    """After some steps balls are told from empty places of cubes that were not learned from; before, they are not."""
+    cubes = cubes_of(16)
+    places = places_of(cubes, (10, 12, 38))
+    train = np.flatnonzero(places.cube < 12)
+    torch.manual_seed(0)
+    rater = FoldedNetwork((8, 8, 8))
+    recipe = SecondLookTraining(steps=30, made=0.0, rate=1e-2, ema=0.8)
+    network = train_second_look(recipe, places, train, rater, 24)
+    unseen = np.flatnonzero(places.cube >= 12)
+    after = look_again([network], places, unseen, 24)
+    assert after[places.nodule[unseen]].min() > after[~places.nodule[unseen]].max()
+    with pytest.raises(UsageError, match="both"):
+        train_second_look(recipe, places, train[places.nodule[train]], rater, 24)
+
+
+def test_the_threshold_keeps_the_share_asked_for() -> None:
+    probability = np.linspace(0.01, 1.0, 100)
+    for share, lost in ((1.0, 0), (0.99, 1), (0.955, 4)):
+        assert (probability < choose_threshold(probability, share)).sum() == lost
+
+
 # -- the run ---------------------------------------------------------------------------------------------------------
 def test_a_run_from_the_command_line_makes_weights_that_load(tmp_path: Path) -> None:
     """From the command line, data as published, to weights that the product loads."""
@@ -196,8 +323,54 @@ def test_a_run_from_the_command_line_makes_weights_that_load(tmp_path: Path) -> 
     assert [row["majority"] for row in rows] == ["0", "1", "0", "1"]
     assert all(0 <= float(row["probability"]) <= 1 for row in rows)
     classifier = load_classifier(find_weights("classifier", out / "weights"))
-    assert len(classifier.members) == 2
-    assert classifier.rate(np.zeros((1, 24, 24, 24), np.float32)).malignancy.shape == (1,)
+    assert len(classifier.raters) == 2
+    answers = classifier.rate(np.zeros((1, 24, 24, 24), np.float32))
+    assert answers.malignancy.shape == (1,)
+    assert answers.nodule is None
+
+
+def test_folds_from_the_command_line_make_weights_with_a_second_look(tmp_path: Path) -> None:
+    """Every cube is rated once, by a fold that left its person out; what ships draws outlines with another network."""
+    cubes = cubes_of(24)
+    data = write_cubes(cubes, tmp_path / "data")
+    write_others(data, [])
+    split = tmp_path / "split.toml"
+    split.write_text(
+        "epochs = 1\nbatch = 4\npatch = 32\nwidths = [2, 2, 4, 4]\n"
+        '[split]\ntrain_subsets = ["2"]\nchoice_subsets = ["9"]\n'
+    )
+    first = tmp_path / "first"
+    assert main(["train", "classifier", "--config", str(split), "--data", str(data), "--out", str(first)]) == 0
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'network = "folded"\nepochs = 1\nbatch = 4\npatch = 24\nwidths = [4, 4, 8]\nversion = "5"\n'
+        '[folds]\ncount = 3\nfirst_subsets = ["9"]\n'
+        "[second_look]\nsteps = 2\nphantom_seeds = [71, 71]\n"
+    )
+    out = tmp_path / "out"
+    words = ["train", "classifier", "--config", str(recipe), "--data", str(data), "--out", str(out)]
+    assert main([*words, "--outliner", str(first / "weights")]) == 0
+    with (out / "folds.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["id"] for row in rows) == sorted(cubes.names)
+    assert {row["fold"] for row in rows if row["subset"] == "9"} == {"1"}
+    with (out / "second_look.csv").open(newline="") as file:
+        looked = list(csv.DictReader(file))
+    assert {row["use"] for row in looked if row["cube"] in cubes.names[20:]} == {"held out"}
+    weights = find_weights("classifier", out / "weights")
+    classifier = load_classifier(weights)
+    assert (classifier.patch_size, classifier.view) == (32, 24)
+    hu = np.random.default_rng(0).normal(-500, 200, (2, 32, 32, 32)).astype(np.float32)
+    same = load_classifier(find_weights("classifier", first / "weights")).outline(hu)
+    assert np.allclose(classifier.outline(hu), same, atol=2e-3)
+    answers = classifier.rate(scale_hu(hu))
+    assert answers.nodule is not None
+    assert answers.nodule.shape == (2,)
+    assert answers.heat.shape == hu.shape
+    assert classifier.no_nodule_below == pytest.approx(weights.parameters["no_nodule_below"])
+    assert (
+        main(["evaluate", "classification", "--predictions", str(out / "folds.csv"), "--out", str(tmp_path / "e")]) == 0
+    )
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lungscreen.classify.network import NoduleNetwork
+from lungscreen.classify.network import Network
 
 __all__ = ["heat_of"]
 
@@ -21,7 +21,7 @@ Seen = tuple[Sequence[Tensor], Tensor]
 """A network's feature maps and its outline's logits."""
 
 
-def heat_of(members: Sequence[NoduleNetwork], patch: Tensor, seen: Sequence[Seen]) -> Tensor:
+def heat_of(members: Sequence[Network], patch: Tensor, seen: Sequence[Seen]) -> Tensor:
     """(n, 1, p, p, p) and what each member saw of it → (n, p, p, p), 0 to 1, highest 1; 0 where nothing raised it."""
     total = torch.zeros_like(patch[:, 0])
     for member, (maps, outline) in zip(members, seen, strict=True):
@@ -30,7 +30,7 @@ def heat_of(members: Sequence[NoduleNetwork], patch: Tensor, seen: Sequence[Seen
     return heat / heat.amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
 
 
-def _shares(member: NoduleNetwork, patch: Tensor, maps: Sequence[Tensor], outline: Tensor) -> Tensor:
+def _shares(member: Network, patch: Tensor, maps: Sequence[Tensor], outline: Tensor) -> Tensor:
     """What each voxel added to or took from the mean of the four malignancy logits."""
     with torch.enable_grad():
         leaves = [one.detach().float().clone().requires_grad_() for one in maps]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +14,14 @@ from torch import Tensor
 from lungscreen.classify.answers import Answers, join_answers
 from lungscreen.classify.attribution import Seen, heat_of
 from lungscreen.classify.calibration import Calibration, attributes_of, suspicion
-from lungscreen.classify.network import NoduleNetwork
-from lungscreen.classify.preparation import scale_hu
+from lungscreen.classify.features import measure_features
+from lungscreen.classify.network import OUTPUTS, FoldedNetwork, Network, NoduleNetwork
+from lungscreen.classify.preparation import scale_hu, unscale_hu
+from lungscreen.classify.score import Score
 from lungscreen.errors import WeightsError
 from lungscreen.weights import WeightsFile, load_tensors
 
-__all__ = ["TrainedClassifier", "mean_logits"]
+__all__ = ["TrainedClassifier", "mean_logits", "measure_patches"]
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (4,))
 """Axes that a patch is mirrored along; the results are averaged."""
@@ -26,17 +30,25 @@ AT_ONCE = 8
 """Patches that go through the network together."""
 
 
+@dataclass(frozen=True, eq=False)
 class TrainedClassifier:
-    """Networks whose answers are averaged, and the calibration that was measured with them."""
+    """Networks whose answers are averaged, and the numbers that were measured with them.
 
+    raters: give ratings, from the middle `view` voxels of a patch.  outliners: draw the outline that is measured.
+    second_look: tell a nodule from what was taken for one; may be empty.
+    """
+
+    raters: Sequence[Network]
+    outliners: Sequence[Network]
+    second_look: Sequence[Network]
+    patch_size: int
+    view: int
+    calibration: Calibration
+    name: str
+    score: Score | None = None
+    """None: the network's suspicion alone is calibrated."""
     no_nodule_below: float | None = None
     """Probability of being a nodule below which a candidate is taken for none; None where the weights do not tell."""
-
-    def __init__(self, members: Sequence[NoduleNetwork], patch: int, calibration: Calibration, name: str) -> None:
-        self.members = [member.eval() for member in members]
-        self.patch_size = patch
-        self.calibration = calibration
-        self.name = name
 
     @classmethod
     def from_weights(cls, weights: WeightsFile) -> TrainedClassifier:
@@ -44,38 +56,63 @@ class TrainedClassifier:
 
         Errors: `weights-invalid`.
         """
-        tensors = load_tensors(weights)
+        tensors, architecture, numbers = load_tensors(weights), weights.architecture, weights.parameters
         try:
-            calibration = Calibration(**weights.parameters["calibration"])
-            members = [_member(weights, tensors, n) for n in range(int(weights.architecture["members"]))]
-            patch = int(weights.architecture["patch"])
+            patch = int(architecture["patch"])
+            raters = [_network(architecture, tensors, f"member{n}.") for n in range(int(architecture["members"]))]
+            outliner, second = architecture.get("outliner"), architecture.get("second_look")
+            return cls(
+                raters,
+                [_network(outliner, tensors, "outliner.")] if outliner else raters,
+                [_network(second, tensors, "second_look.")] if second else [],
+                patch,
+                int(architecture.get("view", patch)),
+                Calibration(**numbers["calibration"]),
+                f"classifier {weights.version} ({weights.sha256[:12]})",
+                Score.from_numbers(numbers["score"]) if "score" in numbers else None,
+                float(numbers["no_nodule_below"]) if second else None,
+            )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = f"no classifier of this version: {error}"
             raise WeightsError("weights-invalid", reason, str(weights.path)) from None
-        return cls(members, patch, calibration, f"classifier {weights.version} ({weights.sha256[:12]})")
 
     def rate(self, patches: NDArray[np.float32]) -> Answers:
-        """(n, p, p, p) in 0 … 1, n at least 1 → malignancy, attributes and what was looked at."""
+        """(n, p, p, p) in 0 … 1, n at least 1 → malignancy, attributes, what was looked at, and whether it is a nodule."""
         return join_answers([self._rate(patches[at : at + AT_ONCE]) for at in range(0, len(patches), AT_ONCE)])
 
     def outline(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, p, p, p) HU → probability that a voxel is the nodule's, same shape; without mirrorings, for speed."""
         parts = [
-            mean_logits(self.members, torch.from_numpy(scale_hu(hu[start : start + AT_ONCE]))[:, None], ((),))[1]
+            mean_logits(self.outliners, torch.from_numpy(scale_hu(hu[start : start + AT_ONCE]))[:, None], ((),))[1]
             for start in range(0, len(hu), AT_ONCE)
         ]
         return np.concatenate(parts)
 
     def _rate(self, patches: NDArray[np.float32]) -> Answers:
-        tensor = torch.from_numpy(patches)[:, None]
+        edge = (patches.shape[-1] - self.view) // 2
+        middle = (slice(None), *(slice(edge, edge + self.view),) * 3)
+        patch = np.ascontiguousarray(patches[middle])
+        tensor = torch.from_numpy(patch)[:, None]
         seen: list[Seen] = []
-        logits, _ = mean_logits(self.members, tensor, seen=seen)
-        heat = heat_of(self.members, tensor, seen)
-        return Answers(self.calibration.probability(suspicion(logits)), attributes_of(logits), heat.numpy())
+        logits, inside = mean_logits(self.raters, tensor, seen=seen)
+        score = suspicion(logits)
+        if self.score is not None:
+            score = self.score.of(score, measure_patches(patch, inside))
+        heat = np.zeros(patches.shape, dtype=np.float32)
+        heat[middle] = heat_of(self.raters, tensor, seen).numpy()
+        nodule = None
+        if self.second_look:
+            nodule = 1 / (1 + np.exp(-mean_logits(self.second_look, tensor)[0][:, 0].astype(float)))
+        return Answers(self.calibration.probability(score), attributes_of(logits), heat, nodule)
+
+
+def measure_patches(patches: NDArray[np.float32], inside: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Patches 0 … 1 and their outlines, both (n, p, p, p) → (n, features)."""
+    return np.stack([measure_features(unscale_hu(one), drawn) for one, drawn in zip(patches, inside, strict=True)])
 
 
 def mean_logits(
-    members: Sequence[NoduleNetwork],
+    members: Sequence[Network],
     patches: Tensor,
     mirrorings: Sequence[tuple[int, ...]] = MIRRORINGS,
     seen: list[Seen] | None = None,
@@ -101,13 +138,14 @@ def mean_logits(
     return torch.stack(ratings).mean(0).numpy(), inside.numpy()
 
 
-def _member(weights: WeightsFile, tensors: dict[str, Tensor], number: int) -> NoduleNetwork:
-    network = NoduleNetwork(tuple(weights.architecture["widths"]))
-    prefix = f"member{number}."
+def _network(architecture: Mapping[str, Any], tensors: dict[str, Tensor], prefix: str) -> Network:
+    widths, outputs = tuple(architecture["widths"]), int(architecture.get("outputs", len(OUTPUTS)))
+    folded = architecture.get("network", "full") == "folded"
+    network: Network = FoldedNetwork(widths, outputs=outputs) if folded else NoduleNetwork(widths)
     own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     network.load_state_dict(own)
-    channels_last: NoduleNetwork = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return channels_last
+    channels_last: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return channels_last.eval()
 
 
 def _has_bfloat16() -> bool:

@@ -1,8 +1,9 @@
-"""The network: one cube of 40 mm around a nodule → how radiologists would rate it, and its outline.
+"""The networks: one cube around a nodule → how radiologists would rate it, and its outline.
 
-A small 3D U-Net. Its features are averaged inside the outline that it draws itself, and the size and density of that
-outline join them, so that the ratings rest on the nodule and on its absolute size. torch is needed here and nowhere else
-in the stage.
+Small 3D U-Nets. Their features are averaged inside the outline that they draw themselves, and the size and density of that
+outline join them, so that the ratings rest on the nodule and on its absolute size. `NoduleNetwork` works on every voxel and
+draws the finer outline; `FoldedNetwork` takes blocks of 2 x 2 x 2 voxels as channels first, which is several times faster.
+torch is needed here and nowhere else in the stage but for loading and asking them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ATTRIBUTES", "OUTPUTS", "NoduleNetwork"]
+__all__ = ["ATTRIBUTES", "OUTPUTS", "FoldedNetwork", "Network", "NoduleNetwork"]
 
 ATTRIBUTES = ("subtlety", "sphericity", "margin", "lobulation", "spiculation", "texture")
 """LIDC's ratings 1 to 5 that the network gives, scaled to 0 … 1."""
@@ -22,8 +23,29 @@ OUTPUTS = ("at least 2", "at least 3", "at least 4", "at least 5", *ATTRIBUTES, 
 """Outputs in order, logits: the share of radiologists whose malignancy rating is at least so high; attributes; calcium."""
 
 
-class NoduleNetwork(nn.Module):
-    """(n, 1, d, h, w) in 0 … 1, sides divisible by 8 → (n, len(OUTPUTS)) logits, (n, 1, d, h, w) outline logits."""
+class Network(nn.Module):
+    """(n, 1, d, h, w) in 0 … 1, sides divisible by 8 → (n, outputs) logits, (n, 1, d, h, w) outline logits."""
+
+    ratings: nn.Module
+
+    def forward(self, patch: Tensor) -> tuple[Tensor, Tensor]:
+        """Ratings and outline, both as logits."""
+        maps, outline = self.look(patch)
+        return self.judge(patch, maps, torch.sigmoid(outline).detach()), outline
+
+    def look(self, patch: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The feature maps that the ratings are drawn from, finest first, and the outline's logits."""
+        raise NotImplementedError
+
+    def judge(self, patch: Tensor, maps: Sequence[Tensor], inside: Tensor) -> Tensor:
+        """Ratings from what was seen, logits. inside: probability that a voxel is the nodule's."""
+        features = [*(_pool(one, inside) for one in maps), _size_and_density(patch, inside)]
+        ratings: Tensor = self.ratings(torch.cat(features, dim=1))
+        return ratings
+
+
+class NoduleNetwork(Network):
+    """At full resolution: features at 1, 2, 4 and 8 mm."""
 
     def __init__(self, widths: Sequence[int] = (8, 16, 32, 64), hidden: int = 64, dropout: float = 0.3) -> None:
         super().__init__()
@@ -36,18 +58,7 @@ class NoduleNetwork(nn.Module):
         self.lateral2, self.up1 = nn.Conv3d(c, b, 1), _convolution(b, b)
         self.lateral1 = nn.Conv3d(b, a, 1)
         self.outline = nn.Sequential(nn.Conv3d(2 * a, 8, 1), nn.ReLU(inplace=True), nn.Conv3d(8, 1, 1))
-        self.ratings = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(2 * (b + c + d) + 4, hidden),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, len(OUTPUTS)),
-        )
-
-    def forward(self, patch: Tensor) -> tuple[Tensor, Tensor]:
-        """Ratings and outline, both as logits."""
-        maps, outline = self.look(patch)
-        return self.judge(patch, maps, torch.sigmoid(outline).detach()), outline
+        self.ratings = _head(2 * (b + c + d) + 4, hidden, dropout, len(OUTPUTS))
 
     def look(self, patch: Tensor) -> tuple[list[Tensor], Tensor]:
         """The feature maps that the ratings are drawn from, finest first, and the outline's logits."""
@@ -60,11 +71,59 @@ class NoduleNetwork(nn.Module):
         outline = self.outline(torch.cat([full, _to_size_of(self.lateral1(half), full)], dim=1)).float()
         return [half, quarter, eighth], outline
 
-    def judge(self, patch: Tensor, maps: Sequence[Tensor], inside: Tensor) -> Tensor:
-        """Ratings from what was seen, logits. inside: probability that a voxel is the nodule's."""
-        features = [*(_pool(one, inside) for one in maps), _size_and_density(patch, inside)]
-        ratings: Tensor = self.ratings(torch.cat(features, dim=1))
-        return ratings
+
+class FoldedNetwork(Network):
+    """At half resolution from the start, a voxel's eight parts as channels: features at 2, 4 and 8 mm."""
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (16, 32, 64),
+        hidden: int = 64,
+        dropout: float = 0.1,
+        outputs: int = len(OUTPUTS),
+    ) -> None:
+        super().__init__()
+        b, c, d = widths
+        self.stem = nn.Sequential(_convolution(8, b), _Residual(b))
+        self.down2 = nn.Sequential(_convolution(b, c, 2), _Residual(c))
+        self.down3 = nn.Sequential(_convolution(c, d, 2), _Residual(d))
+        self.lateral3, self.up2 = nn.Conv3d(d, c, 1), _convolution(c, c)
+        self.lateral2 = nn.Conv3d(c, b, 1)
+        self.outline = nn.Sequential(nn.Conv3d(2 * b, 16, 1), nn.ReLU(inplace=True), nn.Conv3d(16, 8, 1))
+        self.ratings = _head(2 * (b + c + d) + 4, hidden, dropout, outputs)
+
+    def look(self, patch: Tensor) -> tuple[list[Tensor], Tensor]:
+        """See `Network.look`."""
+        half = self.stem(_fold(patch))
+        quarter = self.down2(half)
+        eighth = self.down3(quarter)
+        quarter = self.up2(quarter + _to_size_of(self.lateral3(eighth), quarter))
+        outline = self.outline(torch.cat([half, _to_size_of(self.lateral2(quarter), half)], dim=1)).float()
+        return [half, quarter, eighth], _unfold(outline)
+
+
+def _head(inputs: int, hidden: int, dropout: float, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(inputs, hidden),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, outputs),
+    )
+
+
+def _fold(x: Tensor) -> Tensor:
+    """(n, 1, d, h, w) → (n, 8, d/2, h/2, w/2): the eight voxels of each block as channels."""
+    n, _, d, h, w = x.shape
+    parts = x.reshape(n, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 2, 4, 6, 1, 3, 5)
+    folded = parts.reshape(n, 8, d // 2, h // 2, w // 2)
+    return folded.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _unfold(x: Tensor) -> Tensor:
+    """The way back from `_fold`."""
+    n, _, d, h, w = x.shape
+    return x.reshape(n, 2, 2, 2, d, h, w).permute(0, 4, 1, 5, 2, 6, 3).reshape(n, 1, 2 * d, 2 * h, 2 * w)
 
 
 class _Residual(nn.Module):

@@ -6,8 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lungscreen.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from lungscreen.training.detector_recipe import DetectorTraining
 
 __all__ = ["KINDS", "add_arguments", "run"]
 
@@ -21,11 +25,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             _fusion_arguments(sub)
             continue
         sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the recipe, TOML")
-        sub.add_argument("--data", type=Path, required=True, metavar="DIR", help="annotated data it names")
-        sub.add_argument(
-            "--out", type=Path, required=True, metavar="DIR", help="checkpoint, curves, weights; a run there goes on"
-        )
-
+        if name in ("detector", "seams"):
+            sub.add_argument(
+                "--data",
+                type=Path,
+                required=True,
+                nargs="+",
+                metavar="DIR",
+                help="annotated data that the recipe names; folders of `data prepare`, divided by their index.json",
+            )
+        else:
+            sub.add_argument("--data", type=Path, required=True, metavar="DIR", help="annotated data it names")
+        what = "seams.json, seams.png" if name == "seams" else "checkpoint, curves, weights; a run there goes on"
+        sub.add_argument("--out", type=Path, required=True, metavar="DIR", help=what)
+        if name == "classifier":
+            sub.add_argument(
+                "--outliner",
+                type=Path,
+                metavar="DIR",
+                help="weights/ whose network draws the outlines instead of the ones that rate",
+            )
         if name == "detector":
             sub.add_argument(
                 "--begin-with",
@@ -44,36 +63,65 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train_detector(args: argparse.Namespace) -> None:
-    from lungscreen.config import read_table, read_toml
     from lungscreen.training.detector import train_detector
+    from lungscreen.weights import find_weights
+
+    config, shards, prepared = _detector_data(args)
+    begin_with = [find_weights("detector", folder) for folder in args.begin_with]
+    train_detector(config, shards, args.out, _say, begin_with, prepared)
+    print(args.out / "weights")
+
+
+def _check_seams(args: argparse.Namespace) -> None:
+    from lungscreen.training.detector_seams import SeamsConfig, check_seams, write_seams
+    from lungscreen.training.detector_sides import read_engines
+
+    config, shards, prepared = _detector_data(args)
+    learn, examine = read_engines(config, shards, prepared)
+    seams = SeamsConfig(seed=config.seed)
+    write_seams(check_seams(learn, examine, seams, _say), seams, learn.config.settings, args.out)
+    print(args.out / "seams.json")
+
+
+def _detector_data(args: argparse.Namespace) -> tuple[DetectorTraining, Path, list[Path]]:
+    """The recipe, the shards of what it names (made where they are not there yet), folders of `data prepare`."""
+    from lungscreen.config import read_table, read_toml
+    from lungscreen.errors import UsageError
     from lungscreen.training.detector_data import prepare_cubes, prepare_scans
     from lungscreen.training.detector_phantoms import prepare_phantoms
     from lungscreen.training.detector_recipe import DetectorTraining
-    from lungscreen.weights import find_weights
 
-    config = read_table(DetectorTraining, read_toml(args.config), args.config.name)
-    shards = args.out / "shards"
-    if not (shards / "cubes.json").exists():
+    config, shards = read_table(DetectorTraining, read_toml(args.config), args.config.name), args.out / "shards"
+    prepared = [folder for folder in args.data if (folder / "index.json").is_file()]
+    named = [folder for folder in args.data if folder not in prepared]
+    if len(named) > 1 or (config.split.names_data and not named):
+        text = "--data: expected one folder that holds what the recipe names, and any of `data prepare`"
+        raise UsageError("usage", text)
+    if config.split.names_data and not (shards / "cubes.json").exists():
         _say("preparing cubes")
-        prepare_cubes(args.data, shards)
-    _say("preparing scans")
-    prepare_scans(args.data, shards, config.split.scans)
+        prepare_cubes(named[0], shards)
+    if config.split.scans:
+        _say("preparing scans")
+        prepare_scans(named[0], shards, config.split.scans, _say)
     prepare_phantoms(shards, config.split.phantoms)
-    begin_with = [find_weights("detector", folder) for folder in args.begin_with]
-    train_detector(config, shards, args.out, _say, begin_with)
-    print(args.out / "weights")
+    return config, shards, prepared
 
 
 def _train_classifier(args: argparse.Namespace) -> None:
     from lungscreen.config import read_table, read_toml
-    from lungscreen.training.classifier import ClassifierTraining, train_classifier
+    from lungscreen.training.classifier import train_classifier
     from lungscreen.training.classifier_data import read_cubes
+    from lungscreen.training.classifier_recipe import ClassifierTraining
+    from lungscreen.training.second_look_data import mine_places
+    from lungscreen.weights import find_weights
 
     config = read_table(ClassifierTraining, read_toml(args.config), args.config.name)
+    outliner = find_weights("classifier", args.outliner) if args.outliner else None
     _say("reading cubes")
-    subsets = (*config.split.train_subsets, *config.split.choice_subsets)
-    weights = train_classifier(config, read_cubes(args.data, subsets), args.out, _say)
-    print(weights.path)
+    split = config.split
+    cubes = read_cubes(args.data, (*split.train_subsets, *split.choice_subsets) if split else None)
+    places = mine_places(args.data, cubes, config.second_look.phantom_seeds, _say) if config.second_look else None
+    print(train_classifier(config, cubes, args.out, _say, outliner, places).path)
 
 
 def _fusion_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +169,7 @@ def _say(line: str) -> None:
 
 KINDS: dict[str, tuple[str, Callable[[argparse.Namespace], None]]] = {
     "detector": ("train the nodule detector", _train_detector),
+    "seams": ("examine whether a small network can tell inserted nodules from real ones", _check_seams),
     "classifier": ("train the network that outlines nodules and rates their malignancy", _train_classifier),
     "fusion": ("fit a site's own model on its outcomes: the network's logit and the patient data", _train_fusion),
 }

@@ -53,14 +53,18 @@ def draw_batch(
     side: int,
     variation: Variation,
     generator: torch.Generator,
+    bounds: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Varied patches around the chosen cubes' nodules: (n, 1, p, p, p) intensity and mask, both 0 … 1."""
+    """Varied patches around the chosen cubes' nodules: (n, 1, p, p, p) intensity and mask, both 0 … 1.
+
+    bounds: as `cut_patches` has them.
+    """
     count, v = len(chosen), variation
     turn = _rotations(count, generator)
     sign = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.5, -1.0, 1.0)
     scale = 1 + v.scale * (torch.rand(count, 1, 1, generator=generator) * 2 - 1)
     middle = torch.from_numpy(centres) + _ball(count, v.shift_mm, generator)
-    patch, mask = cut_patches(intensity, masks, chosen, middle, side, turn * sign * scale)
+    patch, mask = cut_patches(intensity, masks, chosen, middle, side, turn * sign * scale, bounds)
     one = (count, 1, 1, 1, 1)
     patch = patch * (1 + v.gain * torch.randn(one, generator=generator)) + v.offset * torch.randn(
         one, generator=generator
@@ -97,12 +101,22 @@ def to_tensors(cubes: Cubes) -> tuple[Tensor, Tensor]:
 
 
 def cut_patches(
-    intensity: Tensor, masks: Tensor, chosen: Indices, middle: Tensor, side: int, turn: Tensor
+    intensity: Tensor,
+    masks: Tensor,
+    chosen: Indices,
+    middle: Tensor,
+    side: int,
+    turn: Tensor,
+    bounds: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Patches around `middle`, turned; linear interpolation; beyond a cube its edge goes on."""
+    """Patches around `middle`, turned; linear interpolation; beyond a cube, or beyond `bounds` (lowest and highest voxel of
+    each sample, both (n, 3)), its edge goes on.
+    """
     line = torch.arange(side) - (side - 1) / 2
     grid = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
     places = torch.einsum("nij,kj->nki", turn, grid) + middle[:, None]
+    if bounds is not None:
+        places = places.clamp(bounds[0][:, None], bounds[1][:, None])
     places = (places / (SIDE - 1) * 2 - 1).flip(-1).reshape(len(chosen), side, side, side, 3)
     both = torch.cat([intensity[chosen], masks[chosen]], dim=1).float()
     taken = functional.grid_sample(both, places, align_corners=True, padding_mode="border")
