@@ -22,6 +22,8 @@ from batch_sleep import LONG_S, SHORT, SHORT_S
 from lungscreen.batch import BatchConfig, BatchRun, run_batch
 from lungscreen.batch.audit import read_audit
 from lungscreen.batch.ledger import Ledger
+from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.errors import LungscreenError
 from lungscreen.logs import LOG, start_logs
 from lungscreen.pipeline import read_pipeline
 
@@ -40,11 +42,11 @@ STORE_BYTES = 80 * 2**20
 class LocalCluster:
     """A head without cores, and nodes of one core each, as processes of this machine."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
         size = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "temp_dir": folder, **size})
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **size})
         self.address = self._cluster.address
         self.nodes: list[Any] = []
 
@@ -75,9 +77,11 @@ def cluster(session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     pytest.importorskip("ray", reason="needs lungscreen[ray]")
     here = Path(__file__).parent
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent)]))
+    monkeypatch.setenv("RAY_TMPDIR", session)
+    (Path(session) / "ray").mkdir()
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("LUNGSCREEN_TEST_TRAP", str(tmp_path / "trap"))
-    made = LocalCluster(session)
+    made = LocalCluster()
     monkeypatch.setenv("RAY_ADDRESS", made.address)
     yield made
     made.close()
@@ -108,6 +112,13 @@ def results(out: Path) -> list[tuple[Any, ...]]:
 
 def ended(out: Path) -> int:
     return sum(attempt["ended"] != "" for attempt in read_audit(out)) if (out / "ledger.sqlite").exists() else 0
+
+
+def running(out: Path) -> int:
+    try:
+        return sum(row.state == "running" for row in rows(out))
+    except LungscreenError:  # not there yet, or being made
+        return 0
 
 
 def once(when: Callable[[], bool], what: Callable[[], None]) -> Callable[[], bool]:
@@ -190,17 +201,22 @@ def test_sigterm_puts_back_what_runs_within_half_a_minute(cluster: LocalCluster,
     )
     words = ["batch", "run", str(inbox), "--out", str(out), "--engine", "ray", "--workers", "1"]
     process = subprocess.Popen([sys.executable, "-c", code, *words], env=dict(os.environ))
-    end = time.monotonic() + 120
-    while not (out / "ledger.sqlite").exists() or sum(row.state == "running" for row in rows(out)) < 2:
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.2)
-    start = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    process.wait(LONG_S)
-    taken = time.monotonic() - start
+    try:
+        end = time.monotonic() + 120
+        while running(out) < 2:
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.2)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(LONG_S)
+        taken = time.monotonic() - start
+    finally:
+        process.kill()
+        process.wait()
     say(f"SIGTERM: over after {taken:.1f} s")
     assert taken <= 30
+    assert process.returncode == ExitCode.INTERRUPTED
     assert {(row.state, row.attempts, row.interruptions) for row in rows(out)} == {("waiting", 0, 0)}
 
 
