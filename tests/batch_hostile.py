@@ -1,6 +1,7 @@
 """Malformed studies and the code that each must get: at least two hundred, made from a healthy one.
 
-    for case in hostile_cases(): case.make(folder); codes of the folder's refusals and notices must hold one of case.codes
+    for case in hostile_cases(): case.make(folder); the folder's refusals must be those of case.codes, `read` where a
+    report comes of it all the same
 
 Families: where a file is cut, which bits are flipped, what a length says, sizes, spacings, positions, orientations,
 rescale, missing and doubled UIDs, mixed series, wrong VRs, nested sequences, bombs (zip, deflated, encapsulated), links,
@@ -30,12 +31,11 @@ SLICES = 30
 
 @dataclass(frozen=True)
 class Case:
-    """One malformed study. read: it is usable, and the codes are notices in its report."""
+    """One malformed study. With `read` among the codes it is usable, and the others are said in its report."""
 
     name: str
     make: Callable[[Path], object]
     codes: frozenset[str]
-    read: bool = False
 
 
 def healthy(folder: Path, **options: Any) -> list[Path]:
@@ -65,8 +65,8 @@ def hostile_cases() -> Iterator[Case]:
         yield from family()
 
 
-def _case(name: str, make: Callable[[Path], object], *codes: str, read: bool = False) -> Case:
-    return Case(name, make, frozenset(codes), read)
+def _case(name: str, make: Callable[[Path], object], *codes: str) -> Case:
+    return Case(name, make, frozenset(codes))
 
 
 def _every(folder: Path, change: Callable[[bytes], bytes], **options: Any) -> None:
@@ -79,29 +79,27 @@ def _cut() -> Iterator[Case]:
     for size in (0, 1, 64, 127, 128, 131):
         yield _case(f"cut at {size}", lambda f, n=size: _every(f, lambda b: b[:n]), "not-dicom")
     for size in (132, 140, 160, 200, 260, 300):
-        yield _case(
-            f"cut at {size}", lambda f, n=size: _every(f, lambda b: b[:n]), "not-dicom", "dicom-damaged", "header-incomplete",
-            "not-ct",
-        )  # fmt: skip
-    for part in (0.02, 0.04, 0.06, 0.08, 0.1):
-        yield _case(
-            f"cut at {part:.0%}", lambda f, p=part: _every(f, lambda b: b[: int(len(b) * p)]), "dicom-damaged", "not-dicom",
-            "header-incomplete", "pixels-damaged", "position-invalid", "rescale-missing", "spacing-invalid", "not-ct",
-        )  # fmt: skip
-    for part in (0.3, 0.5, 0.7, 0.9, 0.99):
-        yield _case(
-            f"cut at {part:.0%}",
-            lambda f, p=part: _every(f, lambda b: b[: int(len(b) * p)]),
-            "pixels-damaged",
-            "dicom-damaged",
-        )
+        code = "not-dicom" if size < 200 else "not-ct"
+        yield _case(f"cut at {size}", lambda f, n=size: _every(f, lambda b: b[:n]), code)
+    for part in (0.02, 0.04, 0.06, 0.08, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+        code = "not-ct" if part < 0.05 else "header-incomplete" if part < 0.2 else "pixels-damaged"
+        yield _case(f"cut at {part:.0%}", lambda f, p=part: _every(f, lambda b: b[: int(len(b) * p)]), code)
     for count in (3, 8, 15):
 
         def some(folder: Path, n: int = count) -> None:
             for path in healthy(folder, shuffle=False)[5 : 5 + n]:
                 os.truncate(path, path.stat().st_size // 2)
 
-        yield _case(f"{count} slices cut short", some, "slice-gap", "pixels-damaged")
+        yield _case(f"{count} slices cut short", some, "slice-gap")
+
+
+_FLIPPED = (
+    "not-dicom", "not-ct", "not-ct", "not-dicom", "not-ct",
+    "not-ct", "dicom-damaged", "not-ct", "not-dicom", "not-dicom",
+    "dicom-damaged", "not-dicom", "not-dicom", "not-dicom", "not-ct",
+    "dicom-damaged", "dicom-damaged", "not-dicom", "not-ct", "dicom-damaged",
+)  # fmt: skip
+"""By seed: which part of the header the flipped bits make unreadable."""
 
 
 def _flipped() -> Iterator[Case]:
@@ -110,7 +108,7 @@ def _flipped() -> Iterator[Case]:
     yield _case("class unknown", lambda f: healthy(f, tags={"SOPClassUID": "1.2.840.10008.5.1.4.1.1.999"}), "not-ct")
     yield _case("class of MR", lambda f: healthy(f, tags={"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}), "not-ct")
     yield _case("class of SR", lambda f: healthy(f, tags={"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.22"}), "not-ct")
-    for seed in range(20):
+    for seed, code in enumerate(_FLIPPED):
 
         def noise(data: bytes, seed: int = seed) -> bytes:
             chance, array = np.random.default_rng(seed), bytearray(data)
@@ -118,7 +116,7 @@ def _flipped() -> Iterator[Case]:
                 array[place] ^= 1 << int(chance.integers(8))
             return bytes(array)
 
-        yield _case(f"bits of the header flipped, {seed}", lambda f, n=noise: _every(f, n), "*")
+        yield _case(f"bits of the header flipped, {seed}", lambda f, n=noise: _every(f, n), code)
 
 
 def _lengths() -> Iterator[Case]:
@@ -129,22 +127,22 @@ def _lengths() -> Iterator[Case]:
             place = data.rindex(b"\xe0\x7f\x10\x00OW\x00\x00") + 8
             return data[:place] + struct.pack("<I", n) + data[place + 4 :]
 
-        yield _case(
-            f"pixels {length} bytes long", lambda f, c=change: _every(f, c), "pixels-damaged", "dicom-damaged", "read"
-        )
+        # What is longer than the file ends with it: all the pixels are there. The largest number means "not said".
+        code = "pixels-damaged" if length in (3, 0xFFFFFFFF) else "read"
+        yield _case(f"pixels {length} bytes long", lambda f, c=change: _every(f, c), code)
     for length in (0xFFFF, 0x8000, 1000):
 
         def short(data: bytes, n: int = length) -> bytes:
             place = data.index(b"\x10\x00\x10\x00PN") + 6
             return data[:place] + struct.pack("<H", n) + data[place + 2 :]
 
-        yield _case(f"name {length} bytes long", lambda f, c=short: _every(f, c), "*")
+        yield _case(f"name {length} bytes long", lambda f, c=short: _every(f, c), "header-incomplete")
     for length in (0xFFFFFFF0, 5):
 
         def group(data: bytes, n: int = length) -> bytes:
             return data[:140] + struct.pack("<I", n) + data[144:]
 
-        yield _case(f"meta header {length} bytes long", lambda f, c=group: _every(f, c), "*")
+        yield _case(f"meta header {length} bytes long", lambda f, c=group: _every(f, c), "read")
 
 
 def _sizes() -> Iterator[Case]:
@@ -166,7 +164,9 @@ def _sizes() -> Iterator[Case]:
             f"{bits} bits allocated", lambda f, b=bits: healthy(f, tags={"BitsAllocated": b}), "pixels-unsupported"
         )
     yield _case("colour", lambda f: healthy(f, tags={"SamplesPerPixel": 3}), "pixels-unsupported")
-    yield _case("16 bits stored, 12 used of 0", lambda f: healthy(f, tags={"BitsStored": 0, "HighBit": 0}), "*")
+    yield _case(
+        "16 bits stored, 12 used of 0", lambda f: healthy(f, tags={"BitsStored": 0, "HighBit": 0}), "pixels-unsupported"
+    )
     for frames in (20_000, 2_000_000_000):
         yield _case(f"{frames} frames", lambda f, n=frames: healthy(f, tags={"NumberOfFrames": n}), "size-absurd")
 
@@ -176,42 +176,31 @@ def _tags() -> Iterator[Case]:
     for value in ([0, 0], [-1, 1], [1e-9, 1e-9], [100, 100], [6, 6], ["nan", "nan"], [1], ["a", "b"], ""):
         yield _case(f"spacing {value}", lambda f, v=value: healthy(f, tags={"PixelSpacing": v}), "spacing-invalid")
     for value in ("0", "nan", "inf", "x", "", "1e400"):
-        yield _case(
-            f"slope {value!r}",
-            lambda f, v=value: healthy(f, tags={"RescaleSlope": v}),
-            "rescale-invalid",
-            "rescale-missing",
-        )
+        code = "rescale-invalid" if value else "rescale-missing"
+        yield _case(f"slope {value!r}", lambda f, v=value: healthy(f, tags={"RescaleSlope": v}), code)
     for value in ("nan", "1,5", "", "-inf"):
-        yield _case(
-            f"intercept {value!r}",
-            lambda f, v=value: healthy(f, tags={"RescaleIntercept": v}),
-            "rescale-invalid",
-            "rescale-missing",
-        )
+        code = "rescale-invalid" if value else "rescale-missing"
+        yield _case(f"intercept {value!r}", lambda f, v=value: healthy(f, tags={"RescaleIntercept": v}), code)
     for value in (["x", "y", "z"], [1, 2], ["nan", 0, 0], ["inf", 0, 0], "", ["1e999", 0, 0]):
         yield _case(
             f"position {value}", lambda f, v=value: healthy(f, tags={"ImagePositionPatient": v}), "position-invalid"
         )
-    for value in ([0, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0], [1, 0, 0], ["nan"] * 6, [2, 0, 0, 0, 2, 0], ""):
-        yield _case(
-            f"orientation {value}",
-            lambda f, v=value: healthy(f, tags={"ImageOrientationPatient": v}),
-            "position-invalid",
-            "not-axial",
-            "too-thick",
-        )
+    for value, code in (
+        ([0, 0, 0, 0, 0, 0], "not-axial"), ([1, 0, 0, 1, 0, 0], "position-invalid"), ([1, 0, 0], "position-invalid"),
+        (["nan"] * 6, "position-invalid"), ([2, 0, 0, 0, 2, 0], "too-thick"), ("", "position-invalid"),
+    ):  # fmt: skip
+        yield _case(f"orientation {value}", lambda f, v=value: healthy(f, tags={"ImageOrientationPatient": v}), code)
     for kind in ("LOCALIZER",):
         yield _case(kind, lambda f, k=kind: healthy(f, tags={"ImageType": ["ORIGINAL", "PRIMARY", k]}), "localizer")
     for part in ("HEAD", "KNEE", "PELVIS"):
         yield _case(
             f"body part {part}",
             lambda f, p=part: healthy(f, tags={"BodyPartExamined": p}),
-            "body-part",
             "body-part-unclear",
+            "read",
         )
     for unit in ("US", "HU_MOD", "Z_EFF"):
-        yield _case(f"units {unit}", lambda f, u=unit: healthy(f, tags={"RescaleType": u}), "not-hu", "*")
+        yield _case(f"units {unit}", lambda f, u=unit: healthy(f, tags={"RescaleType": u}), "not-hu")
 
 
 def _missing() -> Iterator[Case]:
@@ -221,7 +210,7 @@ def _missing() -> Iterator[Case]:
         "Rows": ("header-incomplete",), "Columns": ("header-incomplete",), "BitsAllocated": ("header-incomplete",),
         "ImagePositionPatient": ("position-invalid",), "ImageOrientationPatient": ("position-invalid",),
         "PixelSpacing": ("spacing-invalid",), "RescaleSlope": ("rescale-missing",), "RescaleIntercept": ("rescale-missing",),
-        "PixelData": ("pixels-damaged",), "SOPClassUID": ("not-dicom", "not-ct"),
+        "PixelData": ("pixels-damaged",), "SOPClassUID": ("not-ct",),
     }  # fmt: skip
     for keyword, codes in expected.items():
 
@@ -234,12 +223,10 @@ def _missing() -> Iterator[Case]:
         yield _case(f"no {keyword}", without, *codes)
     for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         for value in ("", "x" * 65, "../../etc/passwd", "1.2.3\n4"):
-            yield _case(
-                f"{keyword} {value[:20]!r}",
-                lambda f, k=keyword, v=value: _force(f, k, v),
-                "header-incomplete",
-                "*",
-            )
+            # The line break ends the element's value for a reader; one UID is everybody's then.
+            same = "same-uid-other-pixels" if keyword == "SOPInstanceUID" else "read"
+            code = same if "\n" in value else "header-incomplete"
+            yield _case(f"{keyword} {value[:20]!r}", lambda f, k=keyword, v=value: _force(f, k, v), code)
 
 
 def _force(folder: Path, keyword: str, value: str) -> None:
@@ -258,8 +245,6 @@ def _geometry() -> Iterator[Case]:
         "all at one place",
         lambda f: healthy(f, positions_mm=line * (1, 1, 0)),
         "several-images-per-position",
-        "too-few-slices",
-        "same-uid-other-pixels",
     )
     yield _case("a hole of ten slices", lambda f: [p.unlink() for p in healthy(f, shuffle=False)[10:20]], "slice-gap")
     yield _case("a hole at a third", lambda f: [p.unlink() for p in healthy(f, shuffle=False)[8:13]], "slice-gap")
@@ -267,32 +252,23 @@ def _geometry() -> Iterator[Case]:
         "five slices",
         lambda f: healthy(f, hu=chest()[::2][:5]),
         "too-few-slices",
-        "slice-gap",
-        "uneven-spacing",
-        "too-short",
     )
     yield _case("too thick", lambda f: healthy(f, step_mm=8.0), "too-thick")
     yield _case("too short", lambda f: healthy(f, step_mm=0.5), "too-short")
     yield _case(
         "squares apart",
         lambda f: healthy(f, positions_mm=line * (1, 1, 0) + (np.arange(SLICES) ** 2)[:, None] * (0, 0, 0.2)),
-        "uneven-spacing",
-        "slice-gap",
         "too-thick",
     )
     yield _case(
         "a zigzag",
         lambda f: healthy(f, positions_mm=line + (np.arange(SLICES) % 2)[:, None] * (40, 0, 0)),
         "positions-irregular",
-        "slice-gap",
-        "series-split",
-        "*",
     )
     yield _case(
         "a bow",
         lambda f: healthy(f, positions_mm=line + ((np.arange(SLICES) - 15) ** 2)[:, None] * (0.3, 0, 0)),
         "positions-irregular",
-        "*",
     )
     for degrees in (40, 60, 90):
         a = np.radians(degrees)
@@ -300,7 +276,6 @@ def _geometry() -> Iterator[Case]:
             f"tilted by {degrees}",
             lambda f, a=a: healthy(f, orientation=(1, 0, 0, 0, float(np.cos(a)), float(np.sin(a)))),
             "not-axial",
-            "tilt-too-large",
         )
     for far in (1e6, 1e12, 1e30):
         yield _case(
@@ -308,7 +283,7 @@ def _geometry() -> Iterator[Case]:
             lambda f, d=far: healthy(
                 f, edit=lambda s, k: setattr(s, "ImagePositionPatient", [f"{d:.9g}", "0", f"{d + k:.9g}"])
             ),
-            "*",
+            "too-short" if far < 1e9 else "several-images-per-position",  # nine digits keep no step
         )
     yield _case("no lungs", lambda f: healthy(f, hu=np.full((SLICES, 50, 74), 40, np.int16)), "no-lungs")
     yield _case("all air", lambda f: healthy(f, hu=np.full((SLICES, 50, 74), -1000, np.int16)), "no-lungs")
@@ -344,7 +319,7 @@ def _mixed() -> Iterator[Case]:
                     (folder / f"copy{n}").mkdir(exist_ok=True)
                     (folder / f"copy{n}" / path.name).write_bytes(path.read_bytes())
 
-        yield _case(f"every file {count} times", copies, "duplicate-files", read=True)
+        yield _case(f"every file {count} times", copies, "duplicate-files", "read")
 
 
 def _same(dataset: Dataset, number: int) -> None:
@@ -353,16 +328,22 @@ def _same(dataset: Dataset, number: int) -> None:
 
 def _wrong_vrs() -> Iterator[Case]:
     """An element in the wrong representation."""
-    for keyword, old, new in (
-        ("Rows", b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00SS"), ("Rows", b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00CS"),
-        ("PixelSpacing", b"\x28\x00\x30\x00DS", b"\x28\x00\x30\x00LO"), ("PixelSpacing", b"\x28\x00\x30\x00DS", b"\x28\x00\x30\x00FD"),
-        ("Position", b"\x20\x00\x32\x00DS", b"\x20\x00\x32\x00FD"), ("Position", b"\x20\x00\x32\x00DS", b"\x20\x00\x32\x00ZZ"),
-        ("SOP", b"\x08\x00\x18\x00UI", b"\x08\x00\x18\x00SQ"), ("Study", b"\x20\x00\x0d\x00UI", b"\x20\x00\x0d\x00US"),
-        ("Name", b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00AT"), ("Name", b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00SQ"),
-        ("Pixels", b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00SQ"), ("Pixels", b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00UN"),
-    ):  # fmt: skip
+    for keyword, old, new, code in (
+        ("Rows", b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00SS", "read"),
+        ("Rows", b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00CS", "pixels-damaged"),
+        ("PixelSpacing", b"\x28\x00\x30\x00DS", b"\x28\x00\x30\x00LO", "read"),
+        ("PixelSpacing", b"\x28\x00\x30\x00DS", b"\x28\x00\x30\x00FD", "spacing-invalid"),
+        ("Position", b"\x20\x00\x32\x00DS", b"\x20\x00\x32\x00FD", "position-invalid"),
+        ("Position", b"\x20\x00\x32\x00DS", b"\x20\x00\x32\x00ZZ", "position-invalid"),
+        ("SOP", b"\x08\x00\x18\x00UI", b"\x08\x00\x18\x00SQ", "header-incomplete"),
+        ("Study", b"\x20\x00\x0d\x00UI", b"\x20\x00\x0d\x00US", "read"),
+        ("Name", b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00AT", "read"),
+        ("Name", b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00SQ", "header-incomplete"),
+        ("Pixels", b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00SQ", "pixels-damaged"),
+        ("Pixels", b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00UN", "read"),
+    ):
         yield _case(
-            f"{keyword} as {new[-2:].decode()}", lambda f, o=old, n=new: _every(f, lambda b: b.replace(o, n)), "*"
+            f"{keyword} as {new[-2:].decode()}", lambda f, o=old, n=new: _every(f, lambda b: b.replace(o, n)), code
         )
 
 
@@ -375,7 +356,7 @@ def _nested() -> Iterator[Case]:
             place = data.index(b"\x10\x00\x10\x00PN")
             return data[:place] + item * depth + data[place:]
 
-        yield _case(f"sequences {depth} deep", lambda f, c=deep: _every(f, c), "*")
+        yield _case(f"sequences {depth} deep", lambda f, c=deep: _every(f, c), "dicom-damaged")
 
 
 def _bombs() -> Iterator[Case]:
@@ -396,7 +377,7 @@ def _bombs() -> Iterator[Case]:
 
     yield _case("zip of zeros", zip_bomb, "archive-too-large")
     yield _case("zip of many zeros", lambda f: zip_bomb(f, 4 << 20, 30), "archive-too-large")
-    yield _case("deflated nothing", deflated, "*")
+    yield _case("deflated nothing", deflated, "not-ct")
     for name, member in (
         ("climbs", "../../x.dcm"),
         ("absolute", "/etc/x.dcm"),
@@ -419,7 +400,7 @@ def _bombs() -> Iterator[Case]:
         with zipfile.ZipFile(folder / "x.zip", "w") as archive:
             archive.writestr("inner.zip", inner.getvalue())
 
-    yield _case("zip in a zip", nested, "archive-nested")
+    yield _case("zip in a zip", nested, "archive-nested", "input-empty")
     for keep in (4, 40, 90):
 
         def cut(folder: Path, keep: int = keep) -> None:
@@ -444,15 +425,13 @@ def _codestreams() -> Iterator[Case]:
             yield _case(
                 f"{name} {what}",
                 lambda f, s=syntax, b=stream: healthy(f, syntax=s, edit=lambda d, _: set_codestream(d, b)),
-                "pixels-damaged", "transfer-syntax", "dicom-damaged",
+                "pixels-damaged",
             )  # fmt: skip
     for syntax in ("1.2.840.10008.1.2.4.100", "1.2.3.4.5"):
         yield _case(
             f"syntax {syntax}",
             lambda f, s=syntax: healthy(f, syntax=s, edit=lambda d, _: set_codestream(d, b"x" * 20)),
             "transfer-syntax",
-            "dicom-damaged",
-            "*",
         )
 
 
@@ -477,12 +456,12 @@ def _files() -> Iterator[Case]:
     yield _case("a pipe", pipe, "file-unreadable")
     yield _case("odd file names", odd, "not-dicom")
     yield _case("an empty folder", lambda f: f.mkdir(parents=True), "input-empty")
-    yield _case("a text", lambda f: f.mkdir(parents=True) or (f / "a.txt").write_text("x"), "not-dicom", "no-ct")
+    yield _case("a text", lambda f: f.mkdir(parents=True) or (f / "a.txt").write_text("x"), "not-dicom")
     for charset in ("ISO_IR 13", "ISO 2022 IR 149", "GB18030", "ISO_IR 999", "\\ISO 2022 IR 87"):
         yield _case(
             f"name in {charset}",
             lambda f, c=charset: healthy(f, edit=lambda d, _: d.add_new("SpecificCharacterSet", "CS", c)),
-            "*", read=True,
+            "read",
         )  # fmt: skip
     yield _case(
         "enhanced without frames",
@@ -496,7 +475,6 @@ def _files() -> Iterator[Case]:
             edit=lambda d: setattr(d, "PerFrameFunctionalGroupsSequence", d.PerFrameFunctionalGroupsSequence[:1]),
         ),
         "frames-invalid",
-        "too-few-slices",
     )
     yield _case(
         "enhanced without places",
@@ -505,7 +483,6 @@ def _files() -> Iterator[Case]:
             edit=lambda d: [delattr(i, "PlanePositionSequence") for i in d.PerFrameFunctionalGroupsSequence],
         ),
         "frames-invalid",
-        "position-invalid",
     )
 
 
@@ -518,12 +495,4 @@ def _images() -> Iterator[Case]:
                 folder.mkdir(parents=True)
                 (folder / f"scan{ending}").write_bytes(content)
 
-            yield _case(
-                f"{ending} of {what}",
-                write,
-                "image-damaged",
-                "image-geometry",
-                "image-dimensions",
-                "image-reference",
-                "file-unreadable",
-            )
+            yield _case(f"{ending} of {what}", write, "image-damaged")

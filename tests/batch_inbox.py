@@ -14,18 +14,18 @@ NODULES = ((30, 24, 20), (26, 24, 54), (34, 20, 54))
 """Where nodules can be: voxels in the lungs of `chest`."""
 
 
-def chest_with_nodules(seed: int, most: int = 3) -> np.ndarray:
-    """A chest with one to three nodules and noise, different for each seed; with `most`, none to so many."""
+def chest_with_nodules(seed: int) -> np.ndarray:
+    """A chest with one to three nodules and noise, different for each seed."""
     hu = chest()
-    for z, y, x in NODULES[: 1 + seed % 3 if most == 3 else seed % (most + 1)]:
+    for z, y, x in NODULES[: 1 + seed % 3]:
         hu[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 1 + seed % 2] = 30
     noise = np.random.default_rng(seed).normal(0, 15, hu.shape)
     return (hu + noise).astype(np.int16)
 
 
-def add_image(inbox: Path, number: int, most: int = 3) -> Path:
+def add_image(inbox: Path, number: int) -> Path:
     """A study as one image file."""
-    return write_image(inbox / f"scan{number:03d}.mha", chest_with_nodules(number, most))
+    return write_image(inbox / f"scan{number:03d}.mha", chest_with_nodules(number))
 
 
 def add_dicom(inbox: Path, number: int, **options: object) -> Path:
@@ -58,18 +58,19 @@ def add_stub(inbox: Path, number: int) -> Path:
     return folder
 
 
-def fill_inbox(inbox: Path, count: int, hostile_every: int = 10, most: int = 3) -> Path:
+def fill_inbox(inbox: Path, count: int, light: bool = False) -> Path:
     """An inbox of `count` studies, every tenth hostile, one in twenty of the others DICOM.
 
-    most: nodules of an image file; most of a study's time goes into measuring them.
+    light: for very many; less DICOM, and hostile studies mostly of a few slices.
     """
+    cut_every, dicom_every = (10, 60) if light else (2, 20)
     for number in range(count):
-        if hostile_every and number % hostile_every == hostile_every - 1:
-            (add_cut, add_stub)[number // hostile_every % 2](inbox, number)
-        elif number % 20 == 0:
+        if number % 10 == 9:
+            (add_stub if number // 10 % cut_every else add_cut)(inbox, number)
+        elif number % dicom_every == 0:
             add_dicom(inbox, number)
         else:
-            add_image(inbox, number, most)
+            add_image(inbox, number)
     return inbox
 
 

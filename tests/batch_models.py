@@ -24,9 +24,11 @@ USED = (WeightsUsed("detector", "test 1", "0" * 64), WeightsUsed("classifier", "
 
 
 class SpotDetector:
-    """Points at dense spots among air; the denser, the higher the score."""
+    """Points at dense spots among air; the larger, the higher the score."""
 
     spacing_mm = 4.0
+    largest = 100
+    """Voxels of a spot; what is larger is the chest's wall."""
 
     def find_marks(self, hu: NDArray[np.int16], where: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         """(n, 5) marks, as `lungscreen.detect.Detector` has them."""
@@ -36,7 +38,8 @@ class SpotDetector:
         centres = np.array(ndimage.center_of_mass(dense, labels, index)).reshape(-1, 3)
         sizes = np.asarray(ndimage.sum_labels(dense, labels, index))
         score = np.clip(sizes / 40, 0.01, 0.95)
-        return np.column_stack([centres, np.cbrt(sizes) * self.spacing_mm, score]).astype(np.float32)[:8]
+        marks = np.column_stack([centres, np.cbrt(sizes) * self.spacing_mm, score])
+        return marks[sizes <= self.largest].astype(np.float32)[:8]
 
 
 LOOKS = (3.0, 3.0, 3.0, 3.0, 3.0, 0.1)

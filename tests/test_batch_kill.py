@@ -74,10 +74,10 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def kill_test(tmp_path: Path, studies: int, kills: int, seed: int, most: int) -> None:
-    """Two runs over one inbox, one of them killed again and again. most: nodules of a study."""
+def kill_test(tmp_path: Path, studies: int, kills: int, seed: int, light: bool = False) -> None:
+    """Two runs over one inbox, one of them killed again and again."""
     chance = random.Random(seed)
-    inbox = fill_inbox(tmp_path / "inbox", studies, most=most)
+    inbox = fill_inbox(tmp_path / "inbox", studies, light)
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     begun = time.monotonic()
     assert start(inbox, calm).wait() == 0
@@ -113,10 +113,10 @@ def kill_test(tmp_path: Path, studies: int, kills: int, seed: int, most: int) ->
 
 
 def test_sixty_studies_and_five_kills(tmp_path: Path) -> None:
-    kill_test(tmp_path, studies=60, kills=5, seed=7, most=3)
+    kill_test(tmp_path, studies=60, kills=5, seed=7)
 
 
 @pytest.mark.slow
 def test_a_thousand_studies_and_twenty_kills(tmp_path: Path) -> None:
     """`make chaos`."""
-    kill_test(tmp_path, studies=1000, kills=20, seed=11, most=1)
+    kill_test(tmp_path, studies=1000, kills=20, seed=11, light=True)
