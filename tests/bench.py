@@ -2,7 +2,7 @@
 
 The real 304-slice study (512 x 512, 1 mm) where the folder of real data is there, else a full-size phantom; three cold
 runs, the median counts. Compare figures of one run only: machines are noisy. Then the detector beside the RetinaNet of
-MONAI's model zoo, each on the same cube of tissue.
+MONAI's model zoo, each on the same cube of tissue; then studies an hour, cold and in batches.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tests.bench_batch import measure_throughput
+
 if TYPE_CHECKING:
     from lungscreen.detect import Detector
 
@@ -38,12 +40,18 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tile-mm", type=float, default=90.0, help="side of the cube for the two detectors")
-    parser.add_argument("--detectors-only", action="store_true")
+    parser.add_argument("--studies", type=int, default=12, help="of the batches")
+    parser.add_argument("--only", choices=("study", "detectors", "batch"), help="one part")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    if not args.detectors_only:
-        measure_study(args)
-    compare_detectors(args.tile_mm, args.out)
+    parts = {
+        "study": lambda: measure_study(args),
+        "detectors": lambda: compare_detectors(args.tile_mm, args.out),
+        "batch": lambda: print("\n".join(measure_throughput(args.out, args.studies))),
+    }
+    for name, part in parts.items():
+        if args.only in (None, name):
+            part()
 
 
 def measure_study(args: argparse.Namespace) -> None:
