@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,9 @@ from lungscreen.classify import (
     load_classifier,
 )
 from lungscreen.classify.calibration import expected_rating, fit_calibration, suspicion
+from lungscreen.classify.features import FEATURES, measure_features
 from lungscreen.classify.preparation import scale_hu
+from lungscreen.classify.score import Score, fit_score
 from lungscreen.errors import WeightsError
 from lungscreen.geometry import Geometry, Vector
 from lungscreen.records import Acquisition, Attributes, Candidate, Exam, Patient, Series, Volume
@@ -140,6 +142,81 @@ def test_calibration_needs_both_kinds() -> None:
 def test_expected_rating_runs_from_1_to_5() -> None:
     logits = np.array([[-50.0] * 11, [0.0] * 11, [50.0] * 11])
     assert expected_rating(logits).tolist() == pytest.approx([1, 3, 5])
+
+
+# -- what is measured beside it --------------------------------------------------------------------------------------
+def drawn_ball(
+    radius: float, density: float = 40.0, stretch: tuple[float, float, float] = (1, 1, 1)
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A ball, or a stretched one, in lung of -850 HU: HU and outline probability."""
+    index = np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"), -1) - np.array([16.5, 14.0, 15.5])
+    away = np.linalg.norm(index / np.array(stretch), axis=-1)
+    inside = 1 / (1 + np.exp((away - radius) * 3))
+    return (-850 + (density + 850) * inside).astype(np.float32), inside.astype(np.float32)
+
+
+def feature(hu: NDArray[np.float32], inside: NDArray[np.float32], name: str) -> float:
+    return float(measure_features(hu, inside)[FEATURES.index(name)])
+
+
+def test_features_of_a_ball_are_what_is_known_of_it() -> None:
+    small, large = drawn_ball(4), drawn_ball(8)
+    for ball, radius in ((small, 4), (large, 8)):
+        assert feature(*ball, "radius") == pytest.approx(radius, rel=0.06)
+        assert feature(*ball, "log volume") == pytest.approx(np.log(4 / 3 * np.pi * radius**3), abs=0.2)
+        assert feature(*ball, "elongation") == pytest.approx(0, abs=0.03)
+        assert feature(*ball, "core") == pytest.approx(0.04, abs=0.03)
+        assert feature(*ball, "around density") == pytest.approx(-0.85, abs=0.01)
+    assert len(measure_features(*small)) == len(FEATURES)
+
+
+def test_features_tell_one_nodule_from_another() -> None:
+    """Long from round, ground-glass from solid, smooth from fuzzy, calcified, with and without spicules."""
+    round_one, long_one = drawn_ball(5), drawn_ball(5, stretch=(1.8, 0.8, 0.8))
+    assert feature(*long_one, "elongation") > feature(*round_one, "elongation") + 0.4
+    assert feature(*long_one, "longest") > feature(*round_one, "longest") + 3
+    faint, stony = drawn_ball(5, -600), drawn_ball(5, 390)
+    assert feature(*faint, "solid share") == 0 < feature(*round_one, "solid share")
+    assert feature(*stony, "calcium share") > 0.3 > feature(*round_one, "calcium share")
+    assert feature(*faint, "edge") < feature(*round_one, "edge")
+    hu, inside = round_one
+    spiked = hu.copy()
+    spiked[15:18, 13:16, :] = 30
+    assert feature(spiked, inside, "spicules") > 2 * feature(hu, inside, "spicules")
+    assert feature(spiked, inside, "largest spicule") > feature(hu, inside, "largest spicule") + 0.1
+
+
+def test_features_where_little_or_nothing_is_drawn() -> None:
+    """No outline, a speck, and two parts of which the one in the middle counts: all finite."""
+    hu, inside = drawn_ball(5)
+    nothing = np.full_like(inside, 0.01)
+    nothing[16, 14, 15] = 0.02
+    assert np.isfinite(measure_features(hu, nothing)).all()
+    two = np.maximum(inside, np.roll(drawn_ball(5)[1], 16, axis=2))
+    two[:, :, 28:] = two[:, :, :4] = 1.0
+    assert feature(hu, np.where(two > 0.99, two, inside), "longest") < 20
+    everything = np.ones_like(inside)
+    assert np.isfinite(measure_features(hu, everything)).all()
+
+
+def test_a_score_ranks_what_readers_rate_higher_and_is_stored_as_numbers() -> None:
+    rng = np.random.default_rng(2)
+    features = rng.normal(0, 1, (300, len(FEATURES)))
+    suspicion_of = rng.normal(0, 1, 300)
+    rating = np.clip(3 + features[:, 3] + 0.3 * suspicion_of, 1, 5)
+    score = fit_score(suspicion_of, features, rating)
+    assert np.corrcoef(score.of(suspicion_of, features), rating)[0, 1] > 0.9
+    assert int(np.argmax(np.abs(score.coefficients))) == 3
+    assert Score.from_numbers(json.loads(json.dumps(score.as_numbers()))) == score
+    far = features.copy()
+    far[:, 3] = 1e6
+    assert np.isfinite(score.of(suspicion_of, far)).all()
+    with pytest.raises(ValueError, match="other features"):
+        Score.from_numbers({**score.as_numbers(), "features": ["size"]})
+    with pytest.raises(ValueError, match="scales above 0"):
+        replace(score, scale=(0.0,) * len(FEATURES))
+    with pytest.raises(ValueError, match="expected 40 features"):
+        replace(score, mean=(0.0,))
 
 
 # -- weights ---------------------------------------------------------------------------------------------------------

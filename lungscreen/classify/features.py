@@ -103,7 +103,7 @@ def _shape(mask: Mask, soft: Array, points: Floats, volume: float, radius: float
         np.log(axes[0] / axes[1]),
         np.log(axes[1] / axes[2]),
         2 * axes[0],
-        np.log(surface / (4 * np.pi * radius**2)),
+        np.log(max(surface, 1.0) / (4 * np.pi * radius**2)),
         np.log((np.linalg.norm(points, axis=1).max() + 0.5) / radius),
         1 - opened / mask.sum(),
         closed / mask.sum() - 1,

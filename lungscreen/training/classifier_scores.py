@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lungscreen.assess.brock import BrockInput, estimate_brock
 from lungscreen.classify.calibration import (
     Calibration,
     attributes_of,
@@ -31,6 +32,9 @@ Indices = NDArray[np.intp]
 
 LOW, HIGH = 2.5, 3.5
 """Mean ratings up to which a nodule counts as benign, and from which as malignant; between is undecided."""
+
+SPICULATION, SPICULATED = 3, 3.0
+"""Place among the attributes, and the rating (1 to 5) from which a nodule counts as spiculated."""
 
 SHIFT_MM = 3.0
 """Radius of the ball that centres are drawn from: a detector's, or a radiologist's, error."""
@@ -95,7 +99,8 @@ def fit_numbers(cubes: Cubes, learned: Looks, calibrated: Looks | None = None) -
 def prediction_rows(cubes: Cubes, looks: Looks, numbers: Numbers, fold: int | None = None) -> list[dict[str, Any]]:
     """A row a cube, as `lungscreen evaluate classification` reads it.
 
-    label: mean rating 3.5 and more (1), 2.5 and less (0), between or not rated empty.  majority: more than half of the
+    brock_terms: size and spiculation terms of Brock 1b alone, as the probability of a man whose nodule is in no upper lobe:
+    LUNA16's diameter, and spiculation where the estimate is 3 or more.  label: mean rating 3.5 and more (1), 2.5 and less (0), between or not rated empty.  majority: more than half of the
     readers gave 4 or 5, empty where not rated.  Attributes: estimated, and `…_rated` by the readers' majority.
     """
     parts = (
@@ -118,6 +123,7 @@ def prediction_rows(cubes: Cubes, looks: Looks, numbers: Numbers, fold: int | No
             "expected_rating": f"{expected:.4f}",
             "suspicion": f"{raised:.4f}",
             "probability": f"{probability:.6f}",
+            "brock_terms": _number(_brock_terms(float(cubes.diameter_mm[n]), float(attributes[SPICULATION])), 6),
         }
         for name, value in zip((*ATTRIBUTES[1:], "calcified"), attributes, strict=True):
             rated = float(cubes.targets[n, OUTPUTS.index(name)])
@@ -125,6 +131,14 @@ def prediction_rows(cubes: Cubes, looks: Looks, numbers: Numbers, fold: int | No
             row[f"{name}_rated"] = _number(rated if name == "calcified" else 1 + 4 * rated, 2)
         rows.append(row)
     return rows
+
+
+def _brock_terms(diameter_mm: float, spiculation: float) -> float:
+    """NaN where the diameter is not known."""
+    if not math.isfinite(diameter_mm):
+        return math.nan
+    data = BrockInput(diameter_mm, upper_lobe=False, sex="M", spiculation=spiculation >= SPICULATED)
+    return float(estimate_brock(data, "1b").probability or math.nan)
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
