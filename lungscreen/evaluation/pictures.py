@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +49,20 @@ class Place:
 
 
 def missed_places(result: DetectionResult, most: int) -> tuple[Place, ...]:
-    """The largest misses; numbers are the rows of misses.csv."""
-    return tuple(
+    """The largest misses, numbered as the rows of misses.csv; then those found below the operating point, if one is given."""
+    missed = [
         Place(m.series_uid, m.centre_mm, m.diameter_mm, f"miss {n}: {m.diameter_mm:.1f} mm {m.type}".rstrip())
-        for n, m in enumerate(result.missed[:most], start=1)
-    )
+        for n, m in enumerate(result.missed, start=1)
+    ]
+    threshold = (result.figures["at_threshold"] or {}).get("threshold", -math.inf)
+    weak = sorted((o.score, o.row, o) for o in result.outcomes if o.score is not None and o.score < threshold)
+    missed += [
+        Place(
+            o.series_uid, o.centre_mm, o.diameter_mm, f"below {threshold:g}: {o.diameter_mm:.1f} mm, score {score:.3g}"
+        )
+        for score, _, o in weak
+    ]
+    return tuple(missed[:most])
 
 
 def false_places(result: DetectionResult, most: int) -> tuple[Place, ...]:
