@@ -165,9 +165,13 @@ def get_texts(dataset: Dataset | None, keyword: str) -> tuple[str, ...]:
 
 
 def get_uid(dataset: Dataset | None, keyword: str) -> str:
-    """A UID, or empty where it is absent or no UID."""
-    text = get_text(dataset, keyword, 2 * LONGEST_TEXT)
-    return text if _UID.fullmatch(text) else ""
+    """A UID, or empty where it is absent or no UID.
+
+    It is never mended: a number, one of several values or one without its control characters could be another study's.
+    """
+    values = _values(dataset, keyword)
+    text = values[0].strip(" \0") if len(values) == 1 and isinstance(values[0], str) else ""
+    return str(text) if _UID.fullmatch(text) else ""
 
 
 def get_numbers(dataset: Dataset | None, keyword: str, count: int) -> tuple[float, ...] | None:
