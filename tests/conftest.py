@@ -28,3 +28,22 @@ def own_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["XDG_CONFIG_HOME"]
     else:
         os.environ["XDG_CONFIG_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up annotated data in the layout that the detector's training reads."""
+    from small_collection import write_collection
+
+    return write_collection(tmp_path_factory.mktemp("collection"))
+
+
+@pytest.fixture(scope="session")
+def collection_shards(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, prepared."""
+    from lungscreen.training.detector_data import prepare_cubes, prepare_scans
+
+    out = tmp_path_factory.mktemp("shards")
+    prepare_cubes(collection, out)
+    prepare_scans(collection, out)
+    return out

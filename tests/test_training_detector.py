@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from small_chest import chest  # noqa: E402  (torch first)
+from small_collection import RECIPE_TEXT, SPACING_MM, ball, write_table  # noqa: E402
 
 from lungscreen.cli.main import main  # noqa: E402  (torch first)
 from lungscreen.config import packaged_folder, read_table, read_toml  # noqa: E402
@@ -33,11 +33,10 @@ from lungscreen.training.detector_data import (  # noqa: E402
 )
 from lungscreen.training.detector_recipe import DetectorTraining, Schedule, Split, learning_rate  # noqa: E402
 from lungscreen.training.detector_samples import Engine, MinedMarks, SampleConfig  # noqa: E402
+from lungscreen.training.detector_sides import read_sides  # noqa: E402
 from lungscreen.training.detector_voxels import beyond, cut_mirrored, make_targets  # noqa: E402
 from lungscreen.weights import find_weights, load_tensors  # noqa: E402
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
-SPACING_MM = (2.5, 2.4, 2.2)
 SPLIT = Split(("2",), ("9",), ("first", "second", "third"), ("second",))
 TINY = Architecture(channels=(4, 6), blocks=(1, 1), head=4, prior=0.01)
 RECIPE = DetectorTraining(
@@ -52,107 +51,14 @@ RECIPE = DetectorTraining(
 
 
 # -- made-up data ----------------------------------------------------------------------------------------------------
-def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> np.ndarray:
-    axes = np.ogrid[tuple(slice(0, n) for n in shape)]
-    return sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) < radius**2
-
-
-def ball_mm(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> np.ndarray:
-    """The same on the scans' grid, its radius in mm."""
-    axes = np.ogrid[tuple(slice(0, n) for n in shape)]
-    return sum(((a - c) * s) ** 2 for a, c, s in zip(axes, centre, SPACING_MM, strict=True)) < radius**2
-
-
-def write_dicom(
-    folder: Path, uid: str, hu: np.ndarray, spacing: tuple[float, float, float], origin: tuple[float, float, float]
-) -> None:
-    """One axial series, its files in no order."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    folder.mkdir(parents=True)
-    for k, plane in enumerate(hu):
-        ds = Dataset()
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CT
-        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"{uid}.{k + 1}"
-        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = f"{uid}.0", uid, f"{uid}.9"
-        ds.Modality, ds.PatientID, ds.PatientName, ds.ConvolutionKernel = "CT", uid, "", "STANDARD"
-        ds.SeriesNumber, ds.InstanceNumber, ds.SliceThickness, ds.KVP = 1, k + 1, spacing[0], 120
-        ds.Rows, ds.Columns = plane.shape
-        ds.PixelSpacing = list(spacing[1:])
-        ds.ImagePositionPatient = [origin[0], origin[1], origin[2] + k * spacing[0]]
-        ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
-        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
-        ds.PixelData = (plane + 1024).astype("<u2").tobytes()
-        ds.save_as(folder / f"{(k * 7) % len(hu):03}.dcm", enforce_file_format=True)
-
-
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+@pytest.fixture(scope="module")
+def data(collection: Path) -> Path:
+    return collection
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """The layout of the annotated data: eight cubes of three subsets, three scans with a ball each."""
-    import jpeg_ls
-
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    cubes, others, masks = [], [], {}
-    (root / "cubes" / "ct").mkdir(parents=True)
-    for n in range(8):
-        hu = rng.normal(-850, 30, (50, 50, 50))
-        mask = ball((50, 50, 50), (25, 25, 25), 3 + n % 4)
-        hu[mask] = 100
-        if n == 2:
-            hu[ball(hu.shape, (40, 40, 40), 3.5)] = 100
-        code = (np.clip(hu, -1000, 2000) + 1024).astype(np.uint16).reshape(2500, 50)
-        (root / "cubes" / "ct" / f"c{n}.jls").write_bytes(bytes(jpeg_ls.encode(code)))
-        masks[f"c{n}"] = np.packbits(mask)
-        row = {
-            "cube": f"c{n}", "series_uid": f"s{n}", "patient_id": f"p{n}", "luna16_subset": "9" if n > 5 else "2",
-            "placed": "no" if n == 3 else "yes", "nodule_z": 25, "nodule_y": 25, "nodule_x": 25,
-            "diameter_mm": 2 * (3 + n % 4), "texture": "1" if n == 1 else "",
-        }  # fmt: skip
-        cubes.append(row)
-    others.append({"cube": "c0", "kind": "excluded", "z": 8, "y": 9, "x": 10, "diameter_mm": -1})
-    others.append({"cube": "c2", "kind": "nodule", "z": 40, "y": 40, "x": 40, "diameter_mm": 6})
-    write_table(root / "cubes" / "cubes.csv", cubes)
-    write_table(root / "cubes" / "others.csv", others)
-    np.savez(root / "cubes" / "masks.npz", **masks)
-    scans, lesions = [], []
-    for n, name in enumerate(("first", "second", "third")):
-        hu = chest().astype(float)
-        hu[ball_mm(hu.shape, (30, 24, 20), 5)] = 100
-        origin = (-50.0, 10.0 * n, 300.0)
-        write_dicom(root / "scans" / name, f"1.2.3.{n + 1}", hu + rng.normal(0, 20, hu.shape), SPACING_MM, origin)
-        scans.append(
-            {"folder": f"scans/{name}", "series_uid": f"1.2.3.{n + 1}", "original_series_uid": "s4" if n == 1 else f"o{n}",
-             "licence": "CC BY", "annotation": "LUNA16" if n < 2 else "lesions may exist"}
-        )  # fmt: skip
-        x, y, z = (o + k * s for o, k, s in zip(origin, (20, 24, 30), SPACING_MM[::-1], strict=True))
-        lesions.append({"series_uid": f"1.2.3.{n + 1}", "x_mm": x, "y_mm": y, "z_mm": z, "diameter_mm": 10})
-    write_table(root / "scans.csv", scans)
-    write_table(root / "lesions.csv", lesions)
-    row = {"seriesuid": "o0", "coordX": 68, "coordY": 60, "coordZ": 380, "diameter_mm": 4}
-    write_table(root / "tables" / "excluded.csv", [row])
-    return root
-
-
-@pytest.fixture(scope="module")
-def shards(data: Path, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("shards")
-    prepare_cubes(data, out)
-    prepare_scans(data, out)
-    return out
+def shards(collection_shards: Path) -> Path:
+    return collection_shards
 
 
 # -- preparing -------------------------------------------------------------------------------------------------------
@@ -466,12 +372,7 @@ def losses_of(out: Path) -> list[str]:
 def test_the_whole_recipe_runs_dry(data: Path, tmp_path: Path, capsys) -> None:
     """From annotated data to weights that detect, by the command; then again: nothing is left to do."""
     config = tmp_path / "recipe.toml"
-    config.write_text(
-        'device = "cpu"\n[split]\ntrain_subsets = ["2"]\nchoice_subsets = ["9"]\nscans = ["first", "second", "third"]\n'
-        'held_out_scans = ["second"]\n[architecture]\nchannels = [4, 6]\nblocks = [1, 1]\nhead = 4\n'
-        "[schedule]\nsteps = 4\nbatch = 2\nwarmup = 1\ndecay = 2\nmine_every = 2\nmeasure_every = 4\nsave_every = 2\n"
-        "[samples]\npatch = 32\n"
-    )
+    config.write_text(RECIPE_TEXT)
     words = ["train", "detector", "--config", str(config), "--data", str(data), "--out", str(tmp_path / "run")]
     assert main(words) == 0
     weights = find_weights("detector", tmp_path / "run" / "weights")
@@ -621,13 +522,14 @@ def test_what_cannot_be_read_is_said(shards: Path, tmp_path: Path, damage: str) 
 
 def test_what_is_held_out_is_not_learned_from(shards: Path) -> None:
     """The scan, its series' cube, its patient's cubes and the choices stay out; and the choices' scan is the held-out."""
-    engine, choice, kept, _ = detector._read_data(RECIPE, shards)
+    sides = read_sides(RECIPE, shards)
+    engine, choice, kept = sides.engine, sides.cubes, sides.scans
     assert [s.name for s in engine.scans] == ["first", "third"]
     assert [c.name for c in engine.cubes] == ["c0", "c1", "c2", "c3", "c5"], "c4 is of the series of the scan held out"
     assert [c.name for c in choice] == ["c6", "c7"]
     assert [s.name for s in kept] == ["second"]
     named = replace(RECIPE, split=replace(SPLIT, held_out_patients=("p1",)))
-    assert "c1" not in [c.name for c in detector._read_data(named, shards)[0].cubes]
+    assert "c1" not in [c.name for c in read_sides(named, shards).engine.cubes]
 
 
 @pytest.mark.parametrize(

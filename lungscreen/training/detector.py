@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -30,15 +27,17 @@ from torch.nn import functional
 
 from lungscreen.detect.network import NoduleNet, build_network, describe
 from lungscreen.errors import LungscreenError, OutputError, UsageError
+from lungscreen.training.detector_checkpoint import load_checkpoint, save_checkpoint
 from lungscreen.training.detector_curves import append_rows, draw_curves, forget_after, log_measured
-from lungscreen.training.detector_data import Cube, Scan, load_cubes, load_scan
+from lungscreen.training.detector_loader import load_batches
 from lungscreen.training.detector_measure import RATES, Measured, measure, mine
-from lungscreen.training.detector_phantoms import phantom_name
+from lungscreen.training.detector_pretraining import pretrain
 from lungscreen.training.detector_recipe import DetectorTraining, Schedule, learning_rate
 from lungscreen.training.detector_samples import Engine, MinedMarks
+from lungscreen.training.detector_sides import read_sides
 from lungscreen.weights import WeightsFile, add_weights, load_tensors
 
-__all__ = ["OPERATING_RATES", "detection_loss", "save_checkpoint", "train_detector"]
+__all__ = ["OPERATING_RATES", "detection_loss", "train_detector"]
 
 
 OPERATING_RATES = {"screening": 4.0, "second-reader": 1.0, "high-specificity": 0.5}
@@ -68,19 +67,27 @@ def train_detector(
     out: Path,
     progress: Callable[[str], None] = lambda _: None,
     begin_with: Sequence[WeightsFile] = (),
+    prepared: Sequence[Path] = (),
 ) -> NoduleNet:
     """Train, or go on with the run in `out`, to `config.schedule.steps`. Returns the EMA network.
 
-    shards: folder of `lungscreen.training.detector_data`.  out: gets checkpoint.pt, losses.csv, measured.csv, and
+    shards: folder of `lungscreen.training.detector_data`.  prepared: folders of `lungscreen data prepare`,
+    divided by their index.  out: gets checkpoint.pt, losses.csv, measured.csv, and
     curves.png where matplotlib is installed, and weights/ at the end.  begin_with: weights of earlier runs, of the
     same architecture, that this one begins with the mean of; without them it begins by chance. Networks that went on
     from the same weights may be averaged (Wortsman et al. 2022); others may not.
     Errors: `config-invalid` when `out` holds a run of another recipe or beginning, `weights-invalid`,
     `training-diverged`, `training-data-invalid`, `output-failed`.
     """
+    if begin_with and config.pretraining.steps:
+        raise UsageError("config-invalid", "a run begins with weights or with pre-training, not with both")
     device = _device(config.device)
-    engine, choice_cubes, choice_scans, hu = _read_data(config, shards)
+    data = read_sides(config, shards, prepared)
+    engine = data.engine
+    for line in data.said:
+        progress(line)
     state = _start(config, device, begin_with)
+    state.identity += f"-{data.identity[:8]}" if data.identity else ""
     out.mkdir(parents=True, exist_ok=True)
     saved = out / "checkpoint.pt"
     if saved.exists():
@@ -88,6 +95,8 @@ def train_detector(
         for name in ("losses.csv", "measured.csv"):
             forget_after(out / name, state.step)
         progress(f"going on from step {state.step}")
+    elif config.pretraining.steps:
+        _begin_with_backbone(state, pretrain(config, engine, state.identity, out, device, progress))
     elif begin_with and config.schedule.mine_every:
         state.mined = mine(state.ema, engine, config.schedule.mine_per_scan, device)
     engine.mined = state.mined
@@ -99,8 +108,8 @@ def train_detector(
             state.mined = engine.mined = mine(state.ema, engine, config.schedule.mine_per_scan, device)
             progress(f"step {state.step}: mined {sum(map(len, state.mined.scans.values()))} marks")
         last = state.step == config.schedule.steps
-        if choice_cubes and config.schedule.measure_every and (last or _due(state.step, config.schedule.measure_every)):
-            measured = measure(state.ema, hu, choice_cubes, choice_scans, device)
+        if data.cubes and config.schedule.measure_every and (last or _due(state.step, config.schedule.measure_every)):
+            measured = measure(state.ema, data.hu, data.cubes, data.scans, device)
             log_measured(out / "measured.csv", state.step, measured)
             progress(f"step {state.step}: {measured.line()}")
         save_checkpoint(_content(state), saved)
@@ -136,7 +145,12 @@ def _run_steps(
     rows: list[dict[str, float]] = []
     began = time.perf_counter()
     first = state.step
-    for hu, targets in _batches(engine, first, stop, config.schedule):
+
+    def make(number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        batch = engine.batch(number, config.schedule.batch)
+        return batch.hu, batch.targets
+
+    for hu, targets in load_batches(make, first, stop, config.schedule.workers):
         losses = _step(config, state, hu.to(device), targets.to(device))
         state.step += 1
         rows.append({"step": state.step, "rate": learning_rate(state.step - 1, config.schedule), **losses})
@@ -219,54 +233,6 @@ def detection_loss(out: Tensor, targets: Tensor, count: Tensor | None = None) ->
     return -(found.sum() + quiet.sum()) / count, size, offset
 
 
-# -- data ------------------------------------------------------------------------------------------------------------
-def _read_data(config: DetectorTraining, shards: Path) -> tuple[Engine, list[Cube], list[Scan], NDArray[np.int16]]:
-    split = config.split
-    try:
-        hu, masks, cubes = load_cubes(shards)
-        scans = {name: load_scan(shards, name) for name in split.scans}
-        phantoms = [load_scan(shards, phantom_name(seed)) for seed in split.phantoms]
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
-        raise LungscreenError("training-data-invalid", f"cannot read the shards: {error}", str(shards)) from None
-    held = {split_series for name in split.held_out_scans for split_series in (scans[name].original_series_uid,)}
-    patients = set(split.held_out_patients) | {c.patient_id for c in cubes if c.series_uid in held and c.patient_id}
-    patients |= set(split.held_out_scans)
-    train = [
-        c for c in cubes
-        if c.subset in split.train_subsets and c.series_uid not in held and c.patient_id not in patients
-    ]  # fmt: skip
-    learned = [scans[name] for name in split.scans if name not in split.held_out_scans] + phantoms
-    if not train or not (learned or config.samples.cube_share == 1):
-        raise LungscreenError("training-data-invalid", "no cube or no scan is left to learn from", str(shards))
-    known = {c.patient_id for c in train if c.patient_id}
-    choice = [c for c in cubes if c.subset in split.choice_subsets and c.patient_id not in known]
-    kept = [scans[name] for name in split.held_out_scans if scans[name].sure]
-    return Engine(config.samples, hu, masks, train, learned, config.seed), choice, kept, hu
-
-
-class _Numbered(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """Batches by number, for a worker process."""
-
-    def __init__(self, engine: Engine, size: int) -> None:
-        self.engine, self.size = engine, size
-
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        batch = self.engine.batch(number, self.size)
-        return torch.from_numpy(batch.hu), torch.from_numpy(batch.targets)
-
-
-def _batches(engine: Engine, start: int, stop: int, schedule: Schedule) -> Iterator[tuple[Tensor, Tensor]]:
-    data = _Numbered(engine, schedule.batch)
-    loader = torch.utils.data.DataLoader(
-        data,
-        batch_size=None,
-        sampler=range(start, stop),
-        num_workers=schedule.workers,
-        prefetch_factor=3 if schedule.workers else None,
-    )
-    yield from loader
-
-
 # -- state -----------------------------------------------------------------------------------------------------------
 def _device(wanted: str) -> torch.device:
     if wanted == "auto":
@@ -317,36 +283,23 @@ def _content(state: _State) -> dict[str, Any]:
     }
 
 
-def save_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Whole or not at all: a disk that fills up leaves the checkpoint that was there.
-
-    Errors: `output-failed`.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
-        raise OutputError("output-failed", f"cannot write the checkpoint: {error}", str(path)) from None
-
-
 def _restore(state: _State, path: Path) -> None:
+    content = load_checkpoint(path, state.identity)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["identity"] != state.identity:
-            raise UsageError("config-invalid", "the folder holds a run of another recipe: choose a new one", str(path))
         for replica in state.replicas:
             replica.load_state_dict(content["network"])
         state.ema.load_state_dict(content["ema"])
         state.optimiser.load_state_dict(content["optimiser"])
         state.step = content["step"]
         state.mined = MinedMarks({k: v.numpy() for k, v in content["marks"].items()}, content["cubes"])
-    except (OSError, KeyError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise LungscreenError("training-data-invalid", f"cannot read the checkpoint: {error}", str(path)) from None
+
+
+def _begin_with_backbone(state: _State, backbone: dict[str, Tensor]) -> None:
+    """What was learned without labels; the last layer stays as chance made it."""
+    for network in (*state.replicas, state.ema):
+        network.load_state_dict({**network.state_dict(), **backbone})
 
 
 def _due(step: int, every: int) -> bool:

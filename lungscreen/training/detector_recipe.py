@@ -10,7 +10,7 @@ from lungscreen.config import config_hash
 from lungscreen.detect.network import Architecture
 from lungscreen.training.detector_samples import SampleConfig
 
-__all__ = ["DetectorTraining", "Schedule", "Split", "learning_rate"]
+__all__ = ["DetectorTraining", "Pretraining", "Schedule", "Split", "learning_rate"]
 
 _MAY_CHANGE = ("steps", "decay", "save_every", "measure_every", "workers", "replicas")
 """Settings of the schedule that a resumed run may have otherwise."""
@@ -18,17 +18,17 @@ _MAY_CHANGE = ("steps", "decay", "save_every", "measure_every", "workers", "repl
 
 @dataclass(frozen=True)
 class Split:
-    """Who is learned from. Subsets are LUNA16's; a held-out scan takes its patient's cubes along.
+    """Who is learned from; folders of `data prepare` are divided by their own index, not by this. Subsets are LUNA16's; a held-out scan takes its patient's cubes along.
 
     train_subsets: cubes learned from.  choice_subsets: cubes for choices.  scans: all whole scans that may be used.
     held_out_scans: those of `scans` that this run does not learn from; LIDC scans among them serve choices.
     held_out_patients: further patients left out.  phantoms: seeds of synthetic lungs without nodules that join the scans.
     """
 
-    train_subsets: tuple[str, ...]
-    choice_subsets: tuple[str, ...]
-    scans: tuple[str, ...]
-    held_out_scans: tuple[str, ...]
+    train_subsets: tuple[str, ...] = ()
+    choice_subsets: tuple[str, ...] = ()
+    scans: tuple[str, ...] = ()
+    held_out_scans: tuple[str, ...] = ()
     held_out_patients: tuple[str, ...] = ()
     phantoms: tuple[int, ...] = ()
 
@@ -37,6 +37,11 @@ class Split:
             raise ValueError("a subset is learned from and used for choices")
         if set(self.held_out_scans) - set(self.scans):
             raise ValueError("held_out_scans: not among scans")
+
+    @property
+    def names_data(self) -> bool:
+        """Cubes or scans are learned from or chosen by, beside prepared folders."""
+        return bool(self.train_subsets or self.choice_subsets or self.scans)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,27 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Pretraining:
+    """Filling in what is hidden, before the steps with labels. `steps`: 0 for none.
+
+    hidden: share of a patch that is.  block: side of what is hidden at once, voxels.  rate: highest, after a warm-up.
+    """
+
+    steps: int = 0
+    batch: int = 16
+    rate: float = 1.5e-3
+    hidden: float = 0.5
+    block: int = 8
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or min(self.batch, self.block, self.save_every) < 1:
+            raise ValueError("expected steps of at least 0; batch, block, save_every of at least 1")
+        if not 0 < self.hidden < 1 or not 0 < self.rate < 1:
+            raise ValueError("expected 0 < hidden < 1 and 0 < rate < 1")
+
+
+@dataclass(frozen=True)
 class DetectorTraining:
     """The whole recipe: `pipelines/train_detector.toml`."""
 
@@ -84,6 +110,7 @@ class DetectorTraining:
     schedule: Schedule
     samples: SampleConfig = field(default_factory=SampleConfig)
     architecture: Architecture = field(default_factory=Architecture)
+    pretraining: Pretraining = field(default_factory=Pretraining)
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -91,7 +118,9 @@ class DetectorTraining:
     def identity(self) -> str:
         """What must not change when a run goes on; `steps` and `decay` may."""
         schedule = {k: v for k, v in asdict(self.schedule).items() if k not in _MAY_CHANGE}
-        return config_hash(asdict(self.split), schedule, asdict(self.samples), asdict(self.architecture), self.seed)
+        parts = [asdict(self.split), schedule, self.samples.settings, asdict(self.architecture), self.seed]
+        before = {k: v for k, v in asdict(self.pretraining).items() if k != "save_every"}
+        return config_hash(*parts, *([before] if self.pretraining.steps else []))
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:

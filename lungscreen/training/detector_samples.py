@@ -16,15 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
 from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan
+from lungscreen.training.detector_insertion import Inserter
 from lungscreen.training.detector_voxels import (
-    Bools,
     Floats,
     ball,
     beyond,
     cut_mirrored,
     make_targets,
     minus,
+    thicken,
     uneven_ball,
 )
 
@@ -34,9 +36,6 @@ SYNTHETIC = "synthetic"
 """Licence of a scan that is a phantom."""
 
 Rng = np.random.Generator
-
-LEAST_SEEN = 0.5
-"""Least share of an inserted nodule that must be brighter than what was there."""
 
 SEAM = 4
 """Mirrored voxels next to real ones that are learned from: a seam is no nodule."""
@@ -49,69 +48,6 @@ ROOM_IN_CUBE = 12
 
 NEAR_PLEURA_MM = 4
 """A place this near to the lung's surface takes nodules that grew at a surface."""
-
-
-@dataclass(frozen=True)
-class SampleConfig:
-    """What the blocks are made of; probabilities, millimetres, HU.
-
-    patch: side of a patch, voxels.  cube_share: blocks that are cubes.  cover: cubes with a nodule under
-    `cover_below_mm` whose nodule is covered.  insert: lung blocks that get a nodule.  from_mined: lung blocks around a
-    mined false mark.  synthetic: inserted nodules whose texture is made (ground-glass, part-solid).  decoy: blocks with
-    normal tissue set in.  normal_from_cubes: normal tissue that is set in and comes from cubes, the rest comes from
-    scans.  shift: blocks shifted by up to `shift_mm`, up to `crop_mm` cut off each face.
-    phantom_weight: how much more often a phantom is drawn than a scan of the same volume.
-    rare_weight: how much more often ground-glass and part-solid nodules are drawn; small_weight: those under 6 mm.  ignore_unsure: marks above this score in scans that
-    are not wholly annotated are ignored.
-    """
-
-    patch: int = 48
-    cube_share: float = 0.5
-    cover: float = 0.6
-    cover_below_mm: float = 12.0
-    insert: float = 0.5
-    from_mined: float = 0.5
-    synthetic: float = 0.15
-    decoy: float = 0.35
-    normal_from_cubes: float = 0.3
-    shift: float = 0.8
-    shift_mm: int = 16
-    crop_mm: int = 14
-    zoom: float = 0.25
-    phantom_weight: float = 0.25
-    rare_weight: float = 2.5
-    small_weight: float = 1.4
-    ignore_unsure: float = 0.3
-    noise_hu: float = 50.0
-    blur: float = 0.5
-    scales: tuple[float, ...] = (0.7, 0.85, 0.85, 1.0, 1.0, 1.2)
-
-    def __post_init__(self) -> None:
-        shares = (
-            "cube_share",
-            "cover",
-            "insert",
-            "from_mined",
-            "synthetic",
-            "decoy",
-            "normal_from_cubes",
-            "shift",
-            "zoom",
-            "blur",
-            "ignore_unsure",
-        )
-        for name in shares:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected 0 to 1")
-        if not 16 <= self.patch <= CUBE or self.patch % 16:
-            raise ValueError(f"patch: expected a multiple of 16 up to {CUBE}")
-        if (
-            not 0 <= self.shift_mm <= 20
-            or not 0 <= self.crop_mm <= 16
-            or min(self.rare_weight, self.small_weight, self.phantom_weight) <= 0
-            or not self.scales
-        ):
-            raise ValueError("expected shift_mm of 0 to 20, crop_mm of 0 to 16, weights above 0, at least one scale")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,17 +64,6 @@ class MinedMarks:
 
     scans: Mapping[str, Floats] = field(default_factory=dict)
     cubes: Mapping[int, float] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Block:
-    """A block on its way: what is known of it in voxels."""
-
-    hu: Floats
-    ignore: Bools
-    nodules: list[Mark]
-    nothing: list[Mark]
-    """Balls to ignore."""
 
 
 class Engine:
@@ -168,7 +93,8 @@ class Engine:
         self._real = [n for n, scan in enumerate(scans) if scan.licence != SYNTHETIC]
         drawn = [1.0 if n in self._real else config.phantom_weight for n in range(len(scans))]
         self._volumes = np.array([float(scan.lung.sum()) * w for scan, w in zip(scans, drawn, strict=True)])
-        self._noise = self._noise_bank()
+        self._noise = Noise(seed)
+        self.inserter = Inserter(config, hu, masks, self._noise)
 
     # -- batches -------------------------------------------------------------------------------------------------
     def batch(self, number: int, size: int) -> Batch:
@@ -187,16 +113,28 @@ class Engine:
         block = self._cube_block(rng) if cube else self._lung_block(rng)
         if rng.random() < self.config.decoy:
             self._decoy(rng, block)
+        if self.config.turn_degrees:
+            block = self._turn(rng, block)
         block = self._cut(rng, block)
         hu = self._augment(rng, block)
         return hu, make_targets(block.nodules, block.nothing, block.ignore)
 
+    def plain(self, rng: Rng, cube: bool) -> Floats:
+        """A patch of a cube or a lung as it is, cut and augmented as samples are; no label is looked at."""
+        if cube or not self.scans:
+            hu = self.hu[self.cubes[int(rng.integers(len(self.cubes)))].index].astype(np.float32)
+            block = Block(hu, np.zeros(hu.shape, bool), [], [])
+        else:
+            found, _ = self.lung_place(rng)
+            block = Block(found.hu, found.ignore, [], [])
+        return self._augment(rng, self._cut(rng, block))
+
     # -- blocks --------------------------------------------------------------------------------------------------
-    def _cube_block(self, rng: Rng) -> _Block:
+    def _cube_block(self, rng: Rng) -> Block:
         weights = self._weights * np.array([1.0 + 2.0 * self.mined.cubes.get(c.index, 0.0) for c in self.cubes])
         cube = self.cubes[int(rng.choice(len(self.cubes), p=weights / weights.sum()))]
         hu = self.hu[cube.index].astype(np.float32)
-        block = _Block(hu, np.zeros(hu.shape, bool), [cube.nodule], [])
+        block = Block(hu, np.zeros(hu.shape, bool), [cube.nodule], [])
         for mark in cube.excluded:
             block.nothing.append(Mark(mark.voxel, max(mark.diameter_mm, 6.0) + 2))
         for mark in cube.nodules:
@@ -208,11 +146,11 @@ class Engine:
         small = cube.nodule.diameter_mm < self.config.cover_below_mm
         if small and cube.placed and rng.random() < self.config.cover:
             radius = cube.nodule.diameter_mm / 2 * rng.uniform(1.1, 1.4) + 2.0
-            self._set_in(rng, block, self._normal(rng), cube.nodule.voxel, uneven_ball(rng, radius))
+            self.inserter.set_in(block, self._normal(rng), cube.nodule.voxel, uneven_ball(rng, radius))
             block.nodules.remove(cube.nodule)
         return block
 
-    def _lung_block(self, rng: Rng) -> _Block:
+    def _lung_block(self, rng: Rng) -> Block:
         n = int(rng.choice(len(self.scans), p=self._volumes / self._volumes.sum()))
         scan = self.scans[n]
         marks = self.mined.scans.get(scan.name)
@@ -233,14 +171,21 @@ class Engine:
                 if mined or rng.random() < 0.3
                 else np.full(3, CUBE / 2) + rng.normal(0, 0.5, 3)
             )
-            self._insert(rng, block, place)
+            self.insert(rng, block, place)
         return block
 
-    def _piece(self, scan: Scan, centre: NDArray[np.floating]) -> _Block:
+    def lung_place(self, rng: Rng) -> tuple[Block, Scan]:
+        """The block around a place in a lung, drawn as for samples; nothing is set in yet."""
+        n = int(rng.choice(len(self.scans), p=self._volumes / self._volumes.sum()))
+        places = self._outer[n] if rng.random() < 0.4 else self._inner[n]
+        centre = places[int(rng.integers(len(places)))] + rng.normal(0, 1, 3)
+        return self._piece(self.scans[n], centre), self.scans[n]
+
+    def _piece(self, scan: Scan, centre: NDArray[np.floating]) -> Block:
         """The block of a scan around a voxel; what lies outside the scan is mirrored, and ignored."""
         start = np.round(centre).astype(int) - CUBE // 2
         hu, outside = cut_mirrored(scan.hu, start, CUBE)
-        block = _Block(hu.astype(np.float32), outside, [], [])
+        block = Block(hu.astype(np.float32), outside, [], [])
         lesions = [Mark(minus(m.voxel, start), m.diameter_mm + 1.1) for m in scan.lesions]
         for mark in lesions:
             if all(1 <= v < CUBE - 1 for v in mark.voxel) and mark.diameter_mm <= 36:
@@ -256,8 +201,8 @@ class Engine:
         return block
 
     # -- what is set in ------------------------------------------------------------------------------------------
-    def _insert(self, rng: Rng, block: _Block, place: NDArray[np.float64]) -> None:
-        """A real nodule, at one of the scales, or one whose texture is made, blended in at `place`."""
+    def insert(self, rng: Rng, block: Block, place: NDArray[np.float64]) -> None:
+        """A nodule at `place`, where there is air and no other nodule: a real one at one of the scales, or a made one."""
         whole = np.round(place).astype(int)
         around = tuple(slice(max(0, v - 6), v + 7) for v in whole)
         if float((block.hu[around] < -600).mean()) < 0.25:
@@ -265,56 +210,22 @@ class Engine:
         if any(np.linalg.norm(np.array(m.voxel) - place) < m.diameter_mm + 4 for m in block.nodules):
             return
         wall = float((block.hu[around] > -300).mean()) > 0.25
+        if self.config.made and rng.random() < self.config.made:
+            self.inserter.insert_made(rng, block, whole, glassy=not wall)
+            return
         chosen = rng.choice(len(self._sources), size=6, p=self._source_weights / self._source_weights.sum())
         pick = next((int(c) for c in chosen if self._pleural[c] == wall), int(chosen[0]))
         source = self._sources[pick]
         scale = float(rng.choice(self.config.scales))
-        if source.nodule.diameter_mm * scale < 3:
-            scale = 1.0
-        hu, mask = self._scaled(source, scale)
-        if rng.random() < self.config.synthetic and not wall and 4 < source.nodule.diameter_mm * scale < 22:
-            soft = ndimage.gaussian_filter(mask.astype(np.float32), rng.uniform(0.7, 1.6))
-            self._blend(block, self._glass(rng, block, mask, whole), soft, whole)
-        else:
-            reach = ndimage.distance_transform_edt(~mask) < 1.8 + 0.5 * np.clip(self._field(rng, mask.shape[0]), -2, 2)
-            soft = ndimage.gaussian_filter(reach.astype(np.float32), 0.8)
-            ground, _ = cut_mirrored(block.hu, whole - mask.shape[0] // 2, mask.shape[0])
-            if float((hu > ground + 100)[mask].mean()) < LEAST_SEEN:
-                return
-            hu = np.maximum(hu, ground)  # the air around a nodule digs no trench into a wall
-            self._blend(block, hu, np.maximum(soft, mask), whole)
-        voxel = (float(whole[0]), float(whole[1]), float(whole[2]))
-        block.nodules.append(Mark(voxel, source.nodule.diameter_mm * scale))
-        block.nothing = [m for m in block.nothing if np.linalg.norm(np.array(m.voxel) - whole) > 6]
+        self.inserter.insert_real(rng, block, whole, source, scale, may_be_made=not wall)
 
-    def _glass(self, rng: Rng, block: _Block, mask: Bools, centre: NDArray[np.int_]) -> Floats:
-        """Ground-glass over what is there: vessels stay visible; at times with a solid core."""
-        side = mask.shape[0]
-        ground, _ = cut_mirrored(block.hu, centre - side // 2, side)
-        base = float(np.median(ground[ground < -600])) if (ground < -600).any() else -850.0
-        level = base + rng.uniform(100, 380) + 60 * self._field(rng, side)
-        hu: Floats = np.maximum(ground, level).astype(np.float32)
-        if rng.random() < 0.4:
-            depth = ndimage.distance_transform_edt(mask)
-            core = depth > depth.max() * rng.uniform(0.35, 0.75) + 0.2 * self._field(rng, side)
-            soft = ndimage.gaussian_filter(core.astype(np.float32), 0.8)
-            hu = np.asarray(hu + soft * (rng.uniform(-120, 60) - hu), np.float32)
-        return hu
-
-    def _decoy(self, rng: Rng, block: _Block) -> None:
+    def _decoy(self, rng: Rng, block: Block) -> None:
         """Normal tissue, blended in as nodules are, away from those."""
         for _ in range(int(rng.integers(1, 3))):
             place = rng.uniform(6, CUBE - 6, 3)
             radius = rng.uniform(2.5, 9)
             if all(np.linalg.norm(np.array(m.voxel) - place) > m.diameter_mm / 2 + radius + 4 for m in block.nodules):
-                self._set_in(rng, block, self._normal(rng), tuple(place), uneven_ball(rng, radius))
-
-    def _set_in(self, rng: Rng, block: _Block, hu: Floats, voxel: tuple[float, ...], soft: Floats) -> None:
-        del rng
-        centre = np.round(voxel).astype(int)
-        start = (CUBE - soft.shape[0]) // 2
-        part = hu[start : start + soft.shape[0], start : start + soft.shape[0], start : start + soft.shape[0]]
-        self._blend(block, part, soft, centre)
+                self.inserter.set_in(block, self._normal(rng), tuple(place), uneven_ball(rng, radius))
 
     def _normal(self, rng: Rng) -> Floats:
         """Normal tissue around some lung voxel, away from what is annotated; vessels, but no wall: that would bulge."""
@@ -346,37 +257,24 @@ class Engine:
                 if float((around > -300).mean()) < MOST_TISSUE and float((around < -600).mean()) > 0.5:
                     return cut_mirrored(self.hu[cube.index], centre - CUBE // 2, CUBE)[0].astype(np.float32)
 
-    def _blend(self, block: _Block, hu: Floats, soft: Floats, centre: NDArray[np.int_]) -> None:
-        side = soft.shape[0]
-        start = centre - side // 2
-        low, high = np.maximum(start, 0), np.minimum(start + side, CUBE)
-        if (low >= high).any():
-            return
-        there = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        here = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-        part = block.hu[there]
-        block.hu[there] = part + soft[here] * (hu[here] - part)
-
-    def _scaled(self, cube: Cube, scale: float) -> tuple[Floats, Bools]:
-        """A cube's nodule in the middle of a small box at another size: HU and mask."""
-        side = int(min(CUBE - 2, 2 * np.ceil((cube.nodule.diameter_mm * 0.9 + 5) * scale) + 1))
-        middle = side // 2
-        centre = np.array(cube.nodule.voxel)
-        offset = centre - middle / scale
-        mask = np.unpackbits(self.masks[cube.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE)
-        low = np.maximum(np.floor(offset).astype(int) - 1, 0)
-        part = tuple(slice(a, a + int(np.ceil(side / scale)) + 3) for a in low)
-        matrix = np.full(3, 1 / scale)
-        hu = ndimage.affine_transform(
-            self.hu[cube.index][part].astype(np.float32), matrix, offset - low, (side,) * 3, order=1, mode="mirror"
-        )
-        inside = ndimage.affine_transform(
-            mask[part].astype(np.float32), matrix, offset - low, (side,) * 3, order=1, mode="mirror"
-        )
-        return hu, inside > 0.5
-
     # -- cutting and augmenting ----------------------------------------------------------------------------------
-    def _cut(self, rng: Rng, block: _Block) -> _Block:
+    def _turn(self, rng: Rng, block: Block) -> Block:
+        """The block turned about the body's axis; the corners that come from beyond it are mirrored, and ignored."""
+        angle = np.deg2rad(rng.uniform(-self.config.turn_degrees, self.config.turn_degrees))
+        cosine, sine = np.cos(angle), np.sin(angle)
+        back = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
+        middle = np.full(3, (CUBE - 1) / 2)
+        offset = middle - back @ middle
+        hu = ndimage.affine_transform(block.hu, back, offset, order=1, mode="mirror")
+        taken = ndimage.affine_transform(block.ignore.astype(np.uint8), back, offset, order=0, mode="constant", cval=1)
+
+        def move(mark: Mark) -> Mark:
+            z, y, x = back.T @ (np.array(mark.voxel) - middle) + middle
+            return Mark((float(z), float(y), float(x)), mark.diameter_mm)
+
+        return Block(hu, taken > 0, [move(m) for m in block.nodules], [move(m) for m in block.nothing])
+
+    def _cut(self, rng: Rng, block: Block) -> Block:
         """Some of the block's faces cut off, a shift with mirrored filling, zoom at times, and the patch.
 
         So neither the patch's border nor the mirrors say where the block's middle was: cubes have their nodule there.
@@ -410,7 +308,7 @@ class Engine:
             z, y, x = (np.array(mark.voxel) - start) * zoom
             return Mark((float(z), float(y), float(x)), mark.diameter_mm * zoom)
 
-        cut = _Block(hu, ignore, [], [move(m) for m in block.nothing])
+        cut = Block(hu, ignore, [], [move(m) for m in block.nothing])
         for mark in map(move, block.nodules):
             place = np.round(mark.voxel).astype(int)
             ignore |= mirrored & ball(ignore.shape, mark.voxel, mark.diameter_mm / 2 + 5)
@@ -421,7 +319,7 @@ class Engine:
                 cut.nothing.append(Mark(mark.voxel, mark.diameter_mm + 6))
         return cut
 
-    def _augment(self, rng: Rng, block: _Block) -> Floats:
+    def _augment(self, rng: Rng, block: Block) -> Floats:
         """Turns and flips (marks come along), blur or sharpening, noise, HU shift and scale."""
         side = self.config.patch
         hu, ignore = block.hu, block.ignore
@@ -445,9 +343,11 @@ class Engine:
             hu = hu + rng.uniform(0.3, 1.0) * (hu - smooth) if rng.random() < 0.3 else smooth
         if rng.random() < 0.6:
             strength = self.config.noise_hu * float(rng.random()) ** 2
-            bank = self._noise[int(rng.integers(len(self._noise) - 1))]
-            z, y, x = rng.integers(0, bank.shape[0] - side + 1, 3)
-            hu = hu + strength * bank[z : z + side, y : y + side, x : x + side]
+            hu = hu + strength * self._noise.draw(rng, side)
+        if self.config.thick and rng.random() < self.config.thick:
+            thickness = float(rng.uniform(*self.config.thick_mm))
+            step = thickness * float(rng.uniform(0.6, 1.0))
+            hu = thicken(hu, thickness, step, float(rng.uniform(-step / 2, step / 2)))
         return np.asarray(hu * rng.uniform(0.97, 1.03) + rng.uniform(-25, 25), np.float32)
 
     # -- helpers that need the data ------------------------------------------------------------------------------
@@ -462,20 +362,3 @@ class Engine:
         far = ndimage.distance_transform_edt(~mask)
         shell = (far > 1.5) & (far < 4.5)
         return float((self.hu[cube.index][box][shell] < -500).mean())
-
-    def _noise_bank(self) -> list[Floats]:
-        """Fields of noise, white to smooth, mean 0 and deviation 1; the smoothest is for edges and textures."""
-        rng = np.random.default_rng([self.seed, 1 << 40])
-        bank = []
-        for sigma in (0.0, 0.0, 0.5, 0.7, 0.9, 1.2, 2.0):
-            noise = rng.standard_normal((80, 80, 80)).astype(np.float32)
-            if sigma:
-                noise = ndimage.gaussian_filter(noise, (sigma * 0.7, sigma, sigma), mode="wrap")
-            bank.append(np.asarray(noise / noise.std(), np.float32))
-        return bank
-
-    def _field(self, rng: Rng, side: int) -> Floats:
-        """A piece of the smoothest noise."""
-        bank = self._noise[-1]
-        z, y, x = rng.integers(0, bank.shape[0] - side + 1, 3)
-        return bank[z : z + side, y : y + side, x : x + side]

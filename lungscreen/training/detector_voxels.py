@@ -11,7 +11,7 @@ from scipy import ndimage
 from lungscreen.detect.network import STRIDE
 from lungscreen.training.detector_data import CUBE, Mark
 
-__all__ = ["Bools", "Floats", "ball", "beyond", "cut_mirrored", "make_targets", "minus", "uneven_ball"]
+__all__ = ["Bools", "Floats", "ball", "beyond", "cut_mirrored", "make_targets", "minus", "thicken", "uneven_ball"]
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -93,3 +93,21 @@ def uneven_ball(rng: np.random.Generator, radius: float) -> Floats:
     distance = np.sqrt((z - middle) ** 2 + (y - middle) ** 2 + (x - middle) ** 2)
     inside = distance < radius * (1 + 0.12 * rough)
     return np.asarray(ndimage.gaussian_filter(inside.astype(np.float32), 0.8), np.float32)
+
+
+def thicken(hu: Floats, thickness: float, step: float, first: float) -> Floats:
+    """Voxels (z, y, x) as slices of that thickness show them, `step` apart from `first` on, and back to the grid.
+
+    Voxels of z along the first axis; each slice is the mean over its thickness, between slices it is linear.
+    """
+    side = hu.shape[0]
+    centres = np.arange(first, side - 1 + step, step)
+    edges = np.arange(side)
+    low = np.clip(centres - thickness / 2, None, side - 1.5)[:, None]
+    high = np.clip(centres + thickness / 2, 0.5, None)[:, None]
+    share = np.clip(np.minimum(edges + 0.5, high) - np.maximum(edges - 0.5, low), 0, None)
+    share /= share.sum(1, keepdims=True)
+    after = np.clip(np.searchsorted(centres, edges, side="right"), 1, len(centres) - 1)
+    right = np.clip((edges - centres[after - 1]) / step, 0, 1)[:, None]
+    back = share[after - 1] * (1 - right) + share[after] * right
+    return np.asarray(np.tensordot(back, hu, 1), np.float32)

@@ -1,0 +1,279 @@
+"""The detector's data engine beyond real nodules: made ones, matched insertion, slices, turns, and its examination."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from small_collection import RECIPE_TEXT  # noqa: E402
+
+from lungscreen.cli.main import main  # noqa: E402  (torch first)
+from lungscreen.errors import LungscreenError  # noqa: E402
+from lungscreen.records import NoduleType  # noqa: E402
+from lungscreen.training import detector_insertion  # noqa: E402
+from lungscreen.training.detector_blocks import Block, Noise, SampleConfig  # noqa: E402
+from lungscreen.training.detector_data import Cube, Mark, load_cubes, load_scan  # noqa: E402
+from lungscreen.training.detector_insertion import Inserter, _face_wall  # noqa: E402
+from lungscreen.training.detector_samples import Engine  # noqa: E402
+from lungscreen.training.detector_seams import Crop, SeamsConfig, _area, check_seams, write_seams  # noqa: E402
+from lungscreen.training.detector_voxels import ball, thicken  # noqa: E402
+
+MIDDLE = np.array([25, 25, 25])
+
+
+def lung_block(noise: float = 20.0, seed: int = 0) -> Block:
+    hu = np.random.default_rng(seed).normal(-850, noise, (50, 50, 50)).astype(np.float32)
+    return Block(hu, np.zeros(hu.shape, bool), [], [])
+
+
+def inserter(config: SampleConfig | None = None, cube_hu: np.ndarray | None = None) -> tuple[Inserter, Cube]:
+    """One source: a ball of 8 mm at a place between voxels, in a cube without noise."""
+    voxel = (25.3, 24.6, 25.2)
+    mask = ball((50, 50, 50), voxel, 4.0)
+    hu = np.full((50, 50, 50), -850, np.int16) if cube_hu is None else cube_hu
+    hu = np.where(mask, 40, hu).astype(np.int16)
+    cube = Cube(0, "c", "s", "p", "2", True, Mark(voxel, 8.0), 7.0, 5, (), ())
+    return Inserter(config or SampleConfig(), hu[None], np.packbits(mask)[None], Noise(0)), cube
+
+
+# -- made nodules ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", list(detector_insertion.MADE_TYPES))
+def test_made_nodules_look_like_their_type(kind: NoduleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A solid one is tissue, ground-glass a veil, a part-solid one a veil with a core; each as large as its mark says."""
+    monkeypatch.setattr(detector_insertion, "MADE_TYPES", {kind: 1.0})
+    rng, (setter, _) = np.random.default_rng(1), inserter()
+    middles, sizes = [], []
+    for n in range(12):
+        block = lung_block(seed=n)
+        before = block.hu.copy()
+        if not setter.insert_made(rng, block, MIDDLE):  # a veil that hardly shows is not set in
+            assert kind == NoduleType.GROUND_GLASS
+            assert block.nodules == []
+            continue
+        (mark,) = block.nodules
+        middles.append(float(block.hu[ball(block.hu.shape, (25.0, 25.0, 25.0), 1.6)].mean()))
+        raised = block.hu - before > (440 if kind == NoduleType.SOLID else 80)
+        sizes.append((6 * raised.sum() / np.pi) ** (1 / 3) / mark.diameter_mm)
+        if kind == NoduleType.GROUND_GLASS and mark.diameter_mm > 5:
+            assert -800 < middles[-1] < -350
+    assert len(sizes) >= 6
+    assert 0.75 < np.median(sizes) < 1.35
+    least = {NoduleType.SOLID: -150, NoduleType.PART_SOLID: -420, NoduleType.GROUND_GLASS: -800}
+    assert np.median(middles) > least[kind]
+
+
+def test_a_vessel_shows_through_ground_glass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detector_insertion, "MADE_TYPES", {NoduleType.GROUND_GLASS: 1.0})
+    setter, _ = inserter()
+    block = lung_block()
+    block.hu[:, 24:27, 24:27] = 30
+    setter.insert_made(np.random.default_rng(3), block, MIDDLE)
+    assert block.hu[:, 25, 25].min() > -50
+
+
+def test_nothing_is_made_where_it_would_be_hidden() -> None:
+    setter, _ = inserter()
+    block = lung_block()
+    block.hu[:] = 60
+    before = block.hu.copy()
+    assert not setter.insert_made(np.random.default_rng(0), block, MIDDLE, glassy=False)
+    assert np.array_equal(block.hu, before)
+    assert block.nodules == []
+
+
+def test_shapes_differ_from_one_another_and_follow_from_the_seed() -> None:
+    setter, _ = inserter()
+
+    def made(seed: int) -> np.ndarray:
+        block = lung_block()
+        setter.insert_made(np.random.default_rng(seed), block, MIDDLE)
+        return block.hu
+
+    assert np.array_equal(made(5), made(5))
+    assert not np.array_equal(made(5), made(6))
+
+
+def test_the_share_of_made_nodules_is_kept(collection_shards: Path) -> None:
+    """1: every nodule that is set in is a made one; the sources are never drawn."""
+    engine = engine_of(collection_shards, SampleConfig(made=1.0, insert=0.7, from_mined=0.0))
+    engine._sources = []
+    rng = np.random.default_rng(0)
+    assert sum(len(engine._lung_block(rng).nodules) > 0 for _ in range(30)) > 5
+
+
+# -- matched insertion -----------------------------------------------------------------------------------------------
+def test_a_matched_nodule_has_its_places_noise() -> None:
+    """Within the nodule as much fine noise as around it; without matching, none."""
+    inside = ball((50, 50, 50), (25.0, 25.0, 25.0), 3.0)
+    deviation = {}
+    for match in (False, True):
+        setter, cube = inserter(SampleConfig(match=match, synthetic=0.0))
+        values = []
+        for n in range(8):
+            block = lung_block(noise=60.0, seed=n)
+            assert setter.insert_real(np.random.default_rng(n), block, MIDDLE, cube, 1.0)
+            values.append(block.hu[inside].std())
+        deviation[match] = float(np.median(values))
+    assert deviation[False] < 15
+    assert 25 < deviation[True] < 90
+
+
+def test_a_matched_nodule_is_not_resampled_and_its_mark_is_between_voxels() -> None:
+    setter, cube = inserter(SampleConfig(match=True, synthetic=0.0))
+    block = lung_block(noise=0.0)
+    setter.insert_real(np.random.default_rng(0), block, MIDDLE, cube, 1.0)
+    (mark,) = block.nodules
+    assert mark.voxel == pytest.approx((25.3, 24.6, 25.2))
+    assert {-850.0, 40.0} == set(np.unique(block.hu[20:31, 20:31, 20:31]).round()) or len(np.unique(block.hu)) < 40
+    assert np.argwhere(block.hu > -100).mean(0) == pytest.approx(mark.voxel, abs=0.25)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_nodule_turns_to_the_wall_of_its_new_place(axis: int, side: int) -> None:
+    """Its own wall lay in the axial plane: it comes to lie there, or stays where the place's wall is along the body."""
+    hu = np.full((25, 25, 25), -850, np.float32)
+    hu[:, :, 18:] = 40
+    mask = ball(hu.shape, (12.0, 12.0, 12.0), 3.0)
+    ground = np.full((25, 25, 25), -850, np.float32)
+    wall = [slice(None)] * 3
+    wall[axis] = slice(18, None) if side > 0 else slice(0, 7)
+    ground[tuple(wall)] = 40
+    turned, same, moved = _face_wall(hu, mask, np.array([0.0, 0.0, 0.4]), ground)
+    assert same.sum() == mask.sum()
+    if axis:
+        assert np.array_equal(turned > 0, ground > 0)
+        expected = np.zeros(3)
+        expected[axis] = 0.4 * side
+        assert moved == pytest.approx(expected)
+
+
+# -- augmentation ----------------------------------------------------------------------------------------------------
+def test_thick_slices_average_along_the_body_only() -> None:
+    """A sheet of 1 mm keeps its sum and is as wide as the slice; what is the same all along stays."""
+    hu = np.zeros((48, 6, 6), np.float32)
+    hu[24] = 100
+    for first in (-1.0, 0.3):
+        thick = thicken(hu, 4.0, 4.0, first)
+        assert thick[:, 0, 0].sum() == pytest.approx(100, rel=0.02)
+        assert 12 < thick.max() <= 26
+    plain = np.broadcast_to(np.arange(6, dtype=np.float32), (48, 6, 6)).copy()
+    assert np.allclose(thicken(plain, 3.3, 2.1, 0.4), plain, atol=1e-4)
+    ramp = np.broadcast_to(np.arange(48, dtype=np.float32)[:, None, None], (48, 6, 6)).copy()
+    assert np.allclose(thicken(ramp, 3.0, 2.0, 0.5)[5:-5], ramp[5:-5], atol=0.2)
+
+
+def engine_of(shards: Path, config: SampleConfig) -> Engine:
+    hu, masks, cubes = load_cubes(shards)
+    return Engine(config, hu, masks, cubes[:6], [load_scan(shards, "first")], 5)
+
+
+def test_marks_come_along_when_a_patch_is_turned(collection_shards: Path) -> None:
+    config = SampleConfig(turn_degrees=45, thick=0.5, cover=0.0, decoy=0.0, blur=0.0, noise_hu=0.0, synthetic=0.0)
+    engine = engine_of(collection_shards, config)
+    rng, seen = np.random.default_rng(1), 0
+    for n in range(40):
+        hu, targets = engine.sample(rng, cube=n % 2 == 0)
+        for k, j, i in np.argwhere(targets[0] == 1):
+            centre = np.array([k, j, i]) * 2 + targets[3:6, k, j, i]
+            near = (hu > -500) & ball(hu.shape, tuple(centre), float(np.exp(targets[2, k, j, i])) * 0.7)
+            assert np.linalg.norm(np.argwhere(near).mean(0) - centre) < 2.5
+            seen += 1
+    assert seen > 15
+
+
+def test_options_that_are_off_leave_a_runs_identity() -> None:
+    """A recipe that was begun before there were options goes on; one that uses them is another."""
+    plain = SampleConfig()
+    assert "made" not in plain.settings
+    assert "match" not in plain.settings
+    assert replace(plain, made=0.2).settings["made"] == 0.2
+
+
+@pytest.mark.parametrize("wrong", [{"made": 1.5}, {"thick": -1.0}, {"turn_degrees": 90.0}, {"thick_mm": (4.0, 2.0)}])
+def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        SampleConfig(**wrong)
+
+
+# -- the examination -------------------------------------------------------------------------------------------------
+QUICK = SeamsConfig(learned=16, steps=6, batch=8, examined=8, draws=20)
+
+
+def engines(shards: Path) -> tuple[Engine, Engine]:
+    hu, masks, cubes = load_cubes(shards)
+    config = SampleConfig(scales=(1.0,), synthetic=0.0)
+    one, other = load_scan(shards, "first"), load_scan(shards, "second")
+    return Engine(config, hu, masks, cubes[:6], [one], 5), Engine(config, hu, masks, cubes[6:], [other], 6)
+
+
+def test_the_examination_gives_an_area_for_each_kind_of_host(collection_shards: Path, tmp_path: Path) -> None:
+    learn, examine = engines(collection_shards)
+    result = check_seams(learn, examine, QUICK)
+    assert set(result.hosts) == {"cubes", "scans"}
+    for row in result.hosts.values():
+        assert 0 <= row["low"] <= row["area"] <= row["high"] <= 1
+        assert (row["real"], row["inserted"]) == (1, 8)
+    again = check_seams(*engines(collection_shards), QUICK)
+    assert again.hosts == result.hosts
+    write_seams(result, QUICK, SampleConfig().settings, tmp_path)
+    assert json.loads((tmp_path / "seams.json").read_text())["hosts"] == result.hosts
+    assert (tmp_path / "seams.png").stat().st_size > 1000
+
+
+def test_what_gives_insertion_away_is_found(collection_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that leaves a bright dot beside each nodule is caught: an examination that finds nothing would be none."""
+    learn, examine = engines(collection_shards)
+    for engine in (learn, examine):
+        right = engine.inserter.insert_real
+
+        def wrong(rng: Any, block: Block, centre: Any, *rest: Any, right: Any = right, **more: Any) -> bool:
+            done = right(rng, block, centre, *rest, **more)
+            z, y, x = (int(v) for v in centre)
+            block.hu[z - 6 : z - 3, y - 3 : y + 3, x - 3 : x + 3] = 400
+            return bool(done)
+
+        monkeypatch.setattr(engine.inserter, "insert_real", wrong)
+    result = check_seams(learn, examine, replace(QUICK, steps=30, batch=12))
+    assert result.hosts["cubes"]["area"] > 0.95
+
+
+def test_the_area_is_the_share_of_pairs_in_order() -> None:
+    nothing = np.zeros((1, 1, 1), np.float32)
+    real = [Crop(nothing, False, g, s) for g, s in (("a", 0.1), ("b", 0.5))]
+    inserted = [Crop(nothing, True, g, s) for g, s in (("c", 0.5), ("d", 0.3))]
+    assert _area(real, inserted, QUICK)["area"] == pytest.approx((1 + 0.5 + 1 + 0) / 4)
+
+
+def test_an_examination_without_small_nodules_is_refused(collection_shards: Path) -> None:
+    learn, examine = engines(collection_shards)
+    with pytest.raises(LungscreenError) as caught:
+        check_seams(learn, examine, replace(QUICK, largest_mm=3.5))
+    assert caught.value.code == "training-data-invalid"
+
+
+@pytest.mark.parametrize("wrong", [{"side": 20}, {"steps": 1}, {"largest_mm": 2.0}, {"rate": 0.0}])
+def test_impossible_examinations_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        SeamsConfig(**wrong)
+
+
+def test_the_command_examines_a_recipe(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`lungscreen train seams`: the recipe's split, on prepared data of the same kind as training's."""
+    from lungscreen.training import detector_seams
+
+    monkeypatch.setattr(detector_seams, "SeamsConfig", lambda seed: replace(QUICK, seed=seed))
+    (tmp_path / "recipe.toml").write_text(RECIPE_TEXT)
+    words = ["train", "seams", "--config", str(tmp_path / "recipe.toml"), "--data", str(collection)]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "seams.json")
+    assert set(json.loads((tmp_path / "out" / "seams.json").read_text())["hosts"]) == {"cubes", "scans"}
