@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -115,6 +116,11 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOOK_S", "SETTLE_S", "UNSURE_SETTLE_S"):
         monkeypatch.setattr(ray_engine, name, 0.0)
     monkeypatch.setattr(ray_engine, "IDLE_S", 0.001)
+
+
+@pytest.fixture(autouse=True)
+def no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
 @pytest.fixture(autouse=True)
@@ -624,6 +630,59 @@ def test_waiting_asking_ending(fake_ray: SimpleNamespace) -> None:
     worker = SimpleNamespace(read=SimpleNamespace(remote=lambda *words: words))
     assert cluster.ask(worker, "read", 1, 2) == (1, 2)
     cluster.end(worker)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"), [("127.0.0.1:9", "nobody answers"), ("ray://head:10001", "machine of the cluster")]
+)
+def test_an_address_that_cannot_be_meant(
+    fake_ray: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, address: str, reason: str
+) -> None:
+    """Ray would try for minutes."""
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UsageError, match=reason) as caught:
+        connect_cluster()
+    assert caught.value.code == "cluster-unreachable"
+
+
+def test_an_address_at_which_somebody_listens(fake_ray: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_ray.init = lambda **_: None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        assert isinstance(connect_cluster(), RayCluster)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert isinstance(connect_cluster(), RayCluster)
+
+
+def test_a_reader_that_takes_too_much_memory_ends_itself() -> None:
+    """The study costs an attempt, and not the node."""
+    code = (
+        "import threading; from lungscreen.batch.ray_cluster import _watch_memory;"
+        " threading.Thread(target=_watch_memory, args=(600.0,), daemon=True).start();"
+        " hoard = [bytearray(b'x') * 2**20 for _ in range(20)]; print('small', flush=True);"
+        " hoard += [bytearray(b'x') * 2**20 for _ in range(1000)]; import time; time.sleep(60); print('large')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout) == (1, "small\n")
+
+
+def test_what_a_reader_may_take_is_its_share_of_the_node(tmp_path: Path) -> None:
+    cluster = FakeCluster([TWO, Node("n3", "gamma", Machine(1.0, 0.0))])
+    told: list[ray_engine.Opening] = []
+    right = cluster.say
+
+    def say(call: Call) -> Answer:
+        told.extend(word for word in call.words if isinstance(word, ray_engine.Opening))
+        return right(call)
+
+    cluster.say = say  # type: ignore[method-assign]
+    engine(cluster, tmp_path)
+    assert [round(opening.memory_mb) for opening in told[:2]] == [round(told[0].memory_mb)] * 2
+    assert 0.4 * 16384 < told[0].memory_mb <= 0.5 * 16384
+    assert told[2].memory_mb == float("inf"), "not known"
+    told.clear()
+    engine(cluster, tmp_path, replace(CONFIG, worker_memory_mb=700.0))
+    assert {opening.memory_mb for opening in told} == {700.0}
 
 
 def test_no_ray_no_cluster(fake_ray: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -22,7 +23,7 @@ from typing import Any
 from lungscreen import __version__
 from lungscreen.batch.engines import Event, carry_out
 from lungscreen.batch.lock import hold_lock, is_held
-from lungscreen.batch.machine import WORKER_MB, Machine
+from lungscreen.batch.machine import WORKER_MB, Machine, resident_mb
 from lungscreen.batch.progress import quiet_progress
 from lungscreen.batch.ray_engine import Answer, Node, Opening, WorkerGoneError
 from lungscreen.batch.tasks import Task
@@ -34,6 +35,12 @@ __all__ = ["RayCluster", "Reader", "connect_cluster"]
 
 _FOLDER = "lungscreen-reader-"
 """What a worker's folder for results on their way is called, below TMPDIR of its node."""
+
+_CONNECT_S = 10.0
+"""How long a cluster that was named may take to answer at all."""
+
+_WATCH_S = 0.2
+"""How often a reader looks at its own memory."""
 
 _STALE_S = 60.0
 """A folder of that kind which nobody holds and which is older is a dead worker's."""
@@ -49,6 +56,7 @@ def connect_cluster() -> RayCluster:
     except ImportError:
         reason = "Ray is not installed: pip install 'lungscreen[ray]'"
         raise UsageError("cluster-unreachable", reason) from None
+    _check_address(os.environ.get("RAY_ADDRESS", ""))
     try:
         _hush_ray()
         with _own_signals():
@@ -58,6 +66,25 @@ def connect_cluster() -> RayCluster:
         reason = f"no Ray cluster answers ({type(error).__name__}): start one with `ray start`, or set RAY_ADDRESS"
         raise UsageError("cluster-unreachable", reason) from None
     return RayCluster()
+
+
+def _check_address(address: str) -> None:
+    """Where nobody listens Ray itself would try for many minutes.
+
+    Errors: `cluster-unreachable`.
+    """
+    if address.startswith("ray://"):
+        raise UsageError(
+            "cluster-unreachable", "run it on a machine of the cluster: ray:// addresses are not read", address
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
+    except OSError as error:
+        reason = f"nobody answers at RAY_ADDRESS ({error.strerror or error})"
+        raise UsageError("cluster-unreachable", reason, address) from None
 
 
 class RayCluster:
@@ -154,6 +181,7 @@ class Reader:
         LOG.handlers[:], LOG.propagate = [self._logs], False
         LOG.setLevel(opening.log_level)
         quiet_progress()
+        threading.Thread(target=_watch_memory, args=(opening.memory_mb,), daemon=True).start()
         try:
             networks = opening.models.load(opening.work.pipeline)
             self._networks.set_result(networks)
@@ -201,6 +229,13 @@ class _Kept(logging.Handler):
         """What was kept, and forget it."""
         taken, self._records = tuple(self._records), []
         return taken
+
+
+def _watch_memory(limit_mb: float) -> None:
+    """End this process, at the cost of its study's attempt, before it costs the node."""
+    while resident_mb(os.getpid()) <= limit_mb:
+        time.sleep(_WATCH_S)
+    os._exit(1)
 
 
 def _fall_silent() -> None:

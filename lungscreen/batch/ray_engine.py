@@ -9,6 +9,7 @@ put back, as if the night had been interrupted for them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Any, Literal, Protocol
 from lungscreen import __version__
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Event, Models
-from lungscreen.batch.machine import Machine, share_out
+from lungscreen.batch.machine import Machine, memory_limit_mb, share_out
 from lungscreen.batch.study import Work
 from lungscreen.batch.tasks import Task
 from lungscreen.errors import LungscreenError, OutputError, UsageError
@@ -60,6 +61,8 @@ class Opening:
     work: Work
     models: Models
     log_level: int
+    memory_mb: float
+    """What it may take; it ends itself above."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,8 @@ class RayEngine:
     """Workers on every node of a cluster; nodes may come and go."""
 
     def __init__(self, work: Work, models: Models, config: BatchConfig, cluster: Cluster) -> None:
-        self._opening = Opening(work, models, LOG.getEffectiveLevel())
+        self._work = work
+        self._models = models
         self._config = config
         self._cluster = cluster
         self._made = 0
@@ -261,18 +265,24 @@ class RayEngine:
             self._reject(worker.node, error)
         elif worker.state == "placing":
             worker.turn("loading")
-            worker.call = self._cluster.ask(worker.handle, "load", self._opening)
+            worker.call = self._cluster.ask(worker.handle, "load", self._opening(worker.node))
         else:
             worker.turn("ready")
             self._false_starts[worker.node.id] = 0
         return []
+
+    def _opening(self, node: Node) -> Opening:
+        workers, _ = share_out(node.machine, self._config)
+        limit_mb = memory_limit_mb(node.machine, self._config, workers)
+        # a cluster that does not say what memory a node has leaves it to the node's own guard
+        return Opening(self._work, self._models, LOG.getEffectiveLevel(), limit_mb or math.inf)
 
     def _differs(self, worker: _Worker, answer: Answer) -> LungscreenError | None:
         """Why a worker's results would not be the head's; a report names one version and one set of weights."""
         if worker.state == "placing":
             mine, theirs = __version__, answer.version
         else:
-            mine, theirs = _weights_text(self._opening.models.used), _weights_text(answer.weights)
+            mine, theirs = _weights_text(self._models.used), _weights_text(answer.weights)
         if mine == theirs:
             return None
         return UsageError("node-differs", f"a node has {theirs or 'nothing'}, the head {mine}", worker.node.name)
@@ -287,7 +297,7 @@ class RayEngine:
         if not answer.files:
             return [event]
         try:
-            with replace_folder(self._opening.work.out / "studies" / task.key) as folder:
+            with replace_folder(self._work.out / "studies" / task.key) as folder:
                 for name, content in answer.files.items():
                     (folder / name).write_bytes(content)
         except OutputError as error:
