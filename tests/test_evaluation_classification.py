@@ -270,3 +270,24 @@ def test_without_matplotlib_all_but_the_plots_is_written(tmp_path: Path, monkeyp
     said = write_classification(evaluate_classification(Predictions(labels, scores), QUICK), tmp_path, {})
     assert [notice.code for notice in said] == ["picture-missing"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["calibration.csv", "evaluation.json", "roc.csv"]
+
+
+def test_estimated_ratings_are_held_against_the_readers(tmp_path: Path) -> None:
+    """Pairs of columns NAME and NAME_rated; a row without either is left out; one that never varies has no correlation."""
+    table = tmp_path / "p.csv"
+    table.write_text(
+        "label,probability,margin,margin_rated,texture,texture_rated,spiculation\n"
+        "1,0.9,1.5,1,5,5,2\n0,0.2,2.5,3,5,4,2\n1,0.7,4.0,4,5,,2\n0,0.1,,2,5,5,2\n,0.4,1,5,5,1,2\n"
+    )
+    rows = evaluate_classification(read_predictions(table), QUICK).figures["attributes"]
+    assert [row["name"] for row in rows] == ["margin", "texture"]
+    assert rows[0] == {
+        "name": "margin",
+        "cases": 3,
+        "spearman": pytest.approx(1.0),
+        "mean_absolute_error": pytest.approx(1 / 3),
+        "bias": pytest.approx(0.0),
+    }
+    assert (rows[1]["cases"], rows[1]["spearman"], rows[1]["bias"]) == (3, None, pytest.approx(1 / 3))
+    assert main(["evaluate", "classification", "--predictions", str(table), "--out", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["attributes"][0]["cases"] == 3

@@ -232,6 +232,11 @@ def _classification_lines(result: ClassificationResult) -> list[str]:
             f"gain over {plain_text(rival['column'], 40)} (AUC {_number(rival['auc'])}): {_number(rival['gain'])}, "
             f"95 % interval {_interval(rival)}"
         )
+    lines += [
+        f"{plain_text(row['name'], 40)}: {row['cases']} rated, rank correlation {_number(row['spearman'])}, "
+        f"mean absolute error {_number(row['mean_absolute_error'])}"
+        for row in figures["attributes"]
+    ]
     return lines
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.errors import InputError, Notice
+from lungscreen.evaluation.attributes import attribute_figures, read_attributes
 from lungscreen.evaluation.froc import draw_scans
 from lungscreen.evaluation.statistics import (
     area_under_curve,
@@ -77,7 +78,7 @@ class Predictions:
     labels: (n,), True is the positive class. probabilities: (n,), 0 to 1.
     groups: what is drawn together in the bootstrap (patients); each case alone where empty.
     diameters_mm, rival: (n,) or None. A rival is another score for the same cases, compared in pairs; any scale.
-    undecided: rows without a label, left out.
+    undecided: rows without a label, left out.  attributes: of each, estimates and readers' ratings where both are known.
     """
 
     labels: Bools
@@ -88,6 +89,7 @@ class Predictions:
     rival_name: str = ""
     undecided: int = 0
     notices: tuple[Notice, ...] = ()
+    attributes: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,7 @@ def read_predictions(
 ) -> Predictions:
     """Read a table of predictions; the columns' names can be chosen. Rows with an empty label are left out, and counted.
 
-    Also read where present: id (must be unique), group or patient_id, diameter_mm.
+    Also read where present: id (must be unique), group or patient_id, diameter_mm, and pairs NAME and NAME_rated.
 
     Errors: as `read_marks`, and `predictions-duplicate`.
     """
@@ -130,6 +132,7 @@ def read_predictions(
         rival_name=versus or "",
         undecided=int((~kept).sum()),
         notices=table.notices,
+        attributes=read_attributes(decided),
     )
 
 
@@ -161,6 +164,7 @@ def evaluate_classification(
         "operating_points": _operating_points(labels, probabilities, config),
         "calibration": _calibration(labels, probabilities, config),
         "by_diameter": _by_diameter(predictions, config),
+        "attributes": attribute_figures(predictions.attributes),
         "notices": [{"code": notice.code, "text": notice.text} for notice in notices],
     }
     return ClassificationResult(figures, roc_points(labels, probabilities), tuple(notices))
