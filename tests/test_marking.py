@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lungscreen.classify import Answers
+from lungscreen.classify import Answers, find_classifier
 from lungscreen.classify.inference import TrainedClassifier
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
@@ -91,7 +91,9 @@ def test_a_readers_mark_is_graded_whatever_the_second_look_says(
         return dataclasses.replace(rate(self, patches), nodule=np.full(len(patches), 0.01))
 
     monkeypatch.setattr(TrainedClassifier, "rate", doubt)
-    monkeypatch.setattr(TrainedClassifier, "no_nodule_below", 0.1)
+    shipped = TrainedClassifier.from_weights(find_classifier())
+    told = dataclasses.replace(shipped, no_nodule_below=0.1)
+    monkeypatch.setattr(TrainedClassifier, "from_weights", lambda _: told)
     points = write_points(tmp_path / "points.csv", f"ball,{CENTRE[0]},{CENTRE[1]},{CENTRE[2]},mine")
     words = ["assess", str(crop), "--points", str(points), "--no-lungs", "--out", str(tmp_path / "out")]
     assert main(words) == ExitCode.OK

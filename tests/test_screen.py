@@ -20,7 +20,7 @@ import pytest
 import SimpleITK as sitk
 from dicom_factory import make_series
 
-from lungscreen.classify import Answers
+from lungscreen.classify import Answers, find_classifier
 from lungscreen.classify.inference import TrainedClassifier
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
@@ -155,7 +155,9 @@ def screened_with_doubts(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatc
         return dataclasses.replace(rate(self, patches), nodule=np.full(len(patches), 0.03))
 
     monkeypatch.setattr(TrainedClassifier, "rate", doubt)
-    monkeypatch.setattr(TrainedClassifier, "no_nodule_below", 0.05)
+    shipped = TrainedClassifier.from_weights(find_classifier())
+    told = dataclasses.replace(shipped, no_nodule_below=0.05)
+    monkeypatch.setattr(TrainedClassifier, "from_weights", lambda _: told)
     assert main(["screen", str(folder), "--out", str(out), *words]) == ExitCode.OK
     return report_of(out)
 
