@@ -55,8 +55,15 @@ class ClassifyConfig:
 class Classifier(Protocol):
     """A network that rates patches of `patch_size` voxels of 1 mm, scaled to 0 … 1."""
 
-    patch_size: int
-    name: str
+    @property
+    def patch_size(self) -> int:
+        """Voxels of a patch's side."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Stands in the report beside what it says."""
+        ...
 
     def rate(self, patches: NDArray[np.float32]) -> Answers:
         """(n, p, p, p), n at least 1 → what it says of them."""

@@ -92,7 +92,10 @@ class MeasureConfig:
 class Outliner(Protocol):
     """A network that outlines the nodule in the middle of a patch of `patch_size` voxels of 1 mm."""
 
-    patch_size: int
+    @property
+    def patch_size(self) -> int:
+        """Voxels of a patch's side."""
+        ...
 
     def outline(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, p, p, p) HU → probability that a voxel is the nodule's, same shape."""
