@@ -424,12 +424,41 @@ def _codestreams() -> Iterator[Case]:
                 lambda f, s=syntax, b=stream: healthy(f, syntax=s, edit=lambda d, _: set_codestream(d, b)),
                 "pixels-damaged",
             )  # fmt: skip
+    for syntax, name, stream in _encapsulated_bombs():
+        yield _case(
+            f"{name} bomb",
+            lambda f, s=syntax, b=stream: healthy(f, syntax=s, edit=lambda d, _: set_codestream(d, b)),
+            "pixels-damaged",
+        )
+    from pydicom.pixels.encoders import RLELosslessEncoder
+
+    for rows, columns in ((100, 74), (25, 74)):
+        frame = np.arange(rows * columns, dtype=np.uint16).reshape(rows, columns)
+        options = {"rows": rows, "columns": columns, "bits_allocated": 16, "bits_stored": 16, "samples_per_pixel": 1}
+        options |= {"number_of_frames": 1, "pixel_representation": 0, "photometric_interpretation": "MONOCHROME2"}
+        stream = RLELosslessEncoder.encode(frame.tobytes(), encoding_plugin="pydicom", **options)  # type: ignore[arg-type]
+        yield _case(
+            f"RLE of {rows} x {columns}",
+            lambda f, b=stream: healthy(f, syntax="1.2.840.10008.1.2.5", edit=lambda d, _: set_codestream(d, b)),
+            "pixels-damaged",
+        )
     for syntax in ("1.2.840.10008.1.2.4.100", "1.2.3.4.5"):
         yield _case(
             f"syntax {syntax}",
             lambda f, s=syntax: healthy(f, syntax=s, edit=lambda d, _: set_codestream(d, b"x" * 20)),
             "transfer-syntax",
         )
+
+
+def _encapsulated_bombs() -> Iterator[tuple[str, str, bytes]]:
+    """A few bytes that say they are 60,000 x 60,000 pixels; runs that unpack to far more than the header says."""
+    sizes = struct.pack(">HBHHBBBB", 11, 16, 60_000, 60_000, 1, 1, 0x11, 0)
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00" + b"\0" * 1000 + b"\xff\xd9"
+    yield "1.2.840.10008.1.2.4.80", "JPEG-LS", b"\xff\xd8\xff\xf7" + sizes + scan
+    yield "1.2.840.10008.1.2.4.70", "JPEG lossless", b"\xff\xd8\xff\xc3" + sizes + scan
+    siz = struct.pack(">HHIIIIIIIIHBBB", 41, 0, 60_000, 60_000, 0, 0, 60_000, 60_000, 0, 0, 1, 15, 1, 1)
+    yield "1.2.840.10008.1.2.4.90", "JPEG 2000", b"\xff\x4f\xff\x51" + siz + b"\0" * 1000 + b"\xff\xd9"
+    yield "1.2.840.10008.1.2.5", "RLE", struct.pack("<16I", 2, 64, 100_064, *[0] * 13) + b"\x81\0" * 100_000
 
 
 def _files() -> Iterator[Case]:

@@ -5,6 +5,7 @@ Others were found to answer garbage for damaged data, or to end the process.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import tempfile
 from collections.abc import Callable
@@ -28,6 +29,9 @@ _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _START = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
 """How a JPEG, JPEG-LS or JPEG 2000 codestream begins."""
 _END = b"\xff\xd9"
+
+_PADDING = 1
+"""Bytes that a segment's padding to even length may look like."""
 
 
 def decode_frame(dataset: Dataset, shape: FrameShape, index: int = 0) -> Stored:
@@ -93,6 +97,10 @@ def _high_throughput(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
 
 
 def _run_length(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
+    # of segments that hold more pixels than the frame has pydicom takes the first ones, and only warns
+    most = max(_run_lengths(_one_frame(dataset, shape, index)), default=0)
+    if most > shape.rows * shape.columns + _PADDING:
+        raise VolumeError("pixels-damaged", f"{most} bytes in a segment instead of {shape.rows * shape.columns}")
     return _by_pydicom(dataset, shape, index, "pydicom")
 
 
@@ -156,22 +164,49 @@ def _codestream(dataset: Dataset, shape: FrameShape, index: int) -> bytes:
 
     Errors: `pixels-damaged` where its end is missing, or another frame follows in the place of a single one.
     """
+    stream = _one_frame(dataset, shape, index)
+    # a codestream is padded to even length with a zero
+    if not stream.rstrip(b"\0").endswith(_END):
+        raise VolumeError("pixels-damaged", "the encoded pixels break off")
+    return stream
+
+
+def _one_frame(dataset: Dataset, shape: FrameShape, index: int) -> bytes:
+    """What is encapsulated for one frame.
+
+    Errors: `pixels-damaged` where another frame follows in the place of a single one.
+    """
     from pydicom.encaps import generate_fragments, get_frame
 
     if shape.frames == 1:
         fragments = list(generate_fragments(_after_offset_table(dataset.PixelData)))
         if any(fragment.startswith(_START) for fragment in fragments[1:]):
             raise VolumeError("pixels-damaged", "there are more frames than the header says")
-        stream = b"".join(fragments)
-    else:
-        extended = None
-        if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
-            extended = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
-        stream = get_frame(dataset.PixelData, index, number_of_frames=shape.frames, extended_offsets=extended)
-    # a codestream is padded to even length with a zero
-    if not stream.rstrip(b"\0").endswith(_END):
-        raise VolumeError("pixels-damaged", "the encoded pixels break off")
-    return stream
+        return b"".join(fragments)
+    extended = None
+    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
+        extended = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    return get_frame(dataset.PixelData, index, number_of_frames=shape.frames, extended_offsets=extended)
+
+
+def _run_lengths(frame: bytes) -> list[int]:
+    """Bytes that each segment of a run-length encoded frame unpacks to (PS3.5, annex G)."""
+    count, *starts = struct.unpack("<16I", frame[:64])
+    starts = [*starts[:count], len(frame)]
+    return [_unpacked(frame[start:end]) for start, end in itertools.pairwise(starts)]
+
+
+def _unpacked(segment: bytes) -> int:
+    at, size = 0, 0
+    while at + 1 < len(segment):
+        head = segment[at]
+        if head < 128:
+            size += head + 1
+            at += head + 2
+        else:
+            size += 257 - head if head > 128 else 0
+            at += 2 if head > 128 else 1
+    return size
 
 
 def _after_offset_table(data: bytes) -> bytes:
