@@ -165,7 +165,7 @@ def test_two_bad_attempts_fail_a_study_and_the_night_goes_on(
     config = replace(QUICK, study_limit_s=6.0 if trapped == "hang" else 300.0)
     engine = "local" if trapped in ("die", "hang") else "here"
     ended = run_batch(night(inbox, out, engine=engine, config=config), models=TRAPPED)
-    assert (ended.states["done"], ended.states["failed"]) == (1, 1)
+    assert (ended.states["done"], ended.states["failed"]) == (1, 1), ended.refusals
     (failed,) = (row for row in rows(out).values() if row.state == "failed")
     assert (failed.code, failed.attempts) == (code, 2)
     assert code in (out / "refused.csv").read_text()

@@ -26,7 +26,7 @@ class BatchConfig:
     """Attempts after which a study is failed."""
     most_interruptions: int = 3
     """A study that was running at so many interruptions is run last and alone, once."""
-    grace_s: float = 25.0
+    grace_s: float = 20.0
     """What is running when the run is asked to stop may take this long to finish; then it is put back."""
     poll_s: float = 10.0
     """Watching: from the end of one look at the inputs to the next."""

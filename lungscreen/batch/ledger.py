@@ -376,11 +376,6 @@ class Ledger:
         with self._guard:
             return [dict(row) for row in self._db.execute(query)]
 
-    def runs(self) -> list[dict[str, Any]]:
-        """Every run, in order."""
-        with self._guard:
-            return [dict(row) for row in self._db.execute("SELECT * FROM run ORDER BY id")]
-
     def _transaction(self) -> _Transaction:
         return _Transaction(self._db)
 
