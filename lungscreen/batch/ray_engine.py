@@ -364,7 +364,9 @@ class RayEngine:
         node_id = worker.node.id
         self._false_starts[node_id] = self._false_starts.get(node_id, 0) + 1
         if self._false_starts[node_id] >= MOST_FALSE_STARTS and node_id in self._alive:
-            reason = f"{MOST_FALSE_STARTS} workers in a row ended before they were ready"
+            reason = (
+                f"{MOST_FALSE_STARTS} workers in a row ended before they were ready; the node's Ray logs may say why"
+            )
             self._reject(worker.node, LungscreenError("worker-died", reason, worker.node.name))
 
 
