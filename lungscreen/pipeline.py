@@ -33,11 +33,12 @@ from lungscreen.comparison import (
 )
 from lungscreen.config import config_hash, packaged_folder, read_table, read_toml
 from lungscreen.detect import DetectConfig, detect_nodules, find_detector, load_detector
-from lungscreen.errors import LungscreenError, Notice, Refusal, UsageError, WeightsError
+from lungscreen.errors import Notice, UsageError, WeightsError
 from lungscreen.fusion import FusionConfig, SiteModel, add_site_risk, find_site_model
 from lungscreen.growth import GrowthConfig
 from lungscreen.lungs import LungsConfig, segment_lungs
 from lungscreen.measure import MeasureConfig, Measured, find_lung_boxes, locate_nodule, measure_nodules
+from lungscreen.reading import read_first_series
 from lungscreen.records import (
     Candidate,
     ClinicalData,
@@ -62,7 +63,7 @@ from lungscreen.selection import (
 )
 from lungscreen.series import SeriesConfig
 from lungscreen.stopwatch import Stopwatch
-from lungscreen.volume import VolumeConfig, build_volume, source_fingerprint
+from lungscreen.volume import VolumeConfig, source_fingerprint
 from lungscreen.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -323,37 +324,6 @@ def _assess(
         for finding in assessment.findings
     ]
     return dataclasses.replace(assessment, findings=tuple(graded))
-
-
-def read_first_series(study: Study, config: VolumeConfig) -> tuple[Study, Volume]:
-    """The volume of the first of the study's series that can be read; what could not is recorded with the study.
-
-    Errors: those of the first series where none can be read.
-    """
-    failed: list[LungscreenError] = []
-    for series in study.series:
-        try:
-            volume = build_volume(series, config)
-        except LungscreenError as error:
-            failed.append(error)
-            continue
-        return _with_failed(study, failed, series.series_uid), volume
-    raise failed[0]
-
-
-def _with_failed(study: Study, failed: Sequence[LungscreenError], read: str) -> Study:
-    """The study, where a stand-in was read: it says so, and why the series before it were not."""
-    if not failed:
-        return study
-    rows = [
-        Refusal(series.series_uid, error.code, error.reason, "series", study.exam.study_uid, study.patient.patient_id)
-        for series, error in zip(study.series, failed, strict=False)
-    ]
-    others = [row for row in study.not_read if row.where not in {read, *(r.where for r in rows)}]
-    text = f"The series that comes first could not be read ({failed[0].code}); another one of the study was."
-    return dataclasses.replace(
-        study, not_read=(*rows, *others), notices=(*study.notices, Notice("stand-in-series", text))
-    )
 
 
 def _finding(

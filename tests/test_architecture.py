@@ -22,6 +22,7 @@ STAGES = {"series", "volume", "lungs", "detect", "measure", "classify", "assess"
 ABOVE = {
     "batch",
     "pipeline",
+    "reading",
     "comparison",
     "screening",
     "selection",
