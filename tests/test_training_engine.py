@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 torch = pytest.importorskip("torch")
 
@@ -16,6 +18,7 @@ from small_collection import RECIPE_TEXT  # noqa: E402
 
 from lungscreen.cli.main import main  # noqa: E402  (torch first)
 from lungscreen.errors import LungscreenError  # noqa: E402
+from lungscreen.evaluation import read_nodules, read_series_list  # noqa: E402
 from lungscreen.records import NoduleType  # noqa: E402
 from lungscreen.training import detector_insertion  # noqa: E402
 from lungscreen.training.detector_blocks import Block, Noise, SampleConfig  # noqa: E402
@@ -23,6 +26,7 @@ from lungscreen.training.detector_data import Cube, Mark, load_cubes, load_scan 
 from lungscreen.training.detector_insertion import Inserter, _face_wall  # noqa: E402
 from lungscreen.training.detector_samples import Engine  # noqa: E402
 from lungscreen.training.detector_seams import Crop, SeamsConfig, _area, check_seams, write_seams  # noqa: E402
+from lungscreen.training.detector_testset import InsertedSetConfig, write_inserted_set  # noqa: E402
 from lungscreen.training.detector_voxels import ball, thicken  # noqa: E402
 
 MIDDLE = np.array([25, 25, 25])
@@ -277,3 +281,70 @@ def test_the_command_examines_a_recipe(
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "seams.json")
     assert set(json.loads((tmp_path / "out" / "seams.json").read_text())["hosts"]) == {"cubes", "scans"}
+
+
+# -- the test set ----------------------------------------------------------------------------------------------------
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+INTO_SECOND = InsertedSetConfig(("9",), ("first", "second"), per_image=1, apart_mm=20, seed=3)
+
+
+def test_an_inserted_set_is_images_with_nodules_where_the_table_says(collection_shards: Path, tmp_path: Path) -> None:
+    """Each nodule once, bright at its place by somebody else's reader, and nothing else of the image has changed."""
+    done = write_inserted_set(collection_shards, tmp_path, INTO_SECOND)
+    assert (done.images, done.nodules, done.left_out, done.too_large) == (2, 2, 0, 0)
+    rows = rows_of(tmp_path / "annotations.csv")
+    assert {row["seriesuid"] for row in rows} == {"first-01", "second-01"}
+    for row in rows:
+        image = sitk.ReadImage(str(tmp_path / "images" / f"{row['seriesuid']}.mha"))
+        place = [float(row[name]) for name in ("coordX", "coordY", "coordZ")]
+        hu = sitk.GetArrayFromImage(image)
+        voxel = image.TransformPhysicalPointToIndex(place)[::-1]
+        before = load_scan(collection_shards, row["seriesuid"][:-3]).hu
+        assert before.shape == hu.shape
+        assert hu[voxel] > -200
+        assert before[voxel] < -600
+        changed = np.argwhere(np.abs(hu.astype(int) - before) > 0)
+        assert len(changed) > 50
+        assert np.linalg.norm(changed - np.array(voxel), axis=1).max() < float(row["diameter_mm"]) + 8
+    assert (tmp_path / "series.csv").read_text().split() == ["seriesuid", "first-01", "second-01"]
+    excluded = rows_of(tmp_path / "excluded.csv")
+    assert len(excluded) == 3, "the scans' own nodules, and the finding that counts neither way"
+    again = tmp_path / "again"
+    write_inserted_set(collection_shards, again, INTO_SECOND)
+    assert (again / "annotations.csv").read_bytes() == (tmp_path / "annotations.csv").read_bytes()
+
+
+def test_no_nodule_goes_into_a_scan_of_its_own_patient(collection_shards: Path, tmp_path: Path) -> None:
+    """c4 is a cube of the very scan `second`."""
+    config = InsertedSetConfig(("2",), ("second",), per_image=3, apart_mm=15)
+    done = write_inserted_set(collection_shards, tmp_path, config)
+    there = [row["cube"] for row in rows_of(tmp_path / "inserted.csv")]
+    assert "c4" not in there
+    assert done.left_out >= 1
+    assert done.nodules == len(there)
+
+
+def test_the_command_makes_what_evaluation_reads(collection: Path, tmp_path: Path) -> None:
+    """`lungscreen data insert`, its tables read by those that measure."""
+    words = ["data", "insert", str(collection), "--subsets", "9", "--scans", "first", "--out", str(tmp_path)]
+    assert main([*words, "--per-image", "2"]) == 0
+    nodules = read_nodules(tmp_path / "annotations.csv")
+    assert set(nodules.series) == set(read_series_list(tmp_path / "series.csv")) == {"first-01"}
+    assert main([*words, "--per-image", "0"]) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"subsets": ()}, {"scans": ()}, {"per_image": 0}, {"apart_mm": -1.0}, {"largest_mm": 1.0}]
+)
+def test_impossible_sets_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        InsertedSetConfig(**{"subsets": ("9",), "scans": ("first",), **wrong})
+
+
+def test_a_set_of_no_nodules_is_refused(collection_shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(LungscreenError) as caught:
+        write_inserted_set(collection_shards, tmp_path, replace(INTO_SECOND, subsets=("7",)))
+    assert caught.value.code == "training-data-invalid"

@@ -265,7 +265,7 @@ def test_the_backbone_is_what_was_pre_trained(collection_shards: Path, tmp_path:
 
 
 def test_pre_training_lowers_its_loss(collection_shards: Path, tmp_path: Path) -> None:
-    config = replace(BOTH, pretraining=Pretraining(steps=30, batch=4, save_every=30, rate=1e-2))
+    config = replace(BOTH, pretraining=Pretraining(steps=20, batch=2, save_every=20, rate=2e-2))
     engine = read_sides(config, collection_shards).engine
     detector_pretraining.pretrain(config, engine, "x", tmp_path, torch.device("cpu"), lambda _: None)
     rows = [float(line.split(",")[2]) for line in (tmp_path / "pretraining.csv").read_text().splitlines()[1:]]

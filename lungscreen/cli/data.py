@@ -1,4 +1,4 @@
-"""`lungscreen data prepare|check`: collections as they are downloaded, made ready for training."""
+"""`lungscreen data prepare|check|insert`: collections as they are downloaded, made ready for training and measuring."""
 
 from __future__ import annotations
 
@@ -50,11 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("--seed", type=int, default=0, help="of the drawn sides (0)")
     check = actions.add_parser("check", help="compare prepared shards with their hashes")
     check.add_argument("input", type=Path, metavar="DIR", help="a folder of shards")
+    insert = actions.add_parser("insert", help="set real nodules into held-out scans: a test set for `detect`")
+    insert.add_argument(
+        "input", type=Path, metavar="DIR", help="annotated data as `train detector` reads them, or the shards of a run"
+    )
+    insert.add_argument("--subsets", nargs="+", required=True, metavar="N", help="whose cubes' nodules are set in")
+    insert.add_argument("--scans", nargs="+", required=True, metavar="NAME", help="whole scans that take them")
+    insert.add_argument("--out", type=Path, required=True, metavar="DIR", help="images/, annotations.csv and more")
+    insert.add_argument("--per-image", type=int, default=6, metavar="N", help="nodules in one image (6)")
+    insert.add_argument("--seed", type=int, default=0, help="of the places (0)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare or check. Returns the exit code."""
-    return _prepare(args) if args.action == "prepare" else _check(args)
+    """Prepare, check or insert. Returns the exit code."""
+    return {"prepare": _prepare, "check": _check, "insert": _insert}[args.action](args)
 
 
 def _prepare(args: argparse.Namespace) -> int:
@@ -81,6 +90,25 @@ def _check(args: argparse.Namespace) -> int:
     _say((), damaged)
     print(f"shards {count}, damaged {len(damaged)}")
     return ExitCode.FAILED if damaged else ExitCode.OK
+
+
+def _insert(args: argparse.Namespace) -> int:
+    from lungscreen.training.detector_data import prepare_cubes, prepare_scans
+    from lungscreen.training.detector_testset import InsertedSetConfig, write_inserted_set
+
+    try:
+        config = InsertedSetConfig(tuple(args.subsets), tuple(args.scans), args.per_image, seed=args.seed)
+    except ValueError as error:
+        raise UsageError("usage", str(error)) from None
+    shards = args.input
+    if not (shards / "cubes.npz").is_file():
+        shards = args.out / "shards"
+        if not (shards / "cubes.npz").is_file():
+            prepare_cubes(args.input, shards)
+        prepare_scans(args.input, shards, config.scans)
+    write_inserted_set(shards, args.out, config, lambda line: print(line, file=sys.stderr))
+    print(args.out / "images")
+    return ExitCode.OK
 
 
 def _config(args: argparse.Namespace) -> PrepareConfig:

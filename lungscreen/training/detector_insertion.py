@@ -21,7 +21,7 @@ from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
 from lungscreen.training.detector_data import CUBE, Cube, Mark
 from lungscreen.training.detector_voxels import Bools, Floats, cut_mirrored
 
-__all__ = ["Inserter"]
+__all__ = ["ALIKE", "Inserter", "read_surroundings"]
 
 Rng = np.random.Generator
 Place = NDArray[np.int_]
@@ -36,6 +36,9 @@ MADE_SHAPES: dict[Shape, float] = {"ellipsoid": 0.3, "lobulated": 0.4, "spiculat
 
 RIM_HU = 60
 """What is so much above the lung around a nodule belongs to it, though its mask ends before."""
+
+ALIKE = 0.06
+"""A place is like the one where a nodule grew: the share of tissue around it differs by no more."""
 
 REACH_MM = 10.0
 """How far around a nodule a wall is looked for."""
@@ -189,6 +192,17 @@ class Inserter:
     def _tissue(self, rng: Rng, side: int) -> Floats:
         """A solid nodule's inside."""
         return np.asarray(rng.uniform(-90, 80) + 25 * self.noise.smooth(rng, side), np.float32)
+
+
+def read_surroundings(
+    hu: NDArray[np.int16] | Floats, voxel: tuple[float, ...], mask: NDArray[np.bool_] | None
+) -> tuple[float, float]:
+    """Shares of tissue and of air within 6 voxels, the nodule itself left out."""
+    box = tuple(slice(max(0, round(v) - 6), round(v) + 7) for v in voxel)
+    values = hu[box] if mask is None else hu[box][~ndimage.binary_dilation(mask[box])]
+    if not values.size:
+        return 1.0, 0.0
+    return float((values > -300).mean()), float((values < -600).mean())
 
 
 def _face_wall(

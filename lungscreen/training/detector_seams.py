@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,6 +27,7 @@ from lungscreen.errors import LungscreenError
 from lungscreen.files import replace_file
 from lungscreen.training.detector_blocks import Block
 from lungscreen.training.detector_data import CUBE, Cube
+from lungscreen.training.detector_insertion import ALIKE, read_surroundings
 from lungscreen.training.detector_samples import Engine
 from lungscreen.training.detector_voxels import Floats, cut_mirrored
 
@@ -40,9 +40,6 @@ OFF = 1
 
 SOURCES, TRIES = 50, 80
 """Nodules, and places for each, that are tried for one insertion."""
-
-ALIKE = 0.06
-"""A place is like the one where the nodule grew: its share of tissue differs by no more."""
 
 
 @dataclass(frozen=True)
@@ -164,28 +161,17 @@ def _inserted(rng: Rng, engine: Engine, config: SeamsConfig, kind: str) -> Crop:
     for _ in range(SOURCES):
         source = cubes[int(rng.integers(len(cubes)))]
         mask = np.unpackbits(engine.masks[source.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE).astype(bool)
-        tissue, _ = _context(engine.hu[source.index], source.nodule.voxel, mask)
+        tissue, _ = read_surroundings(engine.hu[source.index], source.nodule.voxel, mask)
         for _ in range(TRIES):
             block, place, group = _host_cube(rng, engine, config) if kind == "cubes" else _host_scan(rng, engine)
             if block is None:
                 continue
-            there, air = _context(block.hu, tuple(place), None)
+            there, air = read_surroundings(block.hu, tuple(place), None)
             if abs(there - tissue) > ALIKE or air < 0.25:
                 continue
             if engine.inserter.insert_real(rng, block, np.round(place).astype(int), source, 1.0):
                 return Crop(_around(rng, block.hu, block.nodules[-1].voxel, config.side), True, group)
     raise LungscreenError("training-data-invalid", f"the {kind} have no place for a nodule")
-
-
-def _context(
-    hu: NDArray[np.int16] | Floats, voxel: tuple[float, ...], mask: NDArray[np.bool_] | None
-) -> tuple[float, float]:
-    """Shares of tissue and of air within 6 voxels, the nodule itself left out."""
-    box = tuple(slice(max(0, round(v) - 6), round(v) + 7) for v in voxel)
-    values = hu[box] if mask is None else hu[box][~ndimage.binary_dilation(mask[box])]
-    if not values.size:
-        return 1.0, 0.0
-    return float((values > -300).mean()), float((values < -600).mean())
 
 
 def _host_cube(rng: Rng, engine: Engine, config: SeamsConfig) -> tuple[Block | None, NDArray[np.float64], str]:
