@@ -31,7 +31,7 @@ from lungscreen.records import (
 from lungscreen.report import ATTRIBUTES_MEANING, MALIGNANCY_MEANING, PictureConfig, write_report, write_tables
 from lungscreen.report.contour import contour_lines
 from lungscreen.report.page import report_page
-from lungscreen.report.pictures import PLANES, crop_svg, heat_svg, overview_svg
+from lungscreen.report.pictures import PLANES, crop_svg, heat_svg, look_through, overview_svg
 
 CONFIG = PictureConfig()
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -467,7 +467,7 @@ def test_overview_puts_each_number_where_the_finding_lies():
     volume = make_volume()
     findings = [make_finding(volume), make_finding(volume, (20, 30, 50), probability=0.1)]
     report = make_report(*findings)
-    svg = overview_svg(volume, make_lungs(volume), report.findings, PLANES["coronal"], CONFIG)
+    svg = overview_svg(look_through(volume, make_lungs(volume)), report.findings, PLANES["coronal"], CONFIG)
     circles = re.findall(r'href="#finding-(\d)"><circle cx="([\d.]+)" cy="([\d.]+)"', svg)
     height = 24 * 2.5
     assert [(int(n), float(x), float(y)) for n, x, y in circles] == [
@@ -479,7 +479,7 @@ def test_overview_puts_each_number_where_the_finding_lies():
 def test_overview_without_lungs_is_a_picture():
     volume = make_volume()
     lungs = replace(make_lungs(volume), mask=np.zeros(volume.hu.shape, np.uint8))
-    ((grey, _),) = _images(overview_svg(volume, lungs, (), PLANES["sagittal"], CONFIG))
+    ((grey, _),) = _images(overview_svg(look_through(volume, lungs), (), PLANES["sagittal"], CONFIG))
     assert np.ptp(grey) > 0
 
 

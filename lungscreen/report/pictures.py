@@ -17,11 +17,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from scipy import ndimage
 
 from lungscreen.records import Attribution, Finding, Lungs, Volume
 from lungscreen.report.contour import contour_lines
 
-__all__ = ["PLANES", "PictureConfig", "Plane", "crop_svg", "heat_svg", "overview_svg", "shown_voxel", "thumbnail_svg"]
+__all__ = [
+    "PLANES",
+    "Chest",
+    "PictureConfig",
+    "Plane",
+    "crop_svg",
+    "heat_svg",
+    "look_through",
+    "overview_svg",
+    "shown_voxel",
+    "thumbnail_svg",
+]
 
 _JPEG_QUALITY = 88
 _CONTOUR_STEP_MM = 0.4
@@ -67,6 +79,18 @@ class Plane:
     """Whether `down` is turned over: slices go up, screens go down."""
     letters: tuple[str, str, str, str]
     """Orientation at the left, right, top and bottom."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chest:
+    """A volume as the overview takes it, on fewer rows and columns: clipped HU, well inside the lungs or not, and how
+    much denser than air there.
+    """
+
+    volume: Volume
+    hu: NDArray[np.int16]
+    inside: NDArray[np.bool_]
+    excess: NDArray[np.float32]
 
 
 PLANES = {
@@ -139,10 +163,23 @@ def thumbnail_svg(volume: Volume, mark: Finding, label: str) -> str:
     )
 
 
-def overview_svg(volume: Volume, lungs: Lungs, findings: Sequence[Finding], plane: Plane, config: PictureConfig) -> str:
+def look_through(volume: Volume, lungs: Lungs) -> Chest:
+    """What the overviews in all planes are made of, so that it is made once."""
+    step = max(int(_PROJECTION_MM / min(volume.geometry.spacing_mm[1:])), 1)
+    hu = np.clip(volume.hu[:, ::step, ::step], -1000, 100)
+    inside = lungs.mask[:, ::step, ::step] > 0
+    # The mask's outermost voxels hold half of the chest wall and would outshine the vessels.
+    for axis in (1, 2):
+        inside = ndimage.minimum_filter1d(inside, 5, axis=axis, mode="constant")
+    excess = np.where(inside, np.maximum(hu, -950), -950).astype(np.float32) + 950
+    return Chest(volume, hu, inside, excess)
+
+
+def overview_svg(chest: Chest, findings: Sequence[Finding], plane: Plane, config: PictureConfig) -> str:
     """All findings on a projection of the whole volume, numbered, each number a link to its finding."""
+    volume = chest.volume
     frame = _Frame(0.0, 0.0, *_plane_extent(volume, plane))
-    picture = _projection(volume, lungs, plane)
+    picture = _projection(chest, plane)
     size = _pixels(frame, config.overview_pixel_mm)
     image = _image_tag(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), frame, frame)
     places = [_on_plane(volume, plane, finding.candidate.centre_mm) for finding in findings]
@@ -263,24 +300,17 @@ def _image_tag(image: Image.Image, part: _Frame, frame: _Frame) -> str:
     )
 
 
-def _projection(volume: Volume, lungs: Lungs, plane: Plane) -> NDArray[np.uint8]:
+def _projection(chest: Chest, plane: Plane) -> NDArray[np.uint8]:
     """Grey levels of a look through the chest.
 
     The lungs by the root sum of squares of what is denser than air in them, which shows vessels and nodules with depth;
     the rest of the body faint, by its mean.
     """
-    from scipy import ndimage
-
-    step = max(int(_PROJECTION_MM / min(volume.geometry.spacing_mm[1:])), 1)
-    hu = np.clip(volume.hu[:, ::step, ::step], -1000, 100)
-    # The mask's outermost voxels hold half of the chest wall and would outshine the vessels.
-    inside = ndimage.binary_erosion(lungs.mask[:, ::step, ::step] > 0, np.ones((1, 5, 5), bool))
-    grey = 20 + 75 * (hu.mean(axis=plane.through, dtype=np.float32) + 1000) / 1100
-    covered = inside.any(axis=plane.through)
+    grey = 20 + 75 * (chest.hu.mean(axis=plane.through, dtype=np.float32) + 1000) / 1100
+    covered = chest.inside.any(axis=plane.through)
     if covered.any():
-        excess = np.maximum(hu + 950, 0).astype(np.float32) * inside
         axes = "".join("zyx"[axis] for axis in range(3) if axis != plane.through)
-        seen = np.sqrt(np.einsum(f"zyx,zyx->{axes}", excess, excess))
+        seen = np.sqrt(np.einsum(f"zyx,zyx->{axes}", chest.excess, chest.excess))
         grey = np.where(covered, 30 + 205 * seen / max(float(np.percentile(seen[covered], 99.7)), 1.0), grey)
     flat = grey[::-1] if plane.head_up else grey
     return np.ascontiguousarray(np.clip(flat, 0, 255).astype(np.uint8))

@@ -8,7 +8,7 @@ from lungscreen.errors import Refusal
 from lungscreen.records import Acquisition, PriorExam, Report
 from lungscreen.report.assemble import NOT_ASSESSED
 from lungscreen.report.page.pieces import REASON, category_chip, facts_list, sentence, with_unit
-from lungscreen.report.pictures import PLANES, PictureConfig, overview_svg
+from lungscreen.report.pictures import PLANES, PictureConfig, look_through, overview_svg
 from lungscreen.report.text import (
     ABSENT,
     escape,
@@ -98,8 +98,9 @@ def _counts(report: Report) -> str:
 
 def overview_part(report: Report, config: PictureConfig) -> str:
     """Projections of the whole scan with the findings' numbers."""
+    chest = look_through(report.volume, report.lungs)
     figures = "".join(
-        f"<figure>{overview_svg(report.volume, report.lungs, report.findings, PLANES[name], config)}"
+        f"<figure>{overview_svg(chest, report.findings, PLANES[name], config)}"
         f"<figcaption>{name.capitalize()}</figcaption></figure>"
         for name in ("coronal", "sagittal")
     )
