@@ -24,6 +24,7 @@ from lungscreen.batch.machine import Machine, memory_limit_mb, resident_mb
 from lungscreen.batch.parcel import Parcel, pack, unpack
 from lungscreen.batch.status import read_status
 from lungscreen.batch.study import Outcome, Read, judge_task, read_task
+from lungscreen.errors import UsageError
 from lungscreen.pipeline import read_pipeline
 
 
@@ -90,7 +91,10 @@ class Night:
 
     def states(self) -> dict[str, int]:
         """How many studies are in which state."""
-        return read_status(self.out) if (self.out / "ledger.sqlite").exists() else {"running": 0, "done": 0}
+        try:
+            return read_status(self.out)
+        except UsageError:  # it is just being made
+            return {"running": 0, "done": 0}
 
     def end(self) -> None:
         """Stop and wait."""
@@ -270,3 +274,28 @@ def test_a_parcel_is_a_descriptor_and_sizes() -> None:
     assert isinstance(parcel, Parcel)
     assert "MARKEDNAME" not in repr(parcel)
     os.close(parcel.descriptor)
+
+
+# -- a share that does not answer ------------------------------------------------------------------------------------
+def test_a_search_that_hangs_does_not_keep_a_run_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lungscreen.batch.scanner import Scanner
+
+    answer = threading.Event()
+
+    class Hanging:
+        """An index whose inputs lie on a share that is gone."""
+
+        def scan(self, *_: object, **__: object) -> None:
+            answer.wait(60)
+            raise OSError("stale file handle")
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr("lungscreen.batch.scanner.LEAVE_S", 0.2)
+    scanner = Scanner(Hanging, [], QUICK, watch=True)  # type: ignore[arg-type]
+    scanner.start()
+    start = time.monotonic()
+    scanner.close()
+    assert time.monotonic() - start < 20
+    answer.set()

@@ -16,6 +16,10 @@ from lungscreen.logs import LOG
 __all__ = ["Scanner"]
 
 
+LEAVE_S = 8.0
+"""How long the search may take to end. It is told at the beginning of the time that running studies have."""
+
+
 class Scanner:
     """Searches the inputs in a thread of its own; what is complete can be taken from it."""
 
@@ -42,10 +46,10 @@ class Scanner:
         self._stop.set()
 
     def close(self) -> None:
-        """Stop, and wait until the index is closed."""
+        """Stop, and wait until the index is closed, but not for a share that does not answer any more."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(LEAVE_S)
 
     def busy(self) -> bool:
         """Whether there may be more to come."""

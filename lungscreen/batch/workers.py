@@ -13,6 +13,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -41,7 +42,7 @@ MOST_FALSE_STARTS = 3
 """Processes in a row that die before they are ready: then it is no study's fault."""
 
 LOOK_S = 0.1
-"""How often the memory and the time of processes at work are looked at."""
+"""How often the memory of processes at work is looked at."""
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
@@ -81,6 +82,8 @@ class _Process:
     task: Task | None = None
     read_s: float = 0.0
     """Of the study's time, what its reading took."""
+    code: str = ""
+    """Why it was ended, where it was."""
 
     @property
     def seconds(self) -> float:
@@ -146,6 +149,10 @@ class Processes:
         self._context = multiprocessing.get_context("spawn")
         self._false_starts = 0
         self._workers = [self._make(f"worker-{number}") for number in range(1, workers + 1)]
+        self._closed = threading.Event()
+        # in a thread, so that no fsync of the supervisor's delays it
+        self._watch = threading.Thread(target=self._watch_memory, name="memory", daemon=True)
+        self._watch.start()
 
     def free(self) -> str:
         """A worker that would read another study now."""
@@ -164,16 +171,13 @@ class Processes:
 
     def poll(self, timeout_s: float) -> list[Event]:
         """Wait for a message, a death, or the limit of a study in time or memory."""
-        end = time.monotonic() + timeout_s
-        while True:
-            handles = [handle for w in self._workers for p in w.processes for handle in (p.pipe, p.process.sentinel)]
-            woken = wait(handles, max(0.0, min(LOOK_S, end - time.monotonic())))
-            events = [event for worker in self._workers for event in self._attend(worker)]
-            if woken or events or time.monotonic() >= end:
-                return events
+        wait([handle for w in self._workers for p in w.processes for handle in (p.pipe, p.process.sentinel)], timeout_s)
+        return [event for worker in self._workers for event in self._attend(worker)]
 
     def close(self) -> None:
         """End every process: one that has nothing to do by itself, one at work by force."""
+        self._closed.set()
+        self._watch.join()
         processes = [process for worker in self._workers for process in worker.processes]
         for process in processes:
             if process.task or not process.ready:
@@ -182,7 +186,7 @@ class Processes:
         for process in processes:
             process.process.join(_LEAVE_S)
             process.process.kill()
-            process.process.join()
+            process.process.join(_LEAVE_S)
         for worker in self._workers:
             if worker.waiting:
                 os.close(worker.waiting.parcel.descriptor)
@@ -210,9 +214,8 @@ class Processes:
     def _attend(self, worker: _Worker) -> list[Event]:
         """Hear both processes, replace what ended, and hand a study that was read to a judge that is free."""
         events = self._hear(worker, worker.reader) + self._hear(worker, worker.judge)
-        greedy = self._greedy(worker)
         for process in worker.processes:
-            code = _end(process, "out-of-memory") if process is greedy else self._what_ended(process)
+            code = self._what_ended(process)
             if code:
                 events += self._bury(worker, process, code)
         self._hand_over(worker)
@@ -252,16 +255,22 @@ class Processes:
 
     def _what_ended(self, process: _Process) -> str:
         """The code of what ended a process; empty while it is well. One that takes too long is ended here."""
-        if not process.process.is_alive():
-            return "worker-died"
+        if process.code or not process.process.is_alive():
+            return process.code or "worker-died"
         limit_s = self._config.study_limit_s if process.task else self._config.load_limit_s
         if (process.task or not process.ready) and process.seconds > limit_s:
-            return _end(process, "time-limit")
-        return ""
+            _end(process, "time-limit")
+        return process.code
+
+    def _watch_memory(self) -> None:
+        while self._memory_mb is not None and not self._closed.wait(LOOK_S):
+            for worker in self._workers:
+                if (process := self._greedy(worker)) is not None:
+                    _end(process, "out-of-memory")
 
     def _greedy(self, worker: _Worker) -> _Process | None:
         """Which process has to go because the worker takes too much memory."""
-        if self._memory_mb is None or not worker.tasks:
+        if self._memory_mb is None:
             return None
         sizes = {process.name: resident_mb(process.process.pid or 0) for process in worker.processes}
         at_work = [process for process in worker.processes if process.task]
@@ -271,7 +280,7 @@ class Processes:
 
     def _bury(self, worker: _Worker, process: _Process, code: str) -> list[Event]:
         """What a process said last, what became of its task, and another one in its place."""
-        process.process.join()
+        process.process.join(_LEAVE_S)  # one that waits for a share that is gone ends when that answers
         events = self._hear(worker, process)
         process.pipe.close()
         exit_code = process.process.exitcode
@@ -350,10 +359,10 @@ def _begin(parent: int, log_form: bool | None) -> None:
     quiet_progress()
 
 
-def _end(process: _Process, code: str) -> str:
-    """End a process by force; returns the code."""
+def _end(process: _Process, code: str) -> None:
+    """End a process by force."""
+    process.code = code
     process.process.kill()
-    return code
 
 
 def _end_with(parent: int) -> None:
