@@ -337,6 +337,24 @@ def test_links_are_followed_but_never_in_circles(index: Index, inbox: Path) -> N
     assert {r.code for r in index.refusals([inbox])} == {"not-dicom", "file-unreadable"}
 
 
+def test_a_folder_that_goes_while_it_is_looked_at_ends_nothing(
+    index: Index, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listed, and gone before it is entered: it is said, and the others are found."""
+    from lungscreen.batch.index import visit
+
+    look = visit._identity
+
+    def gone(path: Path) -> tuple[int, int]:
+        if path.name == "study001":
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return look(path)
+
+    monkeypatch.setattr(visit, "_identity", gone)
+    assert len(index.scan([inbox]).offers) == 1
+    assert "file-unreadable" in {r.code for r in index.refusals([inbox])}
+
+
 def test_a_look_that_is_stopped_goes_on_where_it_was(index: Index, inbox: Path) -> None:
     asked = iter([False] * 8)
     part = index.scan([inbox], stop=lambda: next(asked, True))

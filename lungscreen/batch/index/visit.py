@@ -101,7 +101,12 @@ class Visit:
         for folder, folders, names in os.walk(root, followlinks=True, onerror=complain):
             if self._stop():
                 return
-            identity = _identity(Path(folder))
+            try:
+                identity = _identity(Path(folder))
+            except OSError as error:  # gone since it was listed
+                complain(error)
+                folders.clear()
+                continue
             if identity in self._entered:
                 folders.clear()
                 continue
