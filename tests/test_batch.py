@@ -196,6 +196,9 @@ def test_a_newer_schema_is_refused_and_an_older_one_migrated(tmp_path: Path) -> 
     def second(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE a ADD COLUMN c DEFAULT 2")
 
+    path.touch()
+    with pytest.raises(UsageError, match="ask again"):
+        open_database(path, [first], read_only=True)
     open_database(path, [first]).close()
     with pytest.raises(UsageError, match="older version"):
         open_database(path, [first, second], read_only=True)

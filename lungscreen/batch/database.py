@@ -72,7 +72,8 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], pa
         raise UsageError("ledger-invalid", reason, str(path))
     if read_only:
         if version < len(migrations):
-            raise UsageError("ledger-invalid", "written by an older version: run the batch once", str(path))
+            reason = "written by an older version: run the batch once" if version else "just being made: ask again"
+            raise UsageError("ledger-invalid", reason, str(path))
         return
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
