@@ -2,7 +2,9 @@
 
 HiResCAM (Draelos and Carin 2020, arXiv:2011.08891): each place's share is the sum over channels of gradient times
 feature. Grad-CAM averages the gradient over the map first, which would smear it here, since these maps are pooled inside
-an outline and places differ in what they count.
+an outline and places differ in what they count. Features are taken against what is usual in the same cube (each channel's
+median), so that a share says what a place did beside plain lung; against 0, quiet surroundings would light up wherever the
+nodule itself speaks against suspicion.
 """
 
 from __future__ import annotations
@@ -22,12 +24,12 @@ Seen = tuple[Sequence[Tensor], Tensor]
 
 
 def heat_of(members: Sequence[Network], patch: Tensor, seen: Sequence[Seen]) -> Tensor:
-    """(n, 1, p, p, p) and what each member saw of it → (n, p, p, p), 0 to 1, highest 1; 0 where nothing raised it."""
+    """(n, 1, p, p, p) and what each member saw of it → (n, p, p, p): 0 where a place did not raise the suspicion, 1 where it
+    did and no place counted more, for or against."""
     total = torch.zeros_like(patch[:, 0])
     for member, (maps, outline) in zip(members, seen, strict=True):
         total += _shares(member, patch, maps, outline)
-    heat = total.clamp(min=0)
-    return heat / heat.amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    return total.clamp(min=0) / total.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
 
 
 def _shares(member: Network, patch: Tensor, maps: Sequence[Tensor], outline: Tensor) -> Tensor:
@@ -39,7 +41,8 @@ def _shares(member: Network, patch: Tensor, maps: Sequence[Tensor], outline: Ten
         gradients = torch.autograd.grad(suspicion, leaves)
     total = torch.zeros_like(patch[:, 0])
     for leaf, gradient in zip(leaves, gradients, strict=True):
-        share = (leaf * gradient).sum(1, keepdim=True).detach()
+        usual = leaf.flatten(2).median(dim=2).values[:, :, None, None, None]
+        share = ((leaf - usual) * gradient).sum(1, keepdim=True).detach()
         # a coarse voxel's share is spread over the fine ones that it stands for
         share = share * (share[0].numel() / total[0].numel())
         total += functional.interpolate(share, total.shape[1:], mode="trilinear", align_corners=False)[:, 0]

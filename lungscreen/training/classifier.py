@@ -163,7 +163,11 @@ def _second_look(
     out: Path,
     progress: Progress,
 ) -> tuple[FoldedNetwork, float]:
-    """Learn from places of the same people, but for the choice subsets'; the threshold is chosen on those."""
+    """Learn from places of the same people, but for the choice subsets'.
+
+    The threshold keeps enough of the choice subsets' nodules and of those that were learned from: the former are few, and
+    the lowest of a few is a matter of luck.
+    """
     rater = trained.members[0]
     if not isinstance(rater, FoldedNetwork):
         raise UsageError("config-invalid", "a second look begins with a folded network")
@@ -173,8 +177,8 @@ def _second_look(
     train = np.array([name in known for name in places.names]) | places.made
     network = train_second_look(recipe, places, np.flatnonzero(train & ~choice), rater, config.patch, progress)
     probability = look_again([network], places, np.arange(len(places.names)), config.patch)
-    on = choice & places.nodule
-    threshold = choose_threshold(probability[on if on.any() else train & places.nodule], recipe.sensitivity)
+    sides = [side & places.nodule & ~places.made for side in (choice, train & ~choice)]
+    threshold = min(choose_threshold(probability[side], recipe.sensitivity) for side in sides if side.any())
     rows = [
         {
             "cube": name,

@@ -56,8 +56,8 @@ class SecondLookTraining:
 
     steps: of `batch` places, half of them nodules.  rate: highest learning rate.  made: share of phantoms' places among
     either half.  ema: decay of the running mean of the weights.  phantom_seeds: first and last phantom that is learned
-    from.  sensitivity: share of the choice subsets' nodules that the threshold must keep.  choice_subsets: not learned
-    from; the threshold is chosen on them.
+    from.  sensitivity: share of nodules that the threshold must keep, of the choice subsets and of those learned from.
+    choice_subsets: not learned from.
     """
 
     steps: int = 1600
