@@ -25,7 +25,8 @@ Seen = tuple[Sequence[Tensor], Tensor]
 
 def heat_of(members: Sequence[Network], patch: Tensor, seen: Sequence[Seen]) -> Tensor:
     """(n, 1, p, p, p) and what each member saw of it → (n, p, p, p): 0 where a place did not raise the suspicion, 1 where it
-    did and no place counted more, for or against."""
+    did and no place counted more, for or against.
+    """
     total = torch.zeros_like(patch[:, 0])
     for member, (maps, outline) in zip(members, seen, strict=True):
         total += _shares(member, patch, maps, outline)
