@@ -36,9 +36,9 @@ def codes(assessment: Assessment) -> set[str]:
     return {notice.code for notice in assessment.findings[0].notices}
 
 
-@pytest.mark.parametrize(("spiculation", "said"), [(2.99, False), (3.0, True), (4.6, True)])
+@pytest.mark.parametrize(("spiculation", "said"), [(2.94, False), (2.95, True), (4.6, True)])
 def test_estimated_spiculation_is_considered_not_graded(spiculation: float, said: bool) -> None:
-    """From the middle of the scale on a reader may consider 4X; the category stays what the size gives."""
+    """From the middle of the scale on, as it is shown, a reader may consider 4X; the category is what the size gives."""
     assessment = baseline(nodule(spiculation=spiculation))
     assert assessment.findings[0].category == "4A"
     assert ("consider-4x" in codes(assessment)) == said

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 from typing import get_args
 
 from lungscreen.assess.brock import BROCK_MODELS, BrockInput, estimate_brock
@@ -15,6 +16,7 @@ from lungscreen.assess.lung_rads import grade_nodule, name_growth
 from lungscreen.assess.lung_rads_exam import ExamFacts, grade_exam
 from lungscreen.assess.lung_rads_rows import Measure
 from lungscreen.assess.results import RANK, Category, LungRads
+from lungscreen.assess.rounding import tenths
 from lungscreen.errors import Notice
 from lungscreen.records import ClinicalData, Finding, Location, Lungs, NoduleType, Risk
 
@@ -31,8 +33,9 @@ NOT_ASSESSED_ITEMS = (
 )
 """What Lung-RADS asks for and the pipeline cannot see (choice k)."""
 
-SPICULATED_FROM = 3.0
-"""Estimated spiculation, 1 to 5, from which a nodule counts as spiculated: the middle of the readers' scale. Our choice."""
+SPICULATED_FROM = Decimal("3.0")
+"""Estimated spiculation, 1 to 5 and to one decimal as reports show it, from which a nodule counts as spiculated: the middle
+of the readers' scale. Our choice."""
 
 AT_PLEURA_MM = 2.0
 """An outline this near to the lung's border lies at the pleura: a voxel or two. Our choice."""
@@ -387,4 +390,4 @@ def _estimated_facts(finding: Finding) -> FindingFacts:
     """Spiculation by the network's estimate; the shape at the pleura is a reader's."""
     if finding.attributes is None:
         return FindingFacts()
-    return FindingFacts(spiculated=finding.attributes.spiculation >= SPICULATED_FROM)
+    return FindingFacts(spiculated=tenths(finding.attributes.spiculation) >= SPICULATED_FROM)

@@ -28,10 +28,10 @@ from lungscreen.report.text import escape, readable_date, shown
 __all__ = ["findings_part"]
 
 _HEAT_CAPTION = (
-    "<strong>What the network looked at</strong> for the malignancy probability (HiResCAM, of the Grad-CAM family): the warmer, the more a place "
-    "raised it, relative to the hottest place of this finding. It helps to see whether the network looked at the nodule or at "
-    "something beside it. It is no outline, no measurement, and no proof that the answer is right; findings cannot be "
-    "compared by it."
+    "<strong>What the network looked at</strong> for its part of the malignancy probability (HiResCAM, of the Grad-CAM "
+    "family): the warmer, the more a place raised it, relative to the place of this finding that counted most; without "
+    "colour, nothing did. It helps to see whether the network looked at the nodule or at something beside it. It is no "
+    "outline, no measurement, and no proof that the answer is right; findings cannot be compared by it."
 )
 
 
