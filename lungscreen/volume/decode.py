@@ -6,9 +6,11 @@ Others were found to answer garbage for damaged data, or to end the process.
 from __future__ import annotations
 
 import itertools
+import os
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -123,13 +125,11 @@ def _jpeg(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
 
     stream = _codestream(dataset, shape, index)
     _expect_size(_jpeg_size(stream), shape)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "frame.dcm")
-        _write_copy(path, dataset, shape, stream)
+    with _nameless_file(_private_copy(dataset, shape, stream)) as path:
         shown = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
         try:
-            image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+            image = sitk.ReadImage(path, imageIO="GDCMImageIO")
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(shown)
         array = sitk.GetArrayFromImage(image)
@@ -137,7 +137,22 @@ def _jpeg(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
     return stored
 
 
-def _write_copy(path: Path, dataset: Dataset, shape: FrameShape, stream: bytes) -> None:
+@contextmanager
+def _nameless_file(content: bytes) -> Iterator[str]:
+    """A path to a file in memory: a process that is killed leaves nothing behind."""
+    if not hasattr(os, "memfd_create"):  # no Linux
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "frame.dcm")
+            path.write_bytes(content)
+            yield str(path)
+        return
+    with os.fdopen(os.memfd_create("frame", os.MFD_CLOEXEC), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
+
+
+def _private_copy(dataset: Dataset, shape: FrameShape, stream: bytes) -> bytes:
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.encaps import encapsulate
     from pydicom.uid import UID
@@ -146,7 +161,7 @@ def _write_copy(path: Path, dataset: Dataset, shape: FrameShape, stream: bytes) 
     meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.2")
     meta.MediaStorageSOPInstanceUID = UID("2.25.1")
     meta.TransferSyntaxUID = UID(transfer_syntax(dataset))
-    copy = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    copy = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     copy.SOPClassUID, copy.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     copy.SamplesPerPixel, copy.PhotometricInterpretation = 1, "MONOCHROME2"
     copy.Rows, copy.Columns = shape.rows, shape.columns
@@ -155,7 +170,9 @@ def _write_copy(path: Path, dataset: Dataset, shape: FrameShape, stream: bytes) 
     copy.RescaleSlope, copy.RescaleIntercept = "1", "0"
     copy.PixelData = encapsulate([stream])
     copy["PixelData"].is_undefined_length = True
-    copy.save_as(path, enforce_file_format=True)
+    file = BytesIO()
+    copy.save_as(file, enforce_file_format=True)
+    return file.getvalue()
 
 
 # -- codestreams -----------------------------------------------------------------------------------------------------
