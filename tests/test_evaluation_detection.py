@@ -81,9 +81,9 @@ def test_golden_case(case: str, tmp_path: Path) -> None:
     excluded = next(folder.glob("annotations_excluded.csv*"))
     command = ["evaluate", "detection", "--candidates", str(tables["candidates"]), "--excluded", str(excluded)]
     command += ["--annotations", str(tables["annotations"]), "--series", str(tables["seriesuids"])]
-    started = time.perf_counter()
+    started = time.process_time()
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     for name in COUNTS:
         close(written[name], expected[name], name)
