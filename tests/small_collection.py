@@ -17,7 +17,7 @@ RECIPE_TEXT = (
     'device = "cpu"\n[split]\ntrain_subsets = ["2"]\nchoice_subsets = ["9"]\nscans = ["first", "second", "third"]\n'
     'held_out_scans = ["second"]\n[architecture]\nchannels = [4, 6]\nblocks = [1, 1]\nhead = 4\n'
     "[schedule]\nsteps = 4\nbatch = 2\nwarmup = 1\ndecay = 2\nmine_every = 2\nmeasure_every = 4\nsave_every = 2\n"
-    "[samples]\npatch = 32\n"
+    "[samples]\npatch = 32\n[pretraining]\nsteps = 2\nbatch = 2\n"
 )
 
 

@@ -95,7 +95,8 @@ def prepare_cubes(data: Path, out: Path) -> None:
     import jpeg_ls
 
     folder = data / "cubes"
-    masks = np.load(folder / "masks.npz")
+    with np.load(folder / "masks.npz") as archive:
+        masks = dict(archive)
     others: dict[str, list[dict[str, str]]] = {}
     for row in _table(folder / "others.csv"):
         others.setdefault(row["cube"], []).append(row)
