@@ -18,6 +18,7 @@ from small_chest import mm as to_mm  # noqa: E402
 from small_collection import RECIPE_TEXT  # noqa: E402
 
 from lungscreen.cli.main import main  # noqa: E402
+from lungscreen.config import packaged_folder, read_table, read_toml  # noqa: E402
 from lungscreen.detect.network import Architecture  # noqa: E402
 from lungscreen.errors import LungscreenError, UsageError  # noqa: E402
 from lungscreen.training import detector_pretraining  # noqa: E402
@@ -103,6 +104,17 @@ def test_a_detector_is_trained_on_own_data_alone(prepared: Path, tmp_path: Path,
     assert len((tmp_path / "run" / "losses.csv").read_text().splitlines()) == 5
     assert main([*words, "--out", str(tmp_path / "run")]) == 0
     assert "going on from step 4" in capsys.readouterr().err
+
+
+def test_the_shipped_recipe_for_own_data_is_read() -> None:
+    """It names nobody's scans, has the shipped network's shape, and sets nodules in by the matched insertion."""
+    folder = packaged_folder("pipelines")
+    own = read_table(DetectorTraining, read_toml(folder / "train_detector_own.toml"), "own")
+    shipped = read_table(DetectorTraining, read_toml(folder / "train_detector.toml"), "shipped")
+    assert not own.split.names_data
+    assert own.architecture == shipped.architecture
+    assert own.samples.match
+    assert not shipped.samples.match, "the recipe that made the weights stays what it was"
 
 
 def test_a_run_does_not_go_on_with_other_data(prepared: Path, tmp_path: Path) -> None:
