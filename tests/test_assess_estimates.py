@@ -42,21 +42,20 @@ def test_estimated_spiculation_is_considered_not_graded(spiculation: float, said
     assessment = baseline(nodule(spiculation=spiculation))
     assert assessment.findings[0].category == "4A"
     assert ("consider-4x" in codes(assessment)) == said
-    assert not any("spiculation" in item for item in assessment.not_assessed)
+    assert any("spiculation" in item for item in assessment.not_assessed) != said
 
 
-def test_brock_with_spiculation_needs_the_estimate_and_says_so() -> None:
-    """Without attributes the b models lack spiculation; with them they name it as assumed, and it raises the risk."""
-    without = {risk.model[:8]: risk for risk in baseline(nodule()).findings[0].risks}
-    assert without["Brock 2b"].probability is None
-    assert "spiculation" in without["Brock 2b"].needs
-    smooth, spiky = (
-        {risk.model[:8]: risk for risk in baseline(nodule(spiculation=s)).findings[0].risks} for s in (1.2, 4.0)
-    )
-    for risk in (smooth["Brock 2b"], spiky["Brock 2b"]):
-        assert any("spiculation estimated" in text for text in risk.assumed)
-    assert (spiky["Brock 2b"].probability or 0) > (smooth["Brock 2b"].probability or 1)
-    assert spiky["Brock 2a"].probability == smooth["Brock 2a"].probability
+def test_brock_with_spiculation_takes_the_estimate_only_where_it_is_seen() -> None:
+    """A low estimate is no absence, so the b models still lack spiculation; a high one is named as assumed."""
+    for spiculation in (None, 1.2):
+        risks = {risk.model[:8]: risk for risk in baseline(nodule(spiculation=spiculation)).findings[0].risks}
+        assert risks["Brock 2b"].probability is None
+        assert risks["Brock 2b"].needs == ("spiculation",)
+    plain = {risk.model[:8]: risk for risk in baseline(nodule()).findings[0].risks}
+    spiky = {risk.model[:8]: risk for risk in baseline(nodule(spiculation=4.0)).findings[0].risks}
+    assert (spiky["Brock 2b"].probability or 0) > 0
+    assert any("spiculation estimated" in text for text in spiky["Brock 2b"].assumed)
+    assert spiky["Brock 2a"].probability == plain["Brock 2a"].probability
     assert not any("spiculation" in text for text in spiky["Brock 2a"].assumed)
 
 

@@ -35,7 +35,7 @@ NOT_ASSESSED_ITEMS = (
 
 SPICULATED_FROM = Decimal("3.0")
 """Estimated spiculation, 1 to 5 and to one decimal as reports show it, from which a nodule counts as spiculated: the middle
-of the readers' scale. Our choice."""
+of the readers' scale. Our choice. Below it nothing is known: the shipped network's estimate is too low for most."""
 
 AT_PLEURA_MM = 2.0
 """An outline this near to the lung's border lies at the pleura: a voxel or two. Our choice."""
@@ -387,7 +387,7 @@ def _known_facts(findings: Sequence[Finding], facts: Sequence[FindingFacts] | No
 
 
 def _estimated_facts(finding: Finding) -> FindingFacts:
-    """Spiculation by the network's estimate; the shape at the pleura is a reader's."""
-    if finding.attributes is None:
-        return FindingFacts()
-    return FindingFacts(spiculated=tenths(finding.attributes.spiculation) >= SPICULATED_FROM)
+    """Spiculation where the network sees it; where it does not, nothing is known, since it sees few of those there are."""
+    looks = finding.attributes
+    seen = looks is not None and tenths(looks.spiculation) >= SPICULATED_FROM
+    return FindingFacts(spiculated=True if seen else None)

@@ -136,7 +136,6 @@ def _looks(attributes: Attributes | None) -> tuple[tuple[str, list[str]], ...]:
         ("spiculation", attributes.spiculation, "5 marked"),
         ("lobulation", attributes.lobulation, "5 marked"),
         ("margin", attributes.margin, "5 sharp"),
-        ("sphericity", attributes.sphericity, "5 round"),
         ("texture", attributes.texture, "5 solid"),
     )
     text = ", ".join(f"{name} {shown(value, 1)} ({end})" for name, value, end in scales)
