@@ -23,7 +23,7 @@ from lungscreen.records import NoduleType  # noqa: E402
 from lungscreen.training import detector_insertion  # noqa: E402
 from lungscreen.training.detector_blocks import Block, Noise, SampleConfig  # noqa: E402
 from lungscreen.training.detector_data import Cube, Mark, load_cubes, load_scan  # noqa: E402
-from lungscreen.training.detector_insertion import Inserter, _face_wall  # noqa: E402
+from lungscreen.training.detector_insertion import Inserter, _face_wall, hollow  # noqa: E402
 from lungscreen.training.detector_samples import Engine  # noqa: E402
 from lungscreen.training.detector_seams import Crop, SeamsConfig, _area, check_seams, write_seams  # noqa: E402
 from lungscreen.training.detector_testset import InsertedSetConfig, write_inserted_set  # noqa: E402
@@ -348,3 +348,19 @@ def test_a_set_of_no_nodules_is_refused(collection_shards: Path, tmp_path: Path)
     with pytest.raises(LungscreenError) as caught:
         write_inserted_set(collection_shards, tmp_path, replace(INTO_SECOND, subsets=("7",)))
     assert caught.value.code == "training-data-invalid"
+
+
+def test_a_hollow_nodule_keeps_its_wall_and_holds_air() -> None:
+    """Solid nodules only, large enough to have a wall; nothing changes outside."""
+    z, y, x = np.indices((40, 40, 40)) - 20
+    mask = z**2 + y**2 + x**2 < 8**2
+    hu = np.where(mask, 30.0, -850.0).astype(np.float32)
+    made = hollow(np.random.default_rng(0), hu, mask)
+    assert made[20, 20, 20] < -700
+    wall = mask & (z**2 + y**2 + x**2 > 7.4**2)
+    assert np.median(made[wall]) > -200
+    assert np.abs(made - hu)[z**2 + y**2 + x**2 > 10**2].max() < 1
+    glass = np.where(mask, -600.0, -850.0).astype(np.float32)
+    assert hollow(np.random.default_rng(0), glass, mask) is glass
+    small = z**2 + y**2 + x**2 < 3**2
+    assert hollow(np.random.default_rng(0), hu, small) is hu

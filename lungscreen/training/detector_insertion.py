@@ -21,7 +21,7 @@ from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
 from lungscreen.training.detector_data import CUBE, Cube, Mark
 from lungscreen.training.detector_voxels import Bools, Floats, cut_mirrored
 
-__all__ = ["ALIKE", "Inserter", "read_surroundings"]
+__all__ = ["ALIKE", "Inserter", "hollow", "read_surroundings"]
 
 Rng = np.random.Generator
 Place = NDArray[np.int_]
@@ -48,6 +48,9 @@ WALL = 0.06
 
 PURE_GLASS_MM = 4.0
 """A made nodule smaller than this is solid: nobody could tell."""
+
+HOLLOW_FROM_MM3 = 150
+"""Least volume of a nodule that may be hollow (6.6 mm)."""
 
 
 class Inserter:
@@ -82,6 +85,8 @@ class Inserter:
                 return False
             if self.config.match:
                 hu = self._matched(rng, hu, mask, ground)
+            if self.config.cavity and rng.random() < self.config.cavity:
+                hu = hollow(rng, hu, mask)
             hu = np.maximum(hu, ground)  # the air around a nodule digs no trench into a wall
             self.blend(block, hu, np.maximum(soft, mask), centre)
         self._note(block, centre + moved, diameter)
@@ -192,6 +197,17 @@ class Inserter:
     def _tissue(self, rng: Rng, side: int) -> Floats:
         """A solid nodule's inside."""
         return np.asarray(rng.uniform(-90, 80) + 25 * self.noise.smooth(rng, side), np.float32)
+
+
+def hollow(rng: Rng, hu: Floats, mask: Bools) -> Floats:
+    """A solid nodule with a cavity full of air: what lies deeper than an uneven wall of 1.2 to 3.5 mm. Others stay."""
+    if int(mask.sum()) < HOLLOW_FROM_MM3 or float(np.median(hu[mask])) < -400:
+        return hu
+    depth = ndimage.distance_transform_edt(mask)
+    core = depth > min(rng.uniform(1.2, 3.5), 0.7 * float(depth.max()))
+    core &= ndimage.gaussian_filter(rng.normal(0, 1, mask.shape).astype(np.float32), 2.0) * 12 > -1.5
+    soft = ndimage.gaussian_filter(core.astype(np.float32), rng.uniform(0.4, 0.8))
+    return np.asarray(hu + soft * (rng.uniform(-980, -780) - hu), np.float32)
 
 
 def read_surroundings(

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
 from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan
-from lungscreen.training.detector_insertion import Inserter
+from lungscreen.training.detector_insertion import Inserter, hollow
 from lungscreen.training.detector_voxels import (
     Floats,
     ball,
@@ -134,6 +134,9 @@ class Engine:
         weights = self._weights * np.array([1.0 + 2.0 * self.mined.cubes.get(c.index, 0.0) for c in self.cubes])
         cube = self.cubes[int(rng.choice(len(self.cubes), p=weights / weights.sum()))]
         hu = self.hu[cube.index].astype(np.float32)
+        if self.config.cavity and rng.random() < self.config.cavity:
+            mask = np.unpackbits(self.masks[cube.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE) > 0
+            hu = hollow(rng, hu, mask)
         block = Block(hu, np.zeros(hu.shape, bool), [cube.nodule], [])
         for mark in cube.excluded:
             block.nothing.append(Mark(mark.voxel, max(mark.diameter_mm, 6.0) + 2))
