@@ -17,6 +17,7 @@ from lungscreen.classify.network import OUTPUTS, FoldedNetwork
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.classify.score import Score
 from lungscreen.cli.main import main
+from lungscreen.config import packaged_folder, read_table, read_toml
 from lungscreen.errors import InputError, UsageError, WeightsError
 from lungscreen.training.classifier import train_classifier
 from lungscreen.training.classifier_data import Cubes, read_cubes, select
@@ -331,7 +332,7 @@ def test_a_run_from_the_command_line_makes_weights_that_load(tmp_path: Path) -> 
 
 def test_folds_from_the_command_line_make_weights_with_a_second_look(tmp_path: Path) -> None:
     """Every cube is rated once, by a fold that left its person out; what ships draws outlines with another network."""
-    cubes = cubes_of(24)
+    cubes = cubes_of(18)
     data = write_cubes(cubes, tmp_path / "data")
     write_others(data, [])
     split = tmp_path / "split.toml"
@@ -356,7 +357,7 @@ def test_folds_from_the_command_line_make_weights_with_a_second_look(tmp_path: P
     assert {row["fold"] for row in rows if row["subset"] == "9"} == {"1"}
     with (out / "second_look.csv").open(newline="") as file:
         looked = list(csv.DictReader(file))
-    assert {row["use"] for row in looked if row["cube"] in cubes.names[20:]} == {"held out"}
+    assert {row["use"] for row in looked if row["cube"] in cubes.names[14:]} == {"held out"}
     weights = find_weights("classifier", out / "weights")
     classifier = load_classifier(weights)
     assert (classifier.patch_size, classifier.view) == (32, 24)
@@ -427,11 +428,10 @@ def test_a_recipe_out_of_range_is_refused(wrong: dict[str, float]) -> None:
 
 def test_the_shipped_recipe_keeps_the_test_data_out() -> None:
     """Subset 1 and the patients of the test scans are nowhere in it; nobody is on both sides."""
-    from lungscreen.config import packaged_folder, read_table, read_toml
-
     config = read_table(
         ClassifierTraining, read_toml(packaged_folder("pipelines") / "train_classifier.toml"), "train_classifier"
     )
+    assert config.split is not None
     used = {*config.split.train_subsets, *config.split.choice_subsets}
     assert not used & {"0", "1", "5"}
     assert {"LIDC-IDRI-0001", "LIDC-IDRI-0003", "LIDC-IDRI-0005", "LIDC-IDRI-0063"} <= {*config.split.held_out_patients}
@@ -445,3 +445,41 @@ def test_the_shipped_recipe_keeps_the_test_data_out() -> None:
     ]
     assert not sides[0] & sides[1]
     assert not (sides[0] | sides[1]) & sides[2]
+
+
+def test_the_shipped_folds_keep_the_test_data_out_of_what_ships() -> None:
+    """The first fold, which the shipped network has not seen, is subset 1 and the people of the whole test scans."""
+    recipe = packaged_folder("pipelines") / "train_classifier_folds.toml"
+    config = read_table(ClassifierTraining, read_toml(recipe), "train_classifier_folds")
+    assert config.folds is not None
+    assert config.second_look is not None
+    assert config.folds.first_subsets == ("1",)
+    people = {f"LIDC-IDRI-{n:04d}" for n in (1, 3, 4, 5, 7, 63)}
+    assert set(config.folds.first_patients) == people
+    with shared_folder("data", "cubes", "cubes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    persons = tuple(row["patient_id"] or row["series_uid"] for row in rows)
+    subsets = tuple(row["luna16_subset"] for row in rows)
+    fold = assign_folds(replace(cubes_of(1), persons=persons, subsets=subsets), config.folds)
+    first = {n for n, row in enumerate(rows) if subsets[n] == "1" or row["patient_id"] in people}
+    assert set(np.flatnonzero(fold == 0)) == first
+    assert all(len({fold[n] for n in range(len(rows)) if persons[n] == p}) == 1 for p in set(persons))
+    assert np.bincount(fold)[1:].min() > 0.95 * np.bincount(fold)[1:].max()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"split": None},
+        {"folds": ClassifierFolds()},
+        {"network": "folded"},
+        {"widths": (2, 2, 4)},
+        {"second_look": SecondLookTraining()},
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"expected|begins with"):
+        replace(TINY, **wrong)  # type: ignore[arg-type]
+    for kept in ({"batch": 3}, {"made": 1.0}, {"sensitivity": 0.0}):
+        with pytest.raises(ValueError, match="expected"):
+            SecondLookTraining(**kept)  # type: ignore[arg-type]
