@@ -81,14 +81,16 @@ def kill_test(tmp_path: Path, studies: int, kills: int, seed: int, light: bool =
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     begun = time.monotonic()
     assert start(inbox, calm).wait() == 0
-    say(f"undisturbed: {time.monotonic() - begun:.0f} s")
+    undisturbed = time.monotonic() - begun
+    say(f"undisturbed: {undisturbed:.0f} s")
+    longest_wait = min(1.5, undisturbed / (4 * kills))
     begun = time.monotonic()
     for number in range(kills):
         process = start(inbox, killed)
-        goal = done(killed) + chance.randrange(1, max(2, 2 * studies // (3 * kills)))
+        goal = done(killed) + chance.randrange(1, max(2, studies // (2 * kills)))
         while process.poll() is None and done(killed) < goal:
             time.sleep(0.02)
-        time.sleep(chance.uniform(0.0, 1.5))
+        time.sleep(chance.uniform(0.0, longest_wait))
         if process.poll() is not None:
             pytest.fail(f"the night was over before kill {number + 1}: nothing was tested")
         os.killpg(process.pid, signal.SIGKILL)

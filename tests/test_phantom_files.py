@@ -225,3 +225,16 @@ def test_command_passes_thickness_spacing_kernel_and_dose_on(tmp_path):
     first, second = (pydicom.dcmread(p) for p in files[:2])
     assert (first.SliceThickness, first.ConvolutionKernel, first.Exposure) == (4, "LUNG", 8)
     assert first.ImagePositionPatient[2] - second.ImagePositionPatient[2] == pytest.approx(2.5)
+
+
+def test_visits_of_other_years_are_the_same_person_older(tmp_path):
+    """So that an exam and an earlier one of the same seed may be compared."""
+    people = []
+    for date in ("20200101", "20230601"):
+        words = ["phantom", "--out", str(tmp_path / date), "--size", "tiny", "--no-nodules", "--date", date]
+        assert main(words) == 0
+        first = next(path for path in sorted((tmp_path / date).rglob("*")) if path.is_file())
+        people.append(pydicom.dcmread(first, stop_before_pixels=True))
+    one, other = people
+    assert (one.PatientID, one.PatientBirthDate) == (other.PatientID, other.PatientBirthDate)
+    assert int(other.PatientAge[:3]) - int(one.PatientAge[:3]) == 3

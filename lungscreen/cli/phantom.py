@@ -14,6 +14,9 @@ __all__ = ["add_arguments", "run"]
 MOST_PATIENTS = 9999
 """The patient's number is the last four digits of its seed."""
 
+DRAWN_IN = 2020
+"""The year in which a patient has the age that the seed draws: visits of other years are the same person, older."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -89,6 +92,7 @@ def _config(args: argparse.Namespace, number: int) -> Any:
     spacing = args.spacing or args.slice_thickness
     steps = {} if spacing is None else {"slice_spacing_mm": spacing}
     sex, age = draw_person(seed)
+    age += int(args.date[:4]) - DRAWN_IN if args.date[:4].isdecimal() else 0
     nodules = tuple(replace(n, growth=args.growth) for n in draw_nodules(seed, args.nodules))
     return sized(
         args.size,
