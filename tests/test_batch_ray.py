@@ -479,8 +479,10 @@ def test_weights_that_a_reader_refuses(here: HereCluster, tmp_path: Path) -> Non
     def broken(_: object) -> Any:
         raise WeightsError("weights-invalid", "damaged")
 
+    (tmp_path / "inbox").mkdir()
+    add_stub(tmp_path / "inbox", 1)  # without a study the night may be over before any reader has said a word
     with pytest.raises(LungscreenError, match="weights-invalid"):
-        run_batch(night(tmp_path, tmp_path / "out"), models=Models(broken, USED))
+        run_batch(night(tmp_path / "inbox", tmp_path / "out"), models=Models(broken, USED))
 
 
 def test_a_reader_takes_away_what_dead_ones_left(here: HereCluster, tmp_path: Path) -> None:
