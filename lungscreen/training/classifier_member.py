@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lungscreen.classify.network import OUTPUTS, Network
-from lungscreen.errors import UsageError, WeightsError
+from lungscreen.errors import WeightsError
+from lungscreen.training.checkpoint import load_checkpoint, save_checkpoint
 from lungscreen.training.classifier_data import Cubes
 from lungscreen.training.classifier_recipe import ClassifierTraining, build_network
 from lungscreen.training.classifier_samples import draw_batch, to_tensors
@@ -153,17 +154,13 @@ def _save(state: _State, path: Path, identity: str) -> None:
         "ema": state.ema.state_dict(),
         "optimiser": state.optimiser.state_dict(),
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    save_checkpoint(content, path)
 
 
 def _restore(state: _State, path: Path, identity: str) -> None:
     if not path.exists():
         return
-    content = torch.load(path, weights_only=True)
-    if content["identity"] != identity:
-        raise UsageError("config-invalid", "the folder holds a run of another recipe or other data", str(path))
+    content = load_checkpoint(path, identity)
     state.network.load_state_dict(content["network"])
     state.ema.load_state_dict(content["ema"])
     state.optimiser.load_state_dict(content["optimiser"])

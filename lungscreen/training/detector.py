@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from lungscreen.detect.network import NoduleNet, build_network, describe
 from lungscreen.errors import LungscreenError, OutputError, UsageError
-from lungscreen.training.detector_checkpoint import load_checkpoint, save_checkpoint
+from lungscreen.training.checkpoint import load_checkpoint, save_checkpoint
 from lungscreen.training.detector_curves import append_rows, draw_curves, forget_after, log_measured
 from lungscreen.training.detector_loader import load_batches
 from lungscreen.training.detector_measure import RATES, Measured, measure, mine

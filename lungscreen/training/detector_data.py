@@ -27,7 +27,7 @@ from lungscreen.errors import InputError
 from lungscreen.files import replace_file
 from lungscreen.weights import sha256_of
 
-__all__ = ["CUBE", "Cube", "Mark", "Scan", "load_cubes", "load_scan", "prepare_cubes", "prepare_scans"]
+__all__ = ["CUBE", "Cube", "Mark", "Scan", "load_cubes", "load_scan", "prepare_cubes", "prepare_scans", "unpack_mask"]
 
 CUBE = 50
 """Voxels of a cube's side, 1 mm each."""
@@ -106,7 +106,7 @@ def prepare_cubes(data: Path, out: Path) -> None:
         code = jpeg_ls.decode(np.fromfile(folder / "ct" / f"{name}.jls", np.uint8))
         hus.append((code.reshape(CUBE, CUBE, CUBE).astype(np.int32) - 1024).astype(np.int16))
         packed.append(masks[name][: CUBE**3 // 8])
-        volume = int(np.unpackbits(packed[-1])[: CUBE**3].sum())
+        volume = int(unpack_mask(packed[-1]).sum())
         if not all(0 <= v <= CUBE - 1 for v in _voxel(row, "nodule_")):
             raise InputError("annotation-outside", "a cube's nodule lies outside the cube", name)
         cubes.append(
@@ -125,8 +125,13 @@ def prepare_cubes(data: Path, out: Path) -> None:
     replace_file(out / "cubes.sha256", "".join(f"{sha256_of(out / name)}  {name}\n" for name in CUBES))
 
 
+def unpack_mask(packed: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """A cube's nodule, (50, 50, 50), from its row of the packed masks of `load_cubes`."""
+    return np.unpackbits(packed)[: CUBE**3].reshape(CUBE, CUBE, CUBE).astype(bool)
+
+
 def load_cubes(folder: Path) -> tuple[NDArray[np.int16], NDArray[np.uint8], list[Cube]]:
-    """HU (n, 50, 50, 50), packed masks (n, 15625) for `np.unpackbits`, and what is known of each cube.
+    """HU (n, 50, 50, 50), packed masks (n, 15625) for `unpack_mask`, and what is known of each cube.
 
     Errors: `shard-damaged` where a file is not what `cubes.sha256` says.
     """

@@ -18,7 +18,7 @@ from lungscreen.phantom.config import NoduleSpec, Shape
 from lungscreen.phantom.nodules import blob_distance, make_blob
 from lungscreen.records import NoduleType
 from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
-from lungscreen.training.detector_data import CUBE, Cube, Mark
+from lungscreen.training.detector_data import CUBE, Cube, Mark, unpack_mask
 from lungscreen.training.detector_voxels import Bools, Floats, cut_mirrored
 
 __all__ = ["ALIKE", "Inserter", "hollow", "read_surroundings"]
@@ -149,7 +149,7 @@ class Inserter:
         if self.config.match and scale == 1:
             centre = np.round(centre)  # between voxels a nodule would be smoother than the lung around it
         offset = centre - middle / scale
-        mask = np.unpackbits(self.masks[cube.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE)
+        mask = unpack_mask(self.masks[cube.index])
         low = np.maximum(np.floor(offset).astype(int) - 1, 0)
         part = tuple(slice(a, a + int(np.ceil(side / scale)) + 3) for a in low)
         matrix = np.full(3, 1 / scale)

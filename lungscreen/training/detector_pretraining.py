@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lungscreen.detect.network import STRIDE, Architecture, NoduleNet, scale_hu
 from lungscreen.errors import LungscreenError
-from lungscreen.training.detector_checkpoint import load_checkpoint, save_checkpoint
+from lungscreen.training.checkpoint import load_checkpoint, save_checkpoint
 from lungscreen.training.detector_curves import append_rows, forget_after
 from lungscreen.training.detector_loader import load_batches
 from lungscreen.training.detector_recipe import DetectorTraining, Pretraining

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
-from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan
+from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan, unpack_mask
 from lungscreen.training.detector_insertion import Inserter, hollow
 from lungscreen.training.detector_voxels import (
     Floats,
@@ -135,8 +135,7 @@ class Engine:
         cube = self.cubes[int(rng.choice(len(self.cubes), p=weights / weights.sum()))]
         hu = self.hu[cube.index].astype(np.float32)
         if self.config.cavity and rng.random() < self.config.cavity:
-            mask = np.unpackbits(self.masks[cube.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE) > 0
-            hu = hollow(rng, hu, mask)
+            hu = hollow(rng, hu, unpack_mask(self.masks[cube.index]))
         block = Block(hu, np.zeros(hu.shape, bool), [cube.nodule], [])
         for mark in cube.excluded:
             block.nothing.append(Mark(mark.voxel, max(mark.diameter_mm, 6.0) + 2))
@@ -361,7 +360,7 @@ class Engine:
     def _air_share(self, cube: Cube) -> float:
         """Share of air in the shell around the nodule: low where it lies at a wall."""
         box = tuple(slice(max(0, round(v) - 14), round(v) + 15) for v in cube.nodule.voxel)
-        mask = np.unpackbits(self.masks[cube.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE)[box].astype(bool)
+        mask = unpack_mask(self.masks[cube.index])[box]
         far = ndimage.distance_transform_edt(~mask)
         shell = (far > 1.5) & (far < 4.5)
         return float((self.hu[cube.index][box][shell] < -500).mean())

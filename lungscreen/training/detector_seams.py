@@ -24,9 +24,10 @@ from torch.nn import functional
 
 from lungscreen.detect.network import STRIDE
 from lungscreen.errors import LungscreenError
+from lungscreen.evaluation.statistics import area_under_curve
 from lungscreen.files import replace_file
 from lungscreen.training.detector_blocks import Block
-from lungscreen.training.detector_data import CUBE, Cube
+from lungscreen.training.detector_data import CUBE, Cube, unpack_mask
 from lungscreen.training.detector_insertion import ALIKE, read_surroundings
 from lungscreen.training.detector_samples import Engine
 from lungscreen.training.detector_voxels import Floats, cut_mirrored
@@ -160,7 +161,7 @@ def _inserted(rng: Rng, engine: Engine, config: SeamsConfig, kind: str) -> Crop:
     cubes = _fitting(engine, config)
     for _ in range(SOURCES):
         source = cubes[int(rng.integers(len(cubes)))]
-        mask = np.unpackbits(engine.masks[source.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE).astype(bool)
+        mask = unpack_mask(engine.masks[source.index])
         tissue, _ = read_surroundings(engine.hu[source.index], source.nodule.voxel, mask)
         for _ in range(TRIES):
             block, place, group = _host_cube(rng, engine, config) if kind == "cubes" else _host_scan(rng, engine)
@@ -262,7 +263,7 @@ def _area(real: list[Crop], inserted: list[Crop], config: SeamsConfig) -> dict[s
 
 def _above(high: NDArray[np.float64], low: NDArray[np.float64]) -> float:
     """How often one of the first is above one of the second; a tie counts half."""
-    return float((high[:, None] > low[None]).mean() + 0.5 * (high[:, None] == low[None]).mean())
+    return area_under_curve(np.repeat([True, False], [len(high), len(low)]), np.concatenate([high, low]))
 
 
 # -- the picture -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from lungscreen.errors import LungscreenError, OutputError
 from lungscreen.evaluation.output import make_folder, write_csv
 from lungscreen.geometry import Geometry
 from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
-from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan, load_cubes, load_scan
+from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan, load_cubes, load_scan, unpack_mask
 from lungscreen.training.detector_insertion import ALIKE, Inserter, read_surroundings
 from lungscreen.training.detector_voxels import cut_mirrored
 
@@ -118,7 +118,7 @@ def _set_in(
     scan = image.scan
     if source.series_uid == scan.original_series_uid or source.patient_id == scan.name:
         return False
-    mask = np.unpackbits(inserter.masks[source.index])[: CUBE**3].reshape(CUBE, CUBE, CUBE).astype(bool)
+    mask = unpack_mask(inserter.masks[source.index])
     wanted, _ = read_surroundings(inserter.hu[source.index], source.nodule.voxel, mask)
     places = np.argwhere(scan.lung[::2, ::2, ::2]) * 2
     for _ in range(TRIES):
