@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from doubting import doubt_every_mark
 
-from lungscreen.classify import Answers, find_classifier
-from lungscreen.classify.inference import TrainedClassifier
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.errors import InputError
@@ -85,15 +83,7 @@ def test_a_readers_mark_is_graded_whatever_the_second_look_says(
     crop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader asked: category and probability are there, and a column says what the second look thinks."""
-    rate = TrainedClassifier.rate
-
-    def doubt(self: TrainedClassifier, patches: np.ndarray) -> Answers:
-        return dataclasses.replace(rate(self, patches), nodule=np.full(len(patches), 0.01))
-
-    monkeypatch.setattr(TrainedClassifier, "rate", doubt)
-    shipped = TrainedClassifier.from_weights(find_classifier())
-    told = dataclasses.replace(shipped, no_nodule_below=0.1)
-    monkeypatch.setattr(TrainedClassifier, "from_weights", lambda _: told)
+    doubt_every_mark(monkeypatch, probability=0.01, below=0.1)
     points = write_points(tmp_path / "points.csv", f"ball,{CENTRE[0]},{CENTRE[1]},{CENTRE[2]},mine")
     words = ["assess", str(crop), "--points", str(points), "--no-lungs", "--out", str(tmp_path / "out")]
     assert main(words) == ExitCode.OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 import json
 import os
@@ -19,9 +18,8 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_factory import make_series
+from doubting import doubt_every_mark
 
-from lungscreen.classify import Answers, find_classifier
-from lungscreen.classify.inference import TrainedClassifier
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.phantom import make_phantom, sized, write_dicom
@@ -149,15 +147,7 @@ def test_candidates_say_which_became_findings(results: Path) -> None:
 
 def screened_with_doubts(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, object]:
     """The report of a study whose every mark the second look takes for no nodule."""
-    rate = TrainedClassifier.rate
-
-    def doubt(self: TrainedClassifier, patches: np.ndarray) -> Answers:
-        return dataclasses.replace(rate(self, patches), nodule=np.full(len(patches), 0.03))
-
-    monkeypatch.setattr(TrainedClassifier, "rate", doubt)
-    shipped = TrainedClassifier.from_weights(find_classifier())
-    told = dataclasses.replace(shipped, no_nodule_below=0.05)
-    monkeypatch.setattr(TrainedClassifier, "from_weights", lambda _: told)
+    doubt_every_mark(monkeypatch, probability=0.03, below=0.05)
     assert main(["screen", str(folder), "--out", str(out), *words]) == ExitCode.OK
     return report_of(out)
 
