@@ -246,11 +246,16 @@ def _estimated_shape(
     """Says which category a nodule would have without an estimated juxtapleural shape."""
     if not (facts.juxtapleural and facts.estimated):
         return ()
-    without = grade_nodule(replace(history, current=replace(history.current, juxtapleural=False)), measure)
+    without = _with_shape(history, False, measure)
     if without.name is category.name:
         return ()
     text = f"Category {category.name} rests on an estimated juxtapleural shape; without it {without.name}."
     return (Notice("estimated-shape", text),)
+
+
+def _with_shape(history: NoduleHistory, juxtapleural: bool, measure: Measure) -> Category:
+    """What the nodule would be if its shape at the pleura were known to be this."""
+    return grade_nodule(replace(history, current=replace(history.current, juxtapleural=juxtapleural)), measure)
 
 
 def _consider_4x(category: Category, facts: FindingFacts) -> tuple[Notice, ...]:
@@ -269,7 +274,7 @@ def _consider_juxtapleural(
     pleura_mm = finding.location.pleura_mm
     if facts.juxtapleural is not None or pleura_mm is None or pleura_mm > AT_PLEURA_MM:
         return ()
-    shaped = grade_nodule(replace(history, current=replace(history.current, juxtapleural=True)), measure)
+    shaped = _with_shape(history, True, measure)
     if shaped.name is category.name:
         return ()
     text = f"Lies at the lung's border: category {shaped.name} if a reader finds it smooth and oval, lentiform or triangular."
