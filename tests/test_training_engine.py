@@ -112,6 +112,35 @@ def test_the_share_of_made_nodules_is_kept(collection_shards: Path) -> None:
     assert sum(len(engine._lung_block(rng).nodules) > 0 for _ in range(30)) > 5
 
 
+def test_a_made_cavity_is_a_ring_of_at_least_its_least_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Air in the middle, a brighter wall around it, lung outside; however small the shape that was drawn."""
+    monkeypatch.setattr(detector_insertion, "MADE_SHAPES", {"ellipsoid": 1.0})
+    rng, (setter, _) = np.random.default_rng(2), inserter(SampleConfig(cavity=1.0))
+    z, y, x = np.indices((50, 50, 50)) - 25
+    apart = np.sqrt(z**2 + y**2 + x**2)
+    for n in range(8):
+        block = lung_block(seed=n)
+        assert setter.insert_made(rng, block, MIDDLE)
+        (mark,) = block.nodules
+        assert mark.diameter_mm >= detector_insertion.HOLLOW_FROM_MM
+        radius = mark.diameter_mm / 2
+        assert block.hu[apart < 1].mean() < -600
+        rim = [block.hu[(apart > r) & (apart < r + 1)].mean() for r in np.arange(0.5 * radius, radius, 0.5)]
+        assert max(rim) > block.hu[apart < 1].mean() + 150
+        assert abs(block.hu[(apart > 2 * radius + 2) & (apart < 24)].mean() + 850) < 10
+
+
+def test_cubes_get_another_nodule_at_the_share_that_is_asked_for(collection_shards: Path) -> None:
+    plain = engine_of(collection_shards, SampleConfig(cover=0.0))
+    more = engine_of(collection_shards, SampleConfig(cover=0.0, insert_in_cubes=1.0))
+
+    def most(engine: Engine) -> int:
+        rng = np.random.default_rng(4)
+        return max(len(engine._cube_block(rng).nodules) for _ in range(20))
+
+    assert most(more) == most(plain) + 1
+
+
 # -- matched insertion -----------------------------------------------------------------------------------------------
 def test_a_matched_nodule_has_its_places_noise() -> None:
     """Within the nodule as much fine noise as around it; without matching, none."""
@@ -201,7 +230,7 @@ def test_options_that_are_off_leave_a_runs_identity() -> None:
     assert replace(plain, made=0.2).settings["made"] == 0.2
 
 
-@pytest.mark.parametrize("wrong", [{"made": 1.5}, {"thick": -1.0}, {"turn_degrees": 90.0}, {"thick_mm": (4.0, 2.0)}])
+@pytest.mark.parametrize("wrong", [{"made": 1.5}, {"insert_in_cubes": -0.1}, {"thick": -1.0}, {"turn_degrees": 90.0}, {"thick_mm": (4.0, 2.0)}])
 def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         SampleConfig(**wrong)
@@ -221,10 +250,10 @@ def engines(shards: Path) -> tuple[Engine, Engine]:
 def test_the_examination_gives_an_area_for_each_kind_of_host(collection_shards: Path, tmp_path: Path) -> None:
     learn, examine = engines(collection_shards)
     result = check_seams(learn, examine, QUICK)
-    assert set(result.hosts) == {"cubes", "scans"}
-    for row in result.hosts.values():
+    assert set(result.hosts) == {"cubes", "scans", "places"}
+    for kind, row in result.hosts.items():
         assert 0 <= row["low"] <= row["area"] <= row["high"] <= 1
-        assert (row["real"], row["inserted"]) == (1, 8)
+        assert (row["real"], row["inserted"]) == ((8, 8) if kind == "places" else (1, 8))
     again = check_seams(*engines(collection_shards), QUICK)
     assert again.hosts == result.hosts
     write_seams(result, QUICK, SampleConfig().settings, tmp_path)
@@ -280,7 +309,7 @@ def test_the_command_examines_a_recipe(
     words = ["train", "seams", "--config", str(tmp_path / "recipe.toml"), "--data", str(collection)]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "seams.json")
-    assert set(json.loads((tmp_path / "out" / "seams.json").read_text())["hosts"]) == {"cubes", "scans"}
+    assert set(json.loads((tmp_path / "out" / "seams.json").read_text())["hosts"]) == {"cubes", "scans", "places"}
 
 
 # -- the test set ----------------------------------------------------------------------------------------------------

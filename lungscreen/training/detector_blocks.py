@@ -27,7 +27,8 @@ class SampleConfig:
     ignore_unsure: marks above this score in scans that are not wholly annotated are ignored.
 
     Options, off in the recipes of the first weights: made: inserted nodules whose shape is made too, solid, part-solid
-    or ground-glass.  cavity: solid nodules of 6.6 mm and more that are made hollow, in cubes and inserted.  match: what is inserted gets the noise of its new place, and none is smoothed by half a voxel.
+    or ground-glass.  cavity: solid nodules of 6.6 mm and more that are made hollow, in cubes and inserted, and made ones
+    that are thin-walled cavities.  insert_in_cubes: cubes that get another nodule.  match: what is inserted gets the noise of its new place, and none is smoothed by half a voxel.
     turn_degrees: patches are turned by up to this about the body's axis.  thick: patches as slices of `thick_mm` show
     them.
     """
@@ -53,6 +54,7 @@ class SampleConfig:
     blur: float = 0.5
     scales: tuple[float, ...] = (0.7, 0.85, 0.85, 1.0, 1.0, 1.2)
     made: float = 0.0
+    insert_in_cubes: float = 0.0
     cavity: float = 0.0
     match: bool = False
     turn_degrees: float = 0.0
@@ -62,7 +64,7 @@ class SampleConfig:
     def __post_init__(self) -> None:
         shares = (
             "cube_share", "cover", "insert", "from_mined", "synthetic", "decoy", "normal_from_cubes", "shift", "zoom",
-            "blur", "ignore_unsure", "made", "cavity", "thick",
+            "blur", "ignore_unsure", "made", "insert_in_cubes", "cavity", "thick",
         )  # fmt: skip
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
@@ -88,7 +90,7 @@ class SampleConfig:
 _OPTIONS = {
     f.name: f.default
     for f in fields(SampleConfig)
-    if f.name in ("made", "cavity", "match", "turn_degrees", "thick", "thick_mm")
+    if f.name in ("made", "insert_in_cubes", "cavity", "match", "turn_degrees", "thick", "thick_mm")
 }
 
 

@@ -49,8 +49,11 @@ WALL = 0.06
 PURE_GLASS_MM = 4.0
 """A made nodule smaller than this is solid: nobody could tell."""
 
-HOLLOW_FROM_MM3 = 150
-"""Least volume of a nodule that may be hollow (6.6 mm)."""
+HOLLOW_FROM_MM, HOLLOW_FROM_MM3 = 6.6, 150
+"""Least diameter, and volume, of a nodule that may be hollow."""
+
+LEAST_WALL_MM = 0.6
+"""Thinnest wall of a made cavity."""
 
 
 class Inserter:
@@ -98,6 +101,9 @@ class Inserter:
         diameter = float(np.clip(rng.lognormal(np.log(8.5), 0.45), 3.5, 22))
         if not glassy or diameter < PURE_GLASS_MM:
             kind = NoduleType.SOLID
+        cavity = bool(self.config.cavity and rng.random() < self.config.cavity)
+        if cavity:
+            kind, diameter = NoduleType.SOLID, max(diameter, HOLLOW_FROM_MM)
         fraction = float(rng.uniform(0.3, 0.75))
         shape = list(MADE_SHAPES)[int(rng.choice(len(MADE_SHAPES), p=list(MADE_SHAPES.values())))]
         spec = NoduleSpec(diameter, kind, shape, solid_fraction=fraction)
@@ -107,7 +113,8 @@ class Inserter:
         offset = np.stack(axes[::-1], axis=-1)  # as the blob has it: x, y, z
         uneven = 0.35 * self.noise.smooth(rng, side)
         edge = float(rng.uniform(0.5, 0.8)) if kind == NoduleType.SOLID else float(rng.uniform(0.7, 1.4))
-        soft = _soften(blob_distance(blob, offset) + uneven, edge)
+        distance = blob_distance(blob, offset) + uneven
+        soft = _soften(distance, edge)
         ground, _ = cut_mirrored(block.hu, centre - side // 2, side)
         if kind == NoduleType.SOLID:
             hu: Floats = self._tissue(rng, side)
@@ -116,9 +123,14 @@ class Inserter:
             if kind == NoduleType.PART_SOLID:
                 core = _soften(blob_distance(blob, offset, fraction) + uneven, 0.7)
                 hu = np.asarray(hu + core * (np.maximum(self._tissue(rng, side), hu) - hu), np.float32)
-        if float((hu > ground + 60)[soft > 0.5].mean()) < LEAST_SEEN:
+        most = soft > 0.5
+        if not most.any() or float((hu > ground + 60)[most].mean()) < LEAST_SEEN:
             return False
-        self.blend(block, np.asarray(np.maximum(hu, ground), np.float32), soft, centre)
+        hu = np.asarray(np.maximum(hu, ground), np.float32)
+        if cavity:
+            wall = float(rng.uniform(LEAST_WALL_MM, 0.3 * diameter))
+            hu = _with_air(rng, hu, _soften(distance + wall, edge))
+        self.blend(block, hu, soft, centre)
         self._note(block, centre, diameter)
         return True
 
@@ -207,7 +219,7 @@ def hollow(rng: Rng, hu: Floats, mask: Bools) -> Floats:
     core = depth > min(rng.uniform(1.2, 3.5), 0.7 * float(depth.max()))
     core &= ndimage.gaussian_filter(rng.normal(0, 1, mask.shape).astype(np.float32), 2.0) * 12 > -1.5
     soft = ndimage.gaussian_filter(core.astype(np.float32), rng.uniform(0.4, 0.8))
-    return np.asarray(hu + soft * (rng.uniform(-980, -780) - hu), np.float32)
+    return _with_air(rng, hu, soft)
 
 
 def read_surroundings(
@@ -219,6 +231,11 @@ def read_surroundings(
     if not values.size:
         return 1.0, 0.0
     return float((values > -300).mean()), float((values < -600).mean())
+
+
+def _with_air(rng: Rng, hu: Floats, inside: Floats) -> Floats:
+    """Air, or lung, as much of it as `inside` says."""
+    return np.asarray(hu + inside * (rng.uniform(-980, -780) - hu), np.float32)
 
 
 def _face_wall(

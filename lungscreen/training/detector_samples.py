@@ -150,6 +150,8 @@ class Engine:
             radius = cube.nodule.diameter_mm / 2 * rng.uniform(1.1, 1.4) + 2.0
             self.inserter.set_in(block, self._normal(rng), cube.nodule.voxel, uneven_ball(rng, radius))
             block.nodules.remove(cube.nodule)
+        if self.config.insert_in_cubes and cube.placed and rng.random() < self.config.insert_in_cubes:
+            self.insert(rng, block, rng.uniform(ROOM_IN_CUBE, CUBE - ROOM_IN_CUBE, 3))
         return block
 
     def _lung_block(self, rng: Rng) -> Block:

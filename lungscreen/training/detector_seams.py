@@ -39,6 +39,9 @@ Rng = np.random.Generator
 OFF = 1
 """Voxels that a crop may be off its nodule, along each axis."""
 
+LEAST_AIR = 0.25
+"""Least share of air around a place that a nodule is set into."""
+
 SOURCES, TRIES = 50, 80
 """Nodules, and places for each, that are tried for one insertion."""
 
@@ -81,7 +84,10 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class SeamsResult:
-    """hosts: kind → area under the curve, its 95 % interval, and counts.  crops: what was examined, scored."""
+    """hosts: kind → area under the curve, its 95 % interval, and counts.  crops: what was examined, scored.
+
+    `places` among the hosts is the control: scans against cubes where nothing was set in.
+    """
 
     hosts: dict[str, dict[str, float]]
     crops: dict[str, tuple[Crop, ...]]
@@ -94,19 +100,57 @@ def check_seams(
 
     Errors: `training-data-invalid` where there are no nodules or no places to show.
     """
-    torch.manual_seed(config.seed)
     rng = np.random.default_rng([config.seed, 1])
-    network = _SmallNet()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=0.01)
-    losses = []
     cubes, inserted = _fitting(learn, config), _set_in_all(rng, learn, config, config.learned)
     pool = [crop for crops in inserted.values() for crop in crops]
     progress(f"{len(cubes)} real nodules, {len(pool)} inserted")
+
+    def nodules(count: int) -> list[Crop]:
+        real = [_real(rng, learn, cubes[int(n)], config) for n in rng.integers(len(cubes), size=count)]
+        return real + [pool[int(n)] for n in rng.integers(len(pool), size=count)]
+
+    network = _learn(rng, config, nodules, progress)
+    hosts: dict[str, dict[str, float]] = {}
+    shown: dict[str, tuple[Crop, ...]] = {}
+    real = _scored(network, [_real(rng, examine, c, config) for c in _fitting(examine, config)])
+    for kind, crops in _set_in_all(rng, examine, config, config.examined).items():
+        there = _scored(network, crops)
+        hosts[kind] = _area(real, there, config)
+        shown[kind] = (*real, *there)
+        progress(f"hosts {kind}: " + ", ".join(f"{k} {v:.3f}" for k, v in hosts[kind].items()))
+    if learn.scans and examine.scans:
+        hosts["places"] = _tell_places(rng, learn, examine, config, progress)
+    return SeamsResult(hosts, shown)
+
+
+def _tell_places(
+    rng: Rng, learn: Engine, examine: Engine, config: SeamsConfig, progress: Callable[[str], None]
+) -> dict[str, float]:
+    """The control: the same kind of places in scans and in cubes, nothing set in. What tells these is no insertion."""
+    pools = [_empty(rng, learn, config, kind, config.learned) for kind in ("cubes", "scans")]
+
+    def places(count: int) -> list[Crop]:
+        return [pool[int(n)] for pool in pools for n in rng.integers(len(pool), size=count)]
+
+    network = _learn(rng, config, places, progress)
+    sides = [_scored(network, _empty(rng, examine, config, kind, config.examined)) for kind in ("cubes", "scans")]
+    area = _area(sides[0], sides[1], config)
+    progress("places without nodules, scans against cubes: " + ", ".join(f"{k} {v:.3f}" for k, v in area.items()))
+    return area
+
+
+def _learn(
+    rng: Rng, config: SeamsConfig, draw: Callable[[int], list[Crop]], progress: Callable[[str], None]
+) -> _SmallNet:
+    """A new network, taught on what `draw` gives: so many crops of either side."""
+    torch.manual_seed(config.seed)
+    network = _SmallNet()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=0.01)
+    losses = []
     for step in range(config.steps):
         for group in optimiser.param_groups:
             group["lr"] = config.rate * 0.5 * (1 + np.cos(np.pi * step / config.steps))
-        crops = [_real(rng, learn, cubes[int(n)], config) for n in rng.integers(len(cubes), size=config.batch // 2)]
-        crops += [pool[int(n)] for n in rng.integers(len(pool), size=config.batch // 2)]
+        crops = draw(config.batch // 2)
         hu = torch.from_numpy(np.stack([_turned(rng, c.hu) for c in crops]))[:, None]
         wanted = torch.tensor([float(c.inserted) for c in crops])
         loss = functional.binary_cross_entropy_with_logits(network.train()(hu), wanted)
@@ -116,15 +160,7 @@ def check_seams(
         losses.append(float(loss.detach()))
         if (step + 1) % 50 == 0:
             progress(f"step {step + 1}: loss {np.mean(losses[-50:]):.3f}")
-    hosts: dict[str, dict[str, float]] = {}
-    shown: dict[str, tuple[Crop, ...]] = {}
-    real = _scored(network, [_real(rng, examine, c, config) for c in _fitting(examine, config)])
-    for kind, crops in _set_in_all(rng, examine, config, config.examined).items():
-        there = _scored(network, crops)
-        hosts[kind] = _area(real, there, config)
-        shown[kind] = (*real, *there)
-        progress(f"hosts {kind}: " + ", ".join(f"{k} {v:.3f}" for k, v in hosts[kind].items()))
-    return SeamsResult(hosts, shown)
+    return network
 
 
 def write_seams(result: SeamsResult, config: SeamsConfig, settings: dict[str, object], out: Path) -> None:
@@ -168,10 +204,23 @@ def _inserted(rng: Rng, engine: Engine, config: SeamsConfig, kind: str) -> Crop:
             if block is None:
                 continue
             there, air = read_surroundings(block.hu, tuple(place), None)
-            if abs(there - tissue) > ALIKE or air < 0.25:
+            if abs(there - tissue) > ALIKE or air < LEAST_AIR:
                 continue
             if engine.inserter.insert_real(rng, block, np.round(place).astype(int), source, 1.0):
                 return Crop(_around(rng, block.hu, block.nodules[-1].voxel, config.side), True, group)
+    raise LungscreenError("training-data-invalid", f"the {kind} have no place for a nodule")
+
+
+def _empty(rng: Rng, engine: Engine, config: SeamsConfig, kind: str, count: int) -> list[Crop]:
+    """Places where a nodule might be set in, and none is; those of scans count as the inserted side."""
+    crops: list[Crop] = []
+    for _ in range(count * TRIES):
+        block, place, group = _host_cube(rng, engine, config) if kind == "cubes" else _host_scan(rng, engine)
+        if block is None or read_surroundings(block.hu, tuple(place), None)[1] < LEAST_AIR:
+            continue
+        crops.append(Crop(_around(rng, block.hu, tuple(place), config.side), kind == "scans", group))
+        if len(crops) == count:
+            return crops
     raise LungscreenError("training-data-invalid", f"the {kind} have no place for a nodule")
 
 
