@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from lungscreen import __version__
-from lungscreen.assess import AssessConfig, Assessment, assess_baseline, assess_follow_up
+from lungscreen.assess import AssessConfig, Assessment, assess_baseline, assess_follow_up, describe_person
 from lungscreen.classify import ClassifyConfig, classify_nodules, find_classifier, load_classifier
 from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.comparison import (
@@ -238,6 +238,7 @@ def screen_study(
         lost=compared.lost,
         no_nodules=selected.no_nodules,
         verdicts=verdicts_of(candidates, selected),
+        person=describe_person(person),
     )
 
 

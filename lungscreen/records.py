@@ -389,6 +389,27 @@ class Risk:
 
 
 @dataclass(frozen=True, slots=True)
+class Eligibility:
+    """Whether a programme would screen this person; None where it needs more."""
+
+    programme: str
+    eligible: bool | None
+    reason: str
+    needs: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What is known of the person, and what that alone says: PLCOm2012, and which programmes would screen."""
+
+    data: ClinicalData
+    risk: Risk
+    programmes: tuple[Eligibility, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PastNodule:
     """A nodule as an earlier exam showed it. Axes and diameter in mm, volumes in mm³; None is not known.
 
@@ -566,3 +587,5 @@ class Report:
     """Marks above the operating point that the second look takes for no nodule: measured, neither rated nor graded."""
     verdicts: tuple[Verdict, ...] = ()
     """What became of each of `candidates`, in their order; empty where nothing was decided."""
+    person: Person | None = None
+    """What is known of the person beside the image; None where nothing is."""

@@ -106,7 +106,7 @@ def test_calcified_is_category_1_without_brock():
 
 def test_brock_without_person_names_what_it_needs():
     risks = assess_baseline([finding()], lungs(), None).findings[0].risks
-    assert [r.probability for r in risks] == [None] * 4
+    assert [r.probability for r in risks] == [None] * 5
     assert risks[0].needs == ("sex",)
     assert risks[1].needs == ("sex", "spiculation")
 
@@ -114,7 +114,7 @@ def test_brock_without_person_names_what_it_needs():
 def test_brock_takes_the_transverse_size_and_marks_what_was_assumed():
     """Golden: 8 mm, female, upper lobe, 65 years, one nodule; its Lung-RADS mean diameter is another."""
     result = assess_baseline([finding(1, 6.0, transverse=8.0)], lungs(), WOMAN, facts=[FindingFacts(spiculated=False)])
-    one_a, one_b, two_a, two_b = result.findings[0].risks
+    one_a, one_b, two_a, two_b, _ = result.findings[0].risks
     assert [round(100 * r.probability, 3) for r in (one_a, one_b, two_a, two_b)] == [6.575, 5.760, 7.114, 6.281]
     assert one_a.assumed == ("upper lobe assumed from the zone (upper)",)
     assert "spiculation estimated from the image" in one_b.assumed

@@ -40,6 +40,7 @@ from lungscreen.assess.nelson import (
 )
 from lungscreen.assess.plco import PLCO_RACES, estimate_plco
 from lungscreen.assess.results import NOT_ASSESSED, RANK, Advice, Category, LungRads, read_category
+from lungscreen.assess.risks import describe_person
 from lungscreen.assess.rounding import mean_diameter
 from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, assess_baseline, assess_follow_up
 
@@ -81,6 +82,7 @@ __all__ = [
     "advise_nelson_new_solid",
     "assess_baseline",
     "assess_follow_up",
+    "describe_person",
     "doubling_time",
     "estimate_brock",
     "estimate_herder",

@@ -11,24 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lungscreen.assess.plco import estimate_plco
-from lungscreen.records import ClinicalData
+from lungscreen.records import ClinicalData, Eligibility
 
 __all__ = ["PROGRAMMES", "Eligibility", "judge_eligibility"]
 
 PLCO_CUT = 0.0151
 """Six-year risk from which ILST and the UK pilots screen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Eligibility:
-    """Whether a programme would screen this person; None where it needs more."""
-
-    programme: str
-    eligible: bool | None
-    reason: str
-    needs: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import get_args
 
-from lungscreen.assess.brock import BROCK_MODELS, BrockInput, estimate_brock
 from lungscreen.assess.growth import doubling_time
 from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, days_between, measured_nodule
 from lungscreen.assess.lung_rads import grade_nodule, name_growth
 from lungscreen.assess.lung_rads_exam import ExamFacts, grade_exam
 from lungscreen.assess.lung_rads_rows import Measure
 from lungscreen.assess.results import RANK, Category, LungRads
+from lungscreen.assess.risks import estimate_risks
 from lungscreen.assess.rounding import tenths
 from lungscreen.errors import Notice
-from lungscreen.records import ClinicalData, Finding, Location, Lungs, NoduleType, Risk
+from lungscreen.records import ClinicalData, Finding, Lungs, NoduleType
 
 __all__ = ["AssessConfig", "Assessment", "FindingFacts", "assess_baseline", "assess_follow_up"]
 
@@ -112,8 +111,8 @@ def assess_baseline(
     """Grade a study that is read without images of an earlier exam: every nodule as baseline, and said (choice i).
 
     `facts` stand in the order of the findings (without them, spiculation is what their attributes estimate); `cut_off` is how many nodules the limit of findings left out (they count
-    in Brock). A finding without a measurement or type is "not assessed". Brock takes the largest transverse diameter;
-    what it lacks is named, what was estimated is marked.
+    in Brock). A finding without a measurement or type is "not assessed". Brock and Mayo take the largest transverse
+    diameter; what they lack is named, what was estimated is marked.
     Errors: ValueError where `facts` are not as many as the findings.
     """
     known = _known_facts(findings, facts)
@@ -297,54 +296,10 @@ def _with_grade(
         category_reason=category.reason,
         category_clause=category.clause,
         management=category.management,
-        risks=_brock(finding, facts, clinical or ClinicalData(), count),
+        risks=estimate_risks(finding, clinical or ClinicalData(), facts.spiculated, facts.estimated, count),
         growth=grade.growth,
         notices=(*finding.notices, *category.notices),
     )
-
-
-# -- Brock -----------------------------------------------------------------------------------------------------------
-def _brock(finding: Finding, facts: FindingFacts, person: ClinicalData, count: int) -> tuple[Risk, ...]:
-    upper_lobe, lobe_how = _upper_lobe(finding.location)
-    assumed = [("nodule_count", f"number of nodules: {count} findings of this reading")]
-    assumed += [("nodule_type", "nodule type estimated from the image")]
-    if lobe_how:
-        assumed.append(("upper_lobe", lobe_how))
-    if facts.estimated and facts.spiculated is not None:
-        assumed.append(("spiculation", "spiculation estimated from the image"))
-    assumed += [(name, f"{name} from the DICOM header") for name in person.from_header]
-    data = BrockInput(
-        size_mm=_transverse_mm(finding),
-        upper_lobe=upper_lobe,
-        sex=person.sex,
-        spiculation=facts.spiculated,
-        age=person.age,
-        family_history=person.family_history,
-        emphysema=person.emphysema,
-        nodule_type=finding.nodule_type,
-        nodule_count=count,
-        assumed=tuple(assumed),
-    )
-    return tuple(estimate_brock(data, model) for model in BROCK_MODELS)
-
-
-def _transverse_mm(finding: Finding) -> float | None:
-    size = 0.0 if finding.measurement is None else finding.measurement.max_transverse_mm
-    return size if math.isfinite(size) and size > 0 else None
-
-
-def _upper_lobe(location: Location) -> tuple[bool | None, str]:
-    """Whether a finding lies in an upper lobe, and how that was come by; the lingula counts to the left upper lobe.
-
-    Without a lobe the upper third of the lung is assumed to be upper lobe, the lower third not; the middle third is
-    neither, and not known.
-    """
-    lobe = location.lobe.lower()
-    if lobe:
-        return "upper" in lobe or "lingula" in lobe or lobe in ("rul", "lul"), "lobe estimated from the image"
-    if location.zone not in ("upper", "lower"):
-        return None, ""
-    return location.zone == "upper", f"upper lobe assumed from the zone ({location.zone})"
 
 
 # -- the exam --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from lungscreen.records import (
     Finding,
     LostNodule,
     Lungs,
+    Person,
     PriorExam,
     Provenance,
     Report,
@@ -54,6 +55,7 @@ def build_report(
     lost: Sequence[LostNodule] = (),
     no_nodules: Sequence[Finding] = (),
     verdicts: Sequence[Verdict] = (),
+    person: Person | None = None,
 ) -> Report:
     """All that is said about one study.
 
@@ -65,6 +67,7 @@ def build_report(
     priors, lost: earlier exams that were compared, the latest first, and their nodules that are no findings now.
     no_nodules: marks that the second look takes for no nodule; numbered from 1 by detection score.
     verdicts: what became of each candidate, in their order.
+    person: what is known of the person beside the image.
     """
     numbered = tuple(rank_findings(findings))
     if not category:
@@ -86,6 +89,7 @@ def build_report(
         lost=tuple(lost),
         no_nodules=_by_score(no_nodules),
         verdicts=tuple(verdicts),
+        person=person,
     )
 
 

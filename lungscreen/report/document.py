@@ -16,6 +16,7 @@ from lungscreen.errors import LungscreenError, Notice, Refusal
 from lungscreen.records import (
     Acquisition,
     Attributes,
+    Eligibility,
     Finding,
     LostNodule,
     Malignancy,
@@ -23,6 +24,7 @@ from lungscreen.records import (
     NoduleChange,
     PastNodule,
     Patient,
+    Person,
     PriorExam,
     Report,
     Risk,
@@ -42,7 +44,7 @@ __all__ = [
     "report_schema",
 ]
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
 
 ATTRIBUTES_MEANING = "estimated by the network, on the LIDC readers' scales 1 to 5"
@@ -63,6 +65,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "research_use": RESEARCH_USE,
         "key": report.key,
         "patient": patient_document(report.study.patient),
+        "person": None if report.person is None else _person(report.person),
         "exam": _exam(report),
         "prior": _prior(report.priors[0]) if report.priors else None,
         "priors": [_prior(prior) for prior in report.priors],
@@ -316,6 +319,35 @@ def _lost(nodule: LostNodule) -> dict[str, Any]:
         "text": plain(nodule.text, _LONG_TEXT),
         "exam": _past(nodule.past),
         "expected_mm": None if nodule.expected_mm is None else [rounded(v, 2) for v in nodule.expected_mm],
+    }
+
+
+def _person(person: Person) -> dict[str, Any]:
+    """The patient data as they were used; what is not known is null."""
+    data = dataclasses.asdict(person.data)
+    known = {name: _known(value) for name, value in data.items() if name != "from_header"}
+    return {
+        **known,
+        "prior_exam_date": _text(readable_date(person.data.prior_exam_date)),
+        "from_header": list(person.data.from_header),
+        "risk": _risk(person.risk),
+        "eligibility": [_eligibility(programme) for programme in person.programmes],
+    }
+
+
+def _known(value: Any) -> Any:
+    """Texts made safe, numbers as they are; empty is not known."""
+    return _text(value) if isinstance(value, str) else value
+
+
+def _eligibility(programme: Eligibility) -> dict[str, Any]:
+    return {
+        "programme": plain(programme.programme),
+        "eligible": programme.eligible,
+        "reason": plain(programme.reason, _LONG_TEXT),
+        "needs": list(programme.needs),
+        "assumed": list(programme.assumed),
+        "sources": list(programme.sources),
     }
 
 

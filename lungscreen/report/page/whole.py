@@ -16,6 +16,7 @@ from lungscreen.report.page.exam import (
     verdict_part,
 )
 from lungscreen.report.page.finding import findings_part
+from lungscreen.report.page.person import person_part
 from lungscreen.report.page.pieces import notices_list
 from lungscreen.report.page.table import lost_part, no_nodules_part, table_part
 from lungscreen.report.pictures import PictureConfig
@@ -36,6 +37,7 @@ def report_page(report: Report, config: PictureConfig) -> str:
         lost_part(report.lost),
         no_nodules_part(report),
         lungs_part(report),
+        person_part(report.person),
         not_read_part((*report.study.not_read, *report.volume.refused)),
         provenance_part(report),
     )

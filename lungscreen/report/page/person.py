@@ -1,0 +1,93 @@
+"""The part of the page that is about the person: the patient data as they were used, and what they alone say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lungscreen.records import ClinicalData, Eligibility, Person
+from lungscreen.report.page.pieces import REASON, facts_list, sentence
+from lungscreen.report.text import escape, readable_date, readable_sex, shown
+
+__all__ = ["person_part"]
+
+_ANSWERS = {True: "yes", False: "no", None: "not assessed"}
+_NOT_KNOWN = "not known"
+
+
+def person_part(person: Person | None) -> str:
+    """Patient data, PLCOm2012 and programmes; empty where nothing is known beyond the DICOM header."""
+    if person is None or not _beside_header(person.data):
+        return ""
+    data = person.data
+    marked = dict.fromkeys(data.from_header, " (from the header)")
+    facts = (
+        ("Age", f"{data.age:g} years{marked.get('age', '')}" if data.age is not None else _NOT_KNOWN),
+        ("Sex", f"{readable_sex(data.sex)}{marked.get('sex', '')}" if data.sex else _NOT_KNOWN),
+        ("Smoking", _smoking(data)),
+        *((label, _ANSWERS[value] if value is not None else _NOT_KNOWN) for label, value in _flags(data)),
+        ("Body mass index", f"{data.bmi:g} kg/m²" if data.bmi is not None else _NOT_KNOWN),
+        ("Race, education", ", ".join((data.race or _NOT_KNOWN, _education(data.education)))),
+        *((("Earlier exam on record", _earlier(data)),) if data.prior_exam_date or data.prior_category else ()),
+        *((("Priority", data.priority),) if data.priority else ()),
+    )
+    return (
+        f"<h2>Person</h2>{facts_list(facts)}<p>{_risk(person)}</p>{_programmes(person.programmes)}"
+        '<p class="note">Information about the person: no reason to read a scan or not to.</p>'
+    )
+
+
+def _beside_header(data: ClinicalData) -> bool:
+    return data != ClinicalData(
+        age=data.age if "age" in data.from_header else None,
+        sex=data.sex if "sex" in data.from_header else "",
+        from_header=data.from_header,
+    )
+
+
+def _smoking(data: ClinicalData) -> str:
+    amounts = (
+        (data.pack_years, "{:g} pack-years"),
+        (data.cigarettes_per_day, "{:g} cigarettes a day"),
+        (data.duration_years, "for {:g} years"),
+        (data.years_quit, "quit {:g} years ago"),
+    )
+    known = [text.format(value) for value, text in amounts if value is not None]
+    return ", ".join((data.smoking_status or f"status {_NOT_KNOWN}", *known))
+
+
+def _flags(data: ClinicalData) -> Iterable[tuple[str, bool | None]]:
+    return (
+        ("Lung cancer in the family", data.family_history),
+        ("Emphysema", data.emphysema),
+        ("COPD", data.copd),
+        ("Cancer before", data.prior_cancer),
+        ("Immunosuppressed", data.immunosuppressed),
+    )
+
+
+def _education(level: int | None) -> str:
+    return f"education {_NOT_KNOWN}" if level is None else f"education {level} of 6"
+
+
+def _earlier(data: ClinicalData) -> str:
+    category = f"category {data.prior_category}" if data.prior_category else ""
+    return ", ".join(part for part in (readable_date(data.prior_exam_date), category) if part)
+
+
+def _risk(person: Person) -> str:
+    """PLCOm2012 to two decimals: programmes cut at 1.51 %."""
+    risk = person.risk
+    text = risk.text if risk.probability is None else f"{shown(100 * risk.probability, 2)} %"
+    notes = "; ".join((risk.meaning, *risk.limits)) if risk.probability is not None else risk.meaning
+    return f"{escape(risk.model)}: {escape(text, REASON)} <small>{escape(notes, REASON)}</small>"
+
+
+def _programmes(programmes: Iterable[Eligibility]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(one.programme)}</td><td>{_ANSWERS[one.eligible]}</td>"
+        f"<td>{escape(sentence('; '.join((one.reason, *one.assumed))), REASON)}</td>"
+        f"<td>{escape('; '.join(one.sources), REASON)}</td></tr>"
+        for one in programmes
+    )
+    heads = "".join(f'<th scope="col">{text}</th>' for text in ("Programme", "Would screen", "Why", "Read in"))
+    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
