@@ -80,7 +80,8 @@ def assess_points(
     """Measure, type and grade every point; write findings.csv and refused.csv. Returns how many, and whether all.
 
     use_lungs: False looks for no lungs, so that a small crop can be assessed too. A point of a series that is not in
-    the input or cannot be read has a row with nothing measured, and stands in refused.csv. What the second look takes for
+    the input or cannot be read has a row with nothing measured, and stands in refused.csv. A row's notices are those of the
+    finding, the scan and the patient data. What the second look takes for
     no nodule is graded all the same, since a reader marked it; the column `second_look` says so.
 
     Errors: `usage`, `output-failed`, `weights-invalid`.
@@ -123,15 +124,17 @@ def _grade(
     use_lungs: bool,
 ) -> list[_Row]:
     """The points of one series as rows, in their order."""
-    _, volume = read_first_series(study, pipeline.volume)
+    study, volume = read_first_series(study, pipeline.volume)
     lungs = segment_lungs(volume, pipeline.lungs) if use_lungs else None
     marks = [Candidate(point.centre_mm, math.nan, math.nan) for point in points]
     found = grade_candidates(volume, lungs, marks, classifier, pipeline, Stopwatch())
-    person, _ = match_clinical(clinical, study.patient, study.exam)
+    person, said = match_clinical(clinical, study.patient, study.exam)
     doubted = [keep_doubtful(finding, "a reader marked it") for finding in found]
     graded = assess_baseline(doubted, lungs, person, pipeline.assess).findings
     whose = study.patient.patient_id, study.exam.study_uid, volume.series_uid
-    return [(whose, p.finding, finding_document(f, volume)) for p, f in zip(points, graded, strict=True)]
+    of_scan = (*study.notices, *volume.series.notices, *volume.notices, *(lungs.notices if lungs else ()), *said)
+    told = [dataclasses.replace(f, notices=(*f.notices, *of_scan)) for f in graded]
+    return [(whose, p.finding, finding_document(f, volume)) for p, f in zip(points, told, strict=True)]
 
 
 def _codes(row: _Row) -> set[str]:

@@ -33,7 +33,9 @@ def detect_inputs(
     use_lungs: False searches all of each volume, so that a small crop can be measured too.
     weights: a folder with a manifest and a detector's weights; None takes those that the pipeline names.
 
-    Errors: `usage`, `output-failed`, `weights-invalid`, and those of a bundle. What is wrong with a volume stands in refused.csv.
+    Of a study's series the one that comes first is searched; the others stand in refused.csv, as what is wrong with a volume.
+
+    Errors: `usage`, `output-failed`, `weights-invalid`, and those of a bundle.
     """
     prepare_output(out, inputs)
     pipeline = any_size(with_weights(pipeline, weights))
@@ -43,8 +45,9 @@ def detect_inputs(
     found: list[tuple[str, Sequence[Candidate]]] = []
     for study in show_progress(inventory.studies):
         with guard(study, refusals):
-            _, volume = read_first_series(study, pipeline.volume)
+            read, volume = read_first_series(study, pipeline.volume)
             found.append((volume.series_uid, search(volume)))
+            refusals += (*read.not_read, *volume.refused)
     replace_file(out / "candidates.csv", candidates_csv(found))
     replace_file(out / "refused.csv", refused_csv(refusals))
     return len(found), len(found) == len(inventory.studies) > 0 and is_complete(refusals)
@@ -60,7 +63,8 @@ def read_volumes(inputs: Sequence[Path], out: Path, pipeline: Pipeline, refusals
     for study in show_progress(inventory.studies):
         volume = None
         with guard(study, refusals):
-            _, volume = read_first_series(study, pipeline.volume)
+            read, volume = read_first_series(study, pipeline.volume)
+            refusals += (*read.not_read, *volume.refused)
         if volume is not None:
             yield volume
 

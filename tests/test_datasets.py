@@ -511,6 +511,16 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return read
 
 
+def test_what_is_said_of_scans_is_said_on_the_terminal_too(
+    luna16: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A notice of single scans (here: an excluded finding outside) stands once, with how many; on a second run again."""
+    write_rows(luna16 / "annotations_excluded.csv", ("1.1", (900.0, 0.0, 0.0), -1.0), ("1.3", (900.0, 0.0, 0.0), -1.0))
+    for _ in range(2):
+        assert main(["data", "prepare", "luna16", str(luna16), "--out", str(tmp_path / "shards")]) == 0
+        assert "excluded-outside: said of 2 scans: see index.json" in capsys.readouterr().err
+
+
 def test_a_stopped_run_goes_on_and_a_damaged_shard_is_made_again(
     luna16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_factory import make_series
 from doubting import doubt_every_mark
+from pydicom.uid import generate_uid
 
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
@@ -77,6 +79,34 @@ def test_a_row_a_point_in_order(crop: Path, tmp_path: Path) -> None:
     assert (other["finding"], other["mean_diameter_mm"], other["type"]) == ("other", "", "unknown")
     assert (far["finding"], far["mean_diameter_mm"]) == ("far", "")
     assert {row["code"] for row in rows(out / "refused.csv")} == {"points-without-series", "outside-volume"}
+
+
+def test_person_and_what_is_said_reach_the_row(crop: Path, tmp_path: Path) -> None:
+    """Brock takes the patient data; unknown patients, and what the scan and finding say, stand in the notices."""
+    x, y, z = CENTRE
+    points = write_points(tmp_path / "points.csv", f"ball,{x},{y},{z},mine")
+    people = tmp_path / "people.csv"
+    told = []
+    for name, who in (("known", "ball,70,F"), ("other", "somebody,70,F"), ("twice", "ball,70,F\nball,71,M")):
+        people.write_text(f"patient_id,age,sex\n{who}\n")
+        words = ["assess", str(crop), "--points", str(points), "--no-lungs", "--out", str(tmp_path / name)]
+        assert main([*words, "--clinical", str(people)]) == ExitCode.OK
+        told += rows(tmp_path / name / "findings.csv")
+    assert [{c for c in row["notices"].split() if c.startswith("clinical")} for row in told] == [
+        set(), {"clinical-unmatched"}, {"clinical-duplicate"}
+    ]  # fmt: skip
+    assert {row["brock_2b"] + row["mayo"] for row in told} == {""}, "lobe and more are not known in a crop"
+
+
+def test_of_a_study_with_two_series_the_other_is_said(tmp_path: Path) -> None:
+    """Detection searches the series that comes first; what it left aside stands in refused.csv, and is no failure."""
+    study_uid = generate_uid()
+    for kernel in ("STANDARD", "LUNG"):
+        make_series(tmp_path / "in" / kernel, slices=14, study_uid=study_uid, tags={"ConvolutionKernel": kernel})
+    assert main(["detect", str(tmp_path / "in"), "--no-lungs", "--out", str(tmp_path / "out")]) == ExitCode.OK
+    (left,) = rows(tmp_path / "out" / "refused.csv")
+    assert (left["code"], left["scope"], left["patient_id"]) == ("series-other-chosen", "series", "P001")
+    assert left["path_or_uid"] not in {row["seriesuid"] for row in rows(tmp_path / "out" / "candidates.csv")}
 
 
 def test_a_readers_mark_is_graded_whatever_the_second_look_says(

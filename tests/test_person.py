@@ -64,8 +64,15 @@ def test_mayo_never_invents_a_person(change: dict[str, Any], need: str) -> None:
 
 def test_mayo_asks_the_image_too() -> None:
     assert mayo(nodule(lobe="")).needs == ("lobe",)
-    assert mayo(nodule(), spiculated=None).needs == ("spiculation",)
     assert mayo(replace(nodule(), measurement=None)).needs == ("diameter",)
+
+
+def test_where_only_spiculation_is_not_known_both_answers_stand() -> None:
+    """A reader sees it at a glance; neither is chosen for them."""
+    risk = mayo(nodule(), spiculated=None)
+    assert risk.probability is None
+    assert risk.needs == (f"spiculation (19.2 % without, {mayo(nodule(), spiculated=True).text} with)",)
+    assert mayo(nodule(lobe=""), spiculated=None).needs == ("spiculation", "lobe")
 
 
 def test_never_smokers_have_a_lower_mayo() -> None:
@@ -99,6 +106,9 @@ def test_person_reaches_json_and_page() -> None:
     assert 100 * person["risk"]["probability"] == pytest.approx(2.343, abs=0.01)
     answers = {one["programme"]: one["eligible"] for one in person["eligibility"]}
     assert (answers["USPSTF 2021"], answers["ILST (PLCOm2012)"]) == (True, True)
+    assert person["eligibility"][0]["reason"] == (
+        "age 50 to 80; smoking now, or quit at most 15 years ago; pack-years ≥ 20"
+    )
     page = report_page(report, PictureConfig())
     for text in (
         "PLCOm2012: 2.34 %",

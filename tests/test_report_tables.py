@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 from report_examples import EXAM, PATIENT, make_finding, make_report, make_volume, study_of
 
-from lungscreen.errors import Refusal
-from lungscreen.records import Attributes, Candidate, Location, NoduleChange, NoduleType, PastNodule, Patient, Study
+from lungscreen.errors import Notice, Refusal
+from lungscreen.records import (
+    Attributes,
+    Candidate,
+    Location,
+    NoduleChange,
+    NoduleType,
+    PastNodule,
+    Patient,
+    Risk,
+    Study,
+)
 from lungscreen.report import study_key, write_report, write_tables
 
 
@@ -44,7 +54,7 @@ def test_columns_are_the_contract(tmp_path):
         "growth_state,growth_days,diameter_change_mm,volume_change_percent,doubling_days,doubling_shortest_days,"
         "doubling_longest_days,prior_date,estimated_sphericity,estimated_margin,estimated_lobulation,"
         "estimated_spiculation,estimated_texture,estimated_calcified,side,zone,estimated_lobe,pleura_mm,"
-        "nodule_probability,second_look"
+        "nodule_probability,second_look,brock_1a,brock_1b,brock_2a,brock_2b,mayo,notices"
     )
     assert _header(tmp_path / "candidates.csv") == "seriesuid,coordX,coordY,coordZ,probability,verdict"
     assert _header(tmp_path / "refused.csv").startswith("path_or_uid,code,reason")
@@ -103,6 +113,13 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
         nodule_probability=0.97,
         second_look="nodule",
         location=Location("left", "middle", 14, 14, "left upper lobe", 3.4),
+        risks=(
+            Risk("Brock 1a (parsimonious, without spiculation)", 0.0657, "m"),
+            Risk("Brock 2b (full, with spiculation)", None, "m", needs=("age",)),
+            Risk("Mayo", 0.192, "m"),
+            Risk("this site's own model", 0.9, "m"),
+        ),
+        notices=(Notice("cut-by-edge", "a"), Notice("consider-4x", "x"), Notice("cut-by-edge", "b")),
     )
     write_report(make_report(finding, make_finding(volume, (3, 9, 9), 0.1, 0.1)), tmp_path)
     write_tables(tmp_path)
@@ -114,6 +131,8 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
         "estimated_lobulation": "1.5", "estimated_spiculation": "2.75", "estimated_texture": "4.9",
         "estimated_calcified": "0.03", "side": "left", "zone": "middle", "estimated_lobe": "left upper lobe",
         "pleura_mm": "3.4", "nodule_probability": "0.97", "second_look": "nodule",
+        "brock_1a": "0.0657", "brock_1b": "", "brock_2a": "", "brock_2b": "", "mayo": "0.192",
+        "notices": "cut-by-edge consider-4x",
     }  # fmt: skip
     told = {column for column in list(second)[15:] if second[column]}
     assert told == {"side", "zone", "estimated_lobe"}

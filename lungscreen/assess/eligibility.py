@@ -144,7 +144,8 @@ def _combine(
     needs = tuple(label for label, holds, _ in checks if holds is None)
     if needs:
         return Eligibility(name, None, f"needs {', '.join(needs)}", needs=needs, assumed=assumed, sources=(source,))
-    return Eligibility(name, True, "; ".join(words for _, _, words in checks), assumed=assumed, sources=(source,))
+    reason = "; ".join(words if words.startswith("smoking") else f"{label} {words}" for label, _, words in checks)
+    return Eligibility(name, True, reason, assumed=assumed, sources=(source,))
 
 
 PROGRAMMES: dict[str, Callable[[ClinicalData], Eligibility]] = {

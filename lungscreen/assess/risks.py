@@ -16,6 +16,9 @@ from lungscreen.records import ClinicalData, Finding, Location, NoduleType, Pers
 
 __all__ = ["describe_person", "estimate_risks"]
 
+SPICULATION = "spiculation"
+"""What Mayo lacks where only a reader can tell: both answers are then shown, and none is chosen."""
+
 
 def describe_person(person: ClinicalData | None) -> Person | None:
     """What is known of a person, with PLCOm2012 and who would be screened where: information, never a reason not to read.
@@ -73,6 +76,9 @@ def _mayo(finding: Finding, data: PersonAndNodule, assumed: tuple[str, ...], cou
     if finding.nodule_type is NoduleType.CALCIFIED:
         limits = ("benign calcification: not a nodule for Mayo",)
         return replace(risk, probability=None, needs=(), limits=limits)
+    if risk.needs == (SPICULATION,):
+        seen = [estimate_mayo(replace(data, spiculation=spiculation)).text for spiculation in (False, True)]
+        risk = replace(risk, needs=(f"{SPICULATION} ({seen[0]} without, {seen[1]} with)",))
     several = (f"made for solitary nodules, and this reading has {count} findings",) if count > 1 else ()
     size = ("diameter: the largest transverse one",)
     return replace(risk, assumed=(*size, *assumed), limits=(*risk.limits, *several))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def _prepare(args: argparse.Namespace) -> int:
     config, splits = _config(args), read_column(args.splits, "split", SPLITS) if args.splits else None
     dataset = _find(args)
     prepared = prepare_dataset(dataset, args.out, config, splits, _with_bar)
-    _say(prepared.notices, prepared.refused)
+    _say((*prepared.notices, *_of_scans(prepared.shards)), prepared.refused)
     by_split = {side: sum(row["split"] == side for row in prepared.shards) for side in SPLITS}
     sides = ", ".join(f"{side} {count}" for side, count in by_split.items())
     nodules = sum(row["nodules"] for row in prepared.shards)
@@ -146,6 +147,17 @@ def _with_bar(scans: Iterable[Any]) -> Iterable[Any]:
 
     bar: Iterable[Any] = tqdm(scans, desc="preparing", unit="scan", disable=None, file=sys.stderr)
     return bar
+
+
+def _of_scans(shards: Iterable[Mapping[str, Any]]) -> list[Notice]:
+    """What is said of single scans, each code once with how many; index.json has it scan by scan."""
+    from lungscreen.errors import Notice
+
+    codes = Counter(code for row in shards for code in sorted({notice["code"] for notice in row["notices"]}))
+    return [
+        Notice(code, f"said of {count} scan{'s' if count > 1 else ''}: see index.json")
+        for code, count in sorted(codes.items())
+    ]
 
 
 def _say(notices: Iterable[Notice], refused: Iterable[Refusal]) -> None:

@@ -44,7 +44,10 @@ FINDING_COLUMNS = (
     "doubling_shortest_days", "doubling_longest_days", "prior_date",
     "estimated_sphericity", "estimated_margin", "estimated_lobulation", "estimated_spiculation", "estimated_texture",
     "estimated_calcified", "side", "zone", "estimated_lobe", "pleura_mm", "nodule_probability", "second_look",
+    "brock_1a", "brock_1b", "brock_2a", "brock_2b", "mayo", "notices",
 )  # fmt: skip
+RISK_COLUMNS = ("brock_1a", "brock_1b", "brock_2a", "brock_2b", "mayo")
+"""Of findings.csv: the model's name in report.json up to a bracket, in lower case."""
 CANDIDATE_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability", "verdict")
 """LUNA16's format, and what became of each."""
 REFUSED_COLUMNS = ("path_or_uid", "code", "reason", "scope", "patient_id", "study_uid")
@@ -270,6 +273,7 @@ def _one_finding(whose: tuple[str, str, str], name: int | str, finding: dict[str
         *(_cell(measured.get(n)) for n in ("long_axis_mm", "short_axis_mm", "mean_diameter_mm", "volume_mm3")),
         finding["type"], _cell(finding["detection_score"]), _cell(malignancy.get("probability")),
         csv_cell(finding["category"] or ""), *_growth_cells(finding.get("change") or {}), *_look_cells(finding),
+        *_risk_cells(finding), " ".join(dict.fromkeys(notice["code"] for notice in finding.get("notices", ()))),
     )  # fmt: skip
 
 
@@ -292,6 +296,14 @@ def _look_cells(finding: dict[str, Any]) -> tuple[Any, ...]:
         csv_cell(location.get("lobe") or ""), _cell(location.get("pleura_mm")),
         _cell(finding.get("nodule_probability")), finding.get("second_look") or "",
     )  # fmt: skip
+
+
+def _risk_cells(finding: dict[str, Any]) -> tuple[str, ...]:
+    """Probabilities of the published models; empty where one was not assessed."""
+    told = {
+        risk["model"].split(" (")[0].lower().replace(" ", "_"): risk["probability"] for risk in finding.get("risks", ())
+    }
+    return tuple(_cell(told.get(name)) for name in RISK_COLUMNS)
 
 
 def _document_refusals(document: dict[str, Any]) -> Iterable[Refusal]:
