@@ -111,7 +111,7 @@ def test_person_reaches_json_and_page() -> None:
     )
     page = report_page(report, PictureConfig())
     for text in (
-        "PLCOm2012: 2.34 %",
+        "<dt>PLCOm2012</dt><dd>2.34 %",
         "40 pack-years",
         "USPSTF 2021",
         "education 4 of 6",
@@ -132,7 +132,7 @@ def test_what_is_not_known_of_a_person_is_said() -> None:
     assert {one["programme"]: one["eligible"] for one in person["eligibility"]}["NLST"] is False
     assert person["from_header"] == ["age"]
     page = report_page(report, PictureConfig())
-    for text in ("45 years (from the header)", "PLCOm2012: not assessed: needs", "former", "not known"):
+    for text in ("45 years (from the header)", "<dt>PLCOm2012</dt><dd>not assessed: needs", "former", "not known"):
         assert text in page
 
 

@@ -31,7 +31,7 @@ def person_part(person: Person | None) -> str:
         *((("Priority", data.priority),) if data.priority else ()),
     )
     return (
-        f"<h2>Person</h2>{facts_list(facts)}<p>{_risk(person)}</p>{_programmes(person.programmes)}"
+        f"<h2>Person</h2>{facts_list(facts, _risk(person))}{_programmes(person.programmes)}"
         '<p class="note">Information about the person: no reason to read a scan or not to.</p>'
     )
 
@@ -75,11 +75,12 @@ def _earlier(data: ClinicalData) -> str:
 
 
 def _risk(person: Person) -> str:
-    """PLCOm2012 to two decimals: programmes cut at 1.51 %."""
+    """PLCOm2012 as a fact over the whole width, to two decimals: programmes cut at 1.51 %."""
     risk = person.risk
     text = risk.text if risk.probability is None else f"{shown(100 * risk.probability, 2)} %"
     notes = "; ".join((risk.meaning, *risk.limits)) if risk.probability is not None else risk.meaning
-    return f"{escape(risk.model)}: {escape(text, REASON)} <small>{escape(notes, REASON)}</small>"
+    line = f"{escape(text, REASON)} <small>{escape(notes, REASON)}</small>"
+    return f'<div class="span"><dt>{escape(risk.model)}</dt><dd>{line}</dd></div>'
 
 
 def _programmes(programmes: Iterable[Eligibility]) -> str:
