@@ -10,94 +10,31 @@ import numpy as np
 import pytest
 import torch
 from conftest import shared_folder
+from small_cubes import cubes_of, write_cubes
 
 from lungscreen.classify import Calibration, load_classifier
 from lungscreen.classify.features import FEATURES
-from lungscreen.classify.network import OUTPUTS, FoldedNetwork
+from lungscreen.classify.network import OUTPUTS
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.classify.score import Score
 from lungscreen.cli.main import main
 from lungscreen.config import packaged_folder, read_table, read_toml
 from lungscreen.errors import InputError, UsageError, WeightsError
 from lungscreen.training.classifier import train_classifier
-from lungscreen.training.classifier_data import Cubes, read_cubes, select
+from lungscreen.training.classifier_data import read_cubes, select
 from lungscreen.training.classifier_folds import assign_folds
 from lungscreen.training.classifier_member import train_member
 from lungscreen.training.classifier_recipe import (
     ClassifierFolds,
     ClassifierSplit,
     ClassifierTraining,
-    SecondLookTraining,
 )
 from lungscreen.training.classifier_samples import Variation, draw_batch, shift_centres, to_tensors
 from lungscreen.training.classifier_scores import Looks, Numbers, prediction_rows
-from lungscreen.training.second_look import choose_threshold, look_again, train_second_look
-from lungscreen.training.second_look_data import Places, mine_cubes, mine_phantoms
 from lungscreen.weights import find_weights
 
 SPLIT = ClassifierSplit(("2",), ("9",), ("P3",))
 TINY = ClassifierTraining(SPLIT, widths=(2, 2, 4, 4), epochs=2, batch=4, patch=24)
-
-
-def cubes_of(count: int = 14, seed: int = 0) -> Cubes:
-    """Balls in noise: large ones are rated 5, small ones 1."""
-    rng = np.random.default_rng(seed)
-    hu = rng.normal(-850, 30, (count, 50, 50, 50))
-    radius = np.where(np.arange(count) % 2, 6.0, 2.5)
-    centres = 24.5 + rng.uniform(-1.5, 1.5, (count, 3))
-    index = np.stack(np.meshgrid(*[np.arange(50)] * 3, indexing="ij"), -1)
-    masks = np.stack([np.linalg.norm(index - c, axis=-1) <= r for c, r in zip(centres, radius, strict=True)])
-    hu[masks] += 870
-    high = radius > 4
-    targets = np.full((count, len(OUTPUTS)), np.nan, np.float32)
-    targets[:, :4] = high[:, None]
-    targets[2:, 4:] = 0.5
-    return Cubes(
-        names=tuple(f"c{n}" for n in range(count)),
-        hu=hu.astype(np.int16),
-        masks=masks,
-        centres=centres.astype(np.float32),
-        targets=targets,
-        mean_rating=np.where(high, 5, 1).astype(np.float32),
-        majority=high,
-        subsets=tuple("9" if n >= count - 4 else "2" for n in range(count)),
-        persons=tuple(f"P{n}" for n in range(count)),
-        diameter_mm=(2 * radius).astype(np.float32),
-    )
-
-
-def write_cubes(cubes: Cubes, folder: Path) -> Path:
-    """The cubes as they are published: table, packed masks, JPEG-LS."""
-    import jpeg_ls
-
-    (folder / "cubes" / "ct").mkdir(parents=True)
-    names = [
-        "cube",
-        "series_uid",
-        "patient_id",
-        "luna16_subset",
-        "placed",
-        "nodule_z",
-        "nodule_y",
-        "nodule_x",
-        "diameter_mm",
-        "malignancy_scores",
-    ]
-    ratings = ["subtlety", "calcification", "sphericity", "margin", "lobulation", "spiculation", "texture"]
-    with (folder / "cubes" / "cubes.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow([*names, *ratings])
-        for n, name in enumerate(cubes.names):
-            scores = "5 5 4" if cubes.majority[n] else "1 2 1"
-            rest = ["5", "6", "3", "3", "1", "1", "5"] if n else [""] * 7
-            person = "" if n == 1 else cubes.persons[n]
-            table.writerow([name, f"1.2.{n}", person, cubes.subsets[n], "yes", *cubes.centres[n], 5.0, scores, *rest])
-            path = folder / "cubes" / "ct" / f"{name}.jls"
-            stored = (cubes.hu[n].astype(np.int32) + 1024).astype(np.uint16)
-            path.write_bytes(bytes(jpeg_ls.encode(np.ascontiguousarray(stored.reshape(2500, 50)))))
-    packed = {name: np.packbits(cubes.masks[n]) for n, name in enumerate(cubes.names)}
-    np.savez(folder / "cubes" / "masks.npz", **packed)  # type: ignore[arg-type]
-    return folder
 
 
 # -- data ------------------------------------------------------------------------------------------------------------
@@ -213,100 +150,6 @@ def test_centres_move_within_their_ball() -> None:
     assert np.array_equal(moved, shift_centres(np.zeros((500, 3), np.float32), 3.0, seed=5))
 
 
-# -- the second look -------------------------------------------------------------------------------------------------
-class BrightDetector:
-    """Marks the brightest voxel of each eighth of a cube."""
-
-    spacing_mm = 1.0
-
-    def find_marks(self, hu: np.ndarray, where: np.ndarray | None) -> np.ndarray:
-        assert where is None
-        marks = []
-        half = [n // 2 for n in hu.shape]
-        for corner in np.ndindex(2, 2, 2):
-            part = tuple(slice(c * h, c * h + h) for c, h in zip(corner, half, strict=True))
-            at = np.unravel_index(np.argmax(hu[part]), hu[part].shape)
-            marks.append([*(p.start + a for p, a in zip(part, at, strict=True)), 4.0, 0.1 + 0.1 * corner[0]])
-        return np.array(marks, dtype=np.float32)
-
-
-def write_others(folder: Path, rows: list[tuple[str, str, float, float, float, float]]) -> None:
-    with (folder / "cubes" / "others.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("cube", "kind", "z", "y", "x", "diameter_mm"), *rows])
-
-
-def test_false_marks_lie_away_from_all_that_was_annotated(tmp_path: Path) -> None:
-    """A bright spot is a false mark, unless it is annotated, at the cube's face, or in a cube that is not placed."""
-    cubes = cubes_of(3)
-    for n in range(3):
-        cubes.hu[n, 12, 12, 12] = cubes.hu[n, 36, 38, 37] = cubes.hu[n, 2, 40, 12] = 300
-    write_others(write_cubes(cubes, tmp_path), [("c1", "excluded", 12, 12, 12, -1.0)])
-    table = tmp_path / "cubes" / "cubes.csv"
-    table.write_text(table.read_text().replace("c2,1.2.2,P2,9,yes", "c2,1.2.2,P2,9,no"))
-    places = mine_cubes(tmp_path, cubes, BrightDetector(), most=2)
-    false = ~places.nodule
-    spots = {(places.names[n], *places.centres[n].astype(int)) for n in np.flatnonzero(false)}
-    assert ("c0", 12, 12, 12) in spots
-    assert {("c0", 36, 38, 37), ("c1", 36, 38, 37)} <= spots
-    assert ("c1", 12, 12, 12) not in spots
-    assert not any(name == "c2" or z == 2 for name, z, _, _ in spots)
-    assert places.nodule[:3].all()
-    assert places.score[false].min() > 0
-    for n in np.flatnonzero(false):
-        cube = places.cube[n]
-        assert not cubes.masks[cube][tuple(places.centres[n].astype(int))]
-
-
-def test_phantoms_give_nodules_and_dense_spots() -> None:
-    places = mine_phantoms([71], nodules=2, spots=5, size="tiny")
-    assert places.made.all()
-    assert not places.outlined.any()
-    assert 1 <= places.nodule.sum() <= 2
-    assert (~places.nodule).sum() == 5
-    assert (places.diameter_mm[places.nodule] >= 4).all()
-    middle = places.hu[:, 23:27, 23:27, 23:27].max(axis=(1, 2, 3))
-    assert (middle > np.median(places.hu, axis=(1, 2, 3)) + 100).all()
-
-
-def places_of(cubes: Cubes, other: tuple[int, int, int]) -> Places:
-    """The cubes' nodules, and a place beside each that is none."""
-    count = len(cubes.names)
-    return Places(
-        cubes.hu,
-        cubes.masks,
-        np.tile(np.arange(count), 2),
-        np.concatenate([cubes.centres, np.tile(np.array(other, np.float32), (count, 1))]),
-        np.arange(2 * count) < count,
-        np.arange(2 * count) < count,
-        np.zeros(2 * count, np.float32),
-        np.concatenate([cubes.diameter_mm, np.zeros(count, np.float32)]),
-        cubes.names * 2,
-        np.zeros(2 * count, dtype=bool),
-    )
-
-
-def test_the_second_look_learns_to_tell_a_nodule_from_none() -> None:
-    """After some steps balls are told from empty places of cubes that were not learned from; before, they are not."""
-    cubes = cubes_of(16)
-    places = places_of(cubes, (10, 12, 38))
-    train = np.flatnonzero(places.cube < 12)
-    torch.manual_seed(0)
-    rater = FoldedNetwork((8, 8, 8))
-    recipe = SecondLookTraining(steps=30, made=0.0, rate=1e-2, ema=0.8)
-    network = train_second_look(recipe, places, train, rater, 24)
-    unseen = np.flatnonzero(places.cube >= 12)
-    after = look_again([network], places, unseen, 24)
-    assert after[places.nodule[unseen]].min() > after[~places.nodule[unseen]].max()
-    with pytest.raises(UsageError, match="both"):
-        train_second_look(recipe, places, train[places.nodule[train]], rater, 24)
-
-
-def test_the_threshold_keeps_the_share_asked_for() -> None:
-    probability = np.linspace(0.01, 1.0, 100)
-    for share, lost in ((1.0, 0), (0.99, 1), (0.955, 4)):
-        assert (probability < choose_threshold(probability, share)).sum() == lost
-
-
 # -- the run ---------------------------------------------------------------------------------------------------------
 def test_a_run_from_the_command_line_makes_weights_that_load(tmp_path: Path) -> None:
     """From the command line, data as published, to weights that the product loads."""
@@ -330,11 +173,10 @@ def test_a_run_from_the_command_line_makes_weights_that_load(tmp_path: Path) -> 
     assert answers.nodule is None
 
 
-def test_folds_from_the_command_line_make_weights_with_a_second_look(tmp_path: Path) -> None:
+def test_folds_from_the_command_line_make_weights_with_an_outliner(tmp_path: Path) -> None:
     """Every cube is rated once, by a fold that left its person out; what ships draws outlines with another network."""
     cubes = cubes_of(18)
     data = write_cubes(cubes, tmp_path / "data")
-    write_others(data, [])
     split = tmp_path / "split.toml"
     split.write_text(
         "epochs = 1\nbatch = 4\npatch = 32\nwidths = [2, 2, 4, 4]\n"
@@ -346,7 +188,6 @@ def test_folds_from_the_command_line_make_weights_with_a_second_look(tmp_path: P
     recipe.write_text(
         'network = "folded"\nepochs = 1\nbatch = 4\npatch = 24\nwidths = [4, 4, 8]\nversion = "5"\n'
         '[folds]\ncount = 3\nfirst_subsets = ["9"]\n'
-        "[second_look]\nsteps = 2\nphantom_seeds = [71, 71]\n"
     )
     out = tmp_path / "out"
     words = ["train", "classifier", "--config", str(recipe), "--data", str(data), "--out", str(out)]
@@ -355,9 +196,6 @@ def test_folds_from_the_command_line_make_weights_with_a_second_look(tmp_path: P
         rows = list(csv.DictReader(file))
     assert sorted(row["id"] for row in rows) == sorted(cubes.names)
     assert {row["fold"] for row in rows if row["subset"] == "9"} == {"1"}
-    with (out / "second_look.csv").open(newline="") as file:
-        looked = list(csv.DictReader(file))
-    assert {row["use"] for row in looked if row["cube"] in cubes.names[14:]} == {"held out"}
     weights = find_weights("classifier", out / "weights")
     classifier = load_classifier(weights)
     assert (classifier.patch_size, classifier.view) == (32, 24)
@@ -365,10 +203,9 @@ def test_folds_from_the_command_line_make_weights_with_a_second_look(tmp_path: P
     same = load_classifier(find_weights("classifier", first / "weights")).outline(hu)
     assert np.allclose(classifier.outline(hu), same, atol=2e-3)
     answers = classifier.rate(scale_hu(hu))
-    assert answers.nodule is not None
-    assert answers.nodule.shape == (2,)
+    assert answers.nodule is None
     assert answers.heat.shape == hu.shape
-    assert classifier.no_nodule_below == pytest.approx(weights.parameters["no_nodule_below"])
+    assert classifier.no_nodule_below is None
     assert (
         main(["evaluate", "classification", "--predictions", str(out / "folds.csv"), "--out", str(tmp_path / "e")]) == 0
     )
@@ -452,7 +289,6 @@ def test_the_shipped_folds_keep_the_test_data_out_of_what_ships() -> None:
     recipe = packaged_folder("pipelines") / "train_classifier_folds.toml"
     config = read_table(ClassifierTraining, read_toml(recipe), "train_classifier_folds")
     assert config.folds is not None
-    assert config.second_look is not None
     assert config.folds.first_subsets == ("1",)
     people = {f"LIDC-IDRI-{n:04d}" for n in (1, 3, 4, 5, 7, 63)}
     assert set(config.folds.first_patients) == people
@@ -474,12 +310,8 @@ def test_the_shipped_folds_keep_the_test_data_out_of_what_ships() -> None:
         {"folds": ClassifierFolds()},
         {"network": "folded"},
         {"widths": (2, 2, 4)},
-        {"second_look": SecondLookTraining()},
     ],
 )
 def test_a_recipe_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"expected|begins with"):
+    with pytest.raises(ValueError, match="expected"):
         replace(TINY, **wrong)  # type: ignore[arg-type]
-    for kept in ({"batch": 3}, {"made": 1.0}, {"sensitivity": 0.0}):
-        with pytest.raises(ValueError, match="expected"):
-            SecondLookTraining(**kept)  # type: ignore[arg-type]

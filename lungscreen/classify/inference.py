@@ -35,7 +35,7 @@ class TrainedClassifier:
     """Networks whose answers are averaged, and the numbers that were measured with them.
 
     raters: give ratings, from the middle `view` voxels of a patch.  outliners: draw the outline that is measured.
-    second_look: tell a nodule from what was taken for one; may be empty.
+    second_look: tell a nodule from what was taken for one, from the middle `second_view` voxels; may be empty.
     """
 
     raters: Sequence[Network]
@@ -47,6 +47,8 @@ class TrainedClassifier:
     name: str
     score: Score | None = None
     """None: the network's suspicion alone is calibrated."""
+    second_view: int = 0
+    """0: `view`."""
     no_nodule_below: float | None = None
     """Probability of being a nodule below which a candidate is taken for none; None where the weights do not tell."""
 
@@ -70,6 +72,7 @@ class TrainedClassifier:
                 Calibration(**numbers["calibration"]),
                 f"classifier {weights.version} ({weights.sha256[:12]})",
                 Score.from_numbers(numbers["score"]) if "score" in numbers else None,
+                int(second.get("view", 0)) if second else 0,
                 float(numbers["no_nodule_below"]) if second else None,
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -89,8 +92,7 @@ class TrainedClassifier:
         return np.concatenate(parts)
 
     def _rate(self, patches: NDArray[np.float32]) -> Answers:
-        edge = (patches.shape[-1] - self.view) // 2
-        middle = (slice(None), *(slice(edge, edge + self.view),) * 3)
+        middle = _middle(patches, self.view)
         patch = np.ascontiguousarray(patches[middle])
         tensor = torch.from_numpy(patch)[:, None]
         seen: list[Seen] = []
@@ -102,7 +104,9 @@ class TrainedClassifier:
         heat[middle] = heat_of(self.raters, tensor, seen).numpy()
         nodule = None
         if self.second_look:
-            nodule = 1 / (1 + np.exp(-mean_logits(self.second_look, tensor)[0][:, 0].astype(float)))
+            seen_again = np.ascontiguousarray(patches[_middle(patches, self.second_view or self.view)])
+            answers = mean_logits(self.second_look, torch.from_numpy(seen_again)[:, None])[0]
+            nodule = 1 / (1 + np.exp(-answers[:, 0].astype(float)))
         return Answers(self.calibration.probability(score), attributes_of(logits), heat, nodule)
 
 
@@ -136,6 +140,12 @@ def mean_logits(
                     seen.append((maps, outline))
     inside = torch.sigmoid(torch.stack(outlines).mean(0))[:, 0]
     return torch.stack(ratings).mean(0).numpy(), inside.numpy()
+
+
+def _middle(patches: NDArray[np.float32], view: int) -> tuple[slice, ...]:
+    """Of (n, p, p, p), the middle `view` voxels."""
+    edge = (patches.shape[-1] - view) // 2
+    return (slice(None), *(slice(edge, edge + view),) * 3)
 
 
 def _network(architecture: Mapping[str, Any], tensors: dict[str, Tensor], prefix: str) -> Network:

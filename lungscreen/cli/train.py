@@ -1,4 +1,4 @@
-"""`lungscreen train detector|classifier|fusion`: make weights again, or with other data; fit a site's own model."""
+"""`lungscreen train detector|classifier|second-look|fusion`: make weights again, or with other data; fit a site's own model."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 type=Path,
                 metavar="DIR",
                 help="weights/ whose network draws the outlines instead of the ones that rate",
+            )
+        if name == "second-look":
+            sub.add_argument(
+                "--weights",
+                type=Path,
+                metavar="DIR",
+                help="weights/ of the classifier that the second look joins, instead of the shipped ones",
             )
         if name == "detector":
             sub.add_argument(
@@ -112,7 +119,6 @@ def _train_classifier(args: argparse.Namespace) -> None:
     from lungscreen.training.classifier import train_classifier
     from lungscreen.training.classifier_data import read_cubes
     from lungscreen.training.classifier_recipe import ClassifierTraining
-    from lungscreen.training.second_look_data import mine_places
     from lungscreen.weights import find_weights
 
     config = read_table(ClassifierTraining, read_toml(args.config), args.config.name)
@@ -120,8 +126,17 @@ def _train_classifier(args: argparse.Namespace) -> None:
     _say("reading cubes")
     split = config.split
     cubes = read_cubes(args.data, (*split.train_subsets, *split.choice_subsets) if split else None)
-    places = mine_places(args.data, cubes, config.second_look.phantom_seeds, _say) if config.second_look else None
-    print(train_classifier(config, cubes, args.out, _say, outliner, places).path)
+    print(train_classifier(config, cubes, args.out, _say, outliner).path)
+
+
+def _train_second_look(args: argparse.Namespace) -> None:
+    from lungscreen.config import read_table, read_toml
+    from lungscreen.training.second_look_recipe import SecondLookTraining
+    from lungscreen.training.second_look_run import make_second_look
+    from lungscreen.weights import find_weights
+
+    config = read_table(SecondLookTraining, read_toml(args.config), args.config.name)
+    print(make_second_look(config, args.data, find_weights("classifier", args.weights), args.out, _say).path)
 
 
 def _fusion_arguments(parser: argparse.ArgumentParser) -> None:
@@ -171,6 +186,7 @@ KINDS: dict[str, tuple[str, Callable[[argparse.Namespace], None]]] = {
     "detector": ("train the nodule detector", _train_detector),
     "seams": ("examine whether a small network can tell inserted nodules from real ones", _check_seams),
     "classifier": ("train the network that outlines nodules and rates their malignancy", _train_classifier),
+    "second-look": ("train the network that tells a nodule from what was taken for one", _train_second_look),
     "fusion": ("fit a site's own model on its outcomes: the network's logit and the patient data", _train_fusion),
 }
 """What can be trained → what it is, and how."""

@@ -9,7 +9,7 @@ from lungscreen.classify.network import FoldedNetwork, Network, NoduleNetwork
 from lungscreen.config import config_hash
 from lungscreen.training.classifier_samples import Variation
 
-__all__ = ["ClassifierFolds", "ClassifierSplit", "ClassifierTraining", "SecondLookTraining", "build_network"]
+__all__ = ["ClassifierFolds", "ClassifierSplit", "ClassifierTraining", "build_network"]
 
 PATCHES = (24, 32, 40, 48)
 """Patches that can be trained on. With 16, the deepest maps are 2 x 2 x 2, and there the bfloat16 gradient of PyTorch 2.13's
@@ -51,47 +51,17 @@ class ClassifierFolds:
 
 
 @dataclass(frozen=True)
-class SecondLookTraining:
-    """The `[second_look]` of a recipe.
-
-    steps: of `batch` places, half of them nodules.  rate: highest learning rate.  made: share of phantoms' places among
-    either half.  ema: decay of the running mean of the weights.  phantom_seeds: first and last phantom that is learned
-    from.  sensitivity: share of nodules that the threshold must keep, of the choice subsets and of those learned from.
-    choice_subsets: not learned from.
-    """
-
-    steps: int = 1600
-    batch: int = 8
-    rate: float = 1e-3
-    weight_decay: float = 0.05
-    made: float = 0.3
-    ema: float = 0.99
-    phantom_seeds: tuple[int, int] = (5001, 5020)
-    sensitivity: float = 0.99
-    choice_subsets: tuple[str, ...] = ("9",)
-    variation: Variation = field(default_factory=lambda: Variation(shift_mm=3.0))
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2 or self.batch % 2:
-            raise ValueError("expected steps of at least 1 and an even batch of at least 2")
-        if not (0 < self.rate < 1 and 0 <= self.made < 1 and 0 <= self.ema < 1 and 0 < self.sensitivity <= 1):
-            raise ValueError("expected 0 < rate < 1, 0 <= made < 1, 0 <= ema < 1, 0 < sensitivity <= 1")
-
-
-@dataclass(frozen=True)
 class ClassifierTraining:
     """The whole recipe: `pipelines/train_classifier*.toml`. It has either a split or folds.
 
     network: "full" works on every voxel and draws the finer outline, "folded" is several times faster.  members: networks
     that are averaged.  rate: highest learning rate of the one-cycle schedule.  ema: decay of the running mean of the
     weights, which is what ships.  patch: voxels of the cube that the network sees, 1 mm each.  outline_weight: of the
-    outline's loss beside the ratings'.  second_look: None trains none.
+    outline's loss beside the ratings'.
     """
 
     split: ClassifierSplit | None = None
     folds: ClassifierFolds | None = None
-    second_look: SecondLookTraining | None = None
     variation: Variation = field(default_factory=Variation)
     network: Literal["full", "folded"] = "full"
     widths: tuple[int, ...] = (8, 16, 32, 64)
@@ -112,8 +82,6 @@ class ClassifierTraining:
             raise ValueError("expected either a split or folds")
         if min(self.members, self.epochs, self.batch) < 1:
             raise ValueError("expected members, epochs and batch of at least 1")
-        if self.second_look and self.network != "folded":
-            raise ValueError("a second look begins with a folded network")
         if len(self.widths) != (4 if self.network == "full" else 3):
             raise ValueError("expected four widths of a full network, three of a folded one")
         if self.patch not in PATCHES:
@@ -123,7 +91,7 @@ class ClassifierTraining:
 
     def identity(self, *what: object) -> str:
         """A hash over all that decides what a member learns from the same cubes."""
-        elsewhere = {"split", "folds", "second_look", "members", "version"}
+        elsewhere = {"split", "folds", "members", "version"}
         return config_hash({key: value for key, value in asdict(self).items() if key not in elsewhere}, *what)
 
 

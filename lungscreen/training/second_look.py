@@ -1,12 +1,17 @@
 """Training of the second look: places ─► a network that tells a nodule from what was taken for one ─► its threshold.
 
-It begins as the rating network, which already knows nodules and their outlines, and learns one answer from nodules and
-false marks drawn in equal number.
+It begins from chance and has its own weights' part, recipe and people, so that the network that rates can change without it.
+Nodules and false marks are drawn in equal number, strong false marks more often than weak ones.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,69 +23,84 @@ from lungscreen.classify.inference import mean_logits
 from lungscreen.classify.network import FoldedNetwork, Network
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.errors import UsageError, WeightsError
+from lungscreen.training.checkpoint import load_checkpoint, save_checkpoint
 from lungscreen.training.classifier_data import SIDE
-from lungscreen.training.classifier_recipe import SecondLookTraining
 from lungscreen.training.classifier_samples import cut_patches, draw_batch, shift_centres
 from lungscreen.training.second_look_data import Places
+from lungscreen.training.second_look_recipe import SecondLookTraining
 
 __all__ = ["choose_threshold", "look_again", "train_second_look"]
 
 Progress = Callable[[str], None]
 Indices = NDArray[np.intp]
 
-OUTLINE_WEIGHT = 0.5
+OUTLINE_WEIGHT = 2.5
 """Of the outline's loss of nodules beside the answer's: what is pooled is pooled inside the outline."""
+
+CLIP = 2.0
+"""Largest norm of a step's gradient."""
 
 RISE = 0.1
 """Share of the steps in which the rate rises; then it falls by a cosine."""
+
+WEAKEST = 0.04
+"""Score that a place counts as when false marks are drawn by their score, at the least."""
+
+
+@dataclass(eq=False)
+class _State:
+    """All that a checkpoint holds."""
+
+    network: FoldedNetwork
+    mean: FoldedNetwork
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Deck:
+    """What is drawn from: of real and of made places (in this order) the nodules, the false marks and their shares."""
+
+    nodules: tuple[Indices, Indices]
+    false: tuple[Indices, Indices]
+    shares: tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def train_second_look(
     config: SecondLookTraining,
     places: Places,
     train: Indices,
-    begin_with: FoldedNetwork,
-    side: int,
+    checkpoint: Path | None = None,
     progress: Progress = lambda _: None,
 ) -> FoldedNetwork:
-    """Train on the places `train`, with patches of `side` voxels. Returns the running mean of the weights.
+    """Train on the places `train`, or go on from the checkpoint. Returns the running mean of the weights.
 
-    Errors: `config-invalid` where there are no nodules or no false marks, `training-diverged`.
+    Errors: `config-invalid` where there are no nodules or no false marks, and for a checkpoint of another recipe or of other
+    places; `training-diverged`.
     """
-    torch.manual_seed(config.seed)
-    network, mean = _beginning(begin_with), _beginning(begin_with)
-    mean.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=config.weight_decay)
-    generator, draw = torch.Generator().manual_seed(config.seed), np.random.default_rng(config.seed)
+    deck = _deal(config, places, train)
+    state = _start(config)
+    identity = config.identity([places.names[n] for n in train], places.centres[train].tolist())
+    if checkpoint and checkpoint.exists():
+        _restore(state, load_checkpoint(checkpoint, identity))
     intensity, masks = _tensors(places)
-    losses: list[float] = []
-    for step in range(config.steps):
-        share = step / config.steps
-        height = share / RISE if share < RISE else 0.5 + 0.5 * np.cos(np.pi * (share - RISE) / (1 - RISE))
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate * max(height, 1e-3)
-        chosen = _draw_places(config, places, train, draw)
-        batch = draw_batch(
-            intensity,
-            masks,
-            places.centres[chosen],
-            places.cube[chosen],
-            side,
-            config.variation,
-            generator,
-            _bounds(places, chosen, train, draw),
-        )
-        losses.append(_step(network, optimiser, batch, places, chosen))
-        decay = min(config.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for kept, now in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
-                if kept.dtype.is_floating_point:
-                    kept.lerp_(now, 1 - decay)
-                else:
-                    kept.copy_(now)
-        if step % 200 == 199:
-            progress(f"second look, step {step + 1}/{config.steps}: loss {np.mean(losses[-200:]):.3f}")
-    return mean.eval()
+    while state.step < config.steps:
+        torch.manual_seed(config.seed * 1_000_003 + state.step)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+        draw = np.random.default_rng((config.seed, state.step))
+        losses = []
+        for step in range(state.step, min(state.step + config.save_every, config.steps)):
+            _set_rate(state.optimiser, config, step)
+            chosen = _draw_places(config, deck, draw)
+            at, cube, bounds = places.centres[chosen], places.cube[chosen], _bounds(places, chosen, deck, draw)
+            batch = draw_batch(intensity, masks, at, cube, config.patch, config.variation, generator, bounds)
+            losses.append(_step(state, batch, places, chosen))
+            _follow(state, min(config.ema, (1 + step) / (10 + step)))
+        state.step += len(losses)
+        progress(f"second look, step {state.step}/{config.steps}: loss {np.mean(losses):.3f}")
+        if checkpoint:
+            save_checkpoint(_content(state, identity), checkpoint)
+    return state.mean.eval()
 
 
 def look_again(
@@ -105,67 +125,74 @@ def choose_threshold(probabilities: NDArray[np.float64], sensitivity: float) -> 
     return float(np.sort(probabilities)[lost]) * 0.999
 
 
-def _beginning(rater: FoldedNetwork) -> FoldedNetwork:
-    """A network of one answer whose other weights are the rater's."""
-    widths = [layer[0][0].out_channels for layer in (rater.stem, rater.down2, rater.down3)]  # type: ignore[index]
-    network = FoldedNetwork(widths, outputs=1)
-    own = network.state_dict()
-    taken = {key: value for key, value in rater.state_dict().items() if own[key].shape == value.shape}
-    network.load_state_dict({**own, **taken})
-    channels_last: FoldedNetwork = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return channels_last
-
-
-def _step(
-    network: FoldedNetwork,
-    optimiser: torch.optim.Optimizer,
-    batch: tuple[Tensor, Tensor],
-    places: Places,
-    chosen: Indices,
-) -> float:
+def _step(state: _State, batch: tuple[Tensor, Tensor], places: Places, chosen: Indices) -> float:
     patch, mask = batch
-    network.train()
+    state.network.train()
     with torch.autocast("cpu", torch.bfloat16):
-        answer, outline = network(patch)
+        answer, outline = state.network(patch)
     truth = torch.from_numpy(places.nodule[chosen].astype(np.float32))
     loss = functional.binary_cross_entropy_with_logits(answer.float()[:, 0], truth)
     drawn = torch.from_numpy(np.flatnonzero(places.outlined[chosen]))
     if len(drawn):
-        loss = loss + OUTLINE_WEIGHT * 5 * functional.binary_cross_entropy_with_logits(
-            outline.float()[drawn], mask[drawn]
-        )
+        loss = loss + OUTLINE_WEIGHT * functional.binary_cross_entropy_with_logits(outline.float()[drawn], mask[drawn])
     if not torch.isfinite(loss):
         raise WeightsError("training-diverged", "the loss is no longer a number; try a lower rate")
-    optimiser.zero_grad()
+    state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-    optimiser.step()
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), CLIP)
+    state.optimiser.step()
     return float(loss.detach())
 
 
-def _draw_places(config: SecondLookTraining, places: Places, train: Indices, draw: np.random.Generator) -> Indices:
+def _follow(state: _State, decay: float) -> None:
+    """The running mean goes a step after the weights."""
+    with torch.no_grad():
+        for kept, now in zip(state.mean.state_dict().values(), state.network.state_dict().values(), strict=True):
+            if kept.dtype.is_floating_point:
+                kept.lerp_(now, 1 - decay)
+            else:
+                kept.copy_(now)
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, config: SecondLookTraining, step: int) -> None:
+    share = step / config.steps
+    height = share / RISE if share < RISE else 0.5 + 0.5 * math.cos(math.pi * (share - RISE) / (1 - RISE))
+    for group in optimiser.param_groups:
+        group["lr"] = config.rate * max(height, 1e-3)
+
+
+def _deal(config: SecondLookTraining, places: Places, train: Indices) -> _Deck:
+    sides = [train[places.made[train] == made] for made in (False, True)]
+    nodules = [side[places.nodule[side]] for side in sides]
+    false = [side[~places.nodule[side]] for side in sides]
+    if not (sum(map(len, nodules)) and sum(map(len, false))):
+        raise UsageError("config-invalid", "expected both nodules and false marks to learn from")
+    weights = [np.maximum(places.score[side].astype(float), WEAKEST) ** config.strong for side in false]
+    shares = [weight / weight.sum() if len(weight) else weight for weight in weights]
+    return _Deck((nodules[0], nodules[1]), (false[0], false[1]), (shares[0], shares[1]))
+
+
+def _draw_places(config: SecondLookTraining, deck: _Deck, draw: np.random.Generator) -> Indices:
     """Half nodules, half false marks; of each half a share from phantoms."""
     chosen: list[int] = []
-    for nodule in (True, False):
-        groups = [train[(places.nodule[train] == nodule) & (places.made[train] == made)] for made in (False, True)]
-        if not len(groups[0]) + len(groups[1]):
-            raise UsageError("config-invalid", "expected both nodules and false marks to learn from")
-        for _ in range(config.batch // 2):
-            made = bool(len(groups[1])) and (draw.random() < config.made or not len(groups[0]))
-            chosen.append(int(draw.choice(groups[int(made)])))
+    for _ in range(config.batch // 2):
+        for nodule in (True, False):
+            groups = deck.nodules if nodule else deck.false
+            made = int(len(groups[1]) > 0 and (draw.random() < config.made or not len(groups[0])))
+            chosen.append(int(draw.choice(groups[made], p=None if nodule else deck.shares[made])))
     return np.array(chosen)
 
 
-def _bounds(places: Places, chosen: Indices, train: Indices, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _bounds(places: Places, chosen: Indices, deck: _Deck, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Where each sample's surroundings end. False marks lie nearer to their cube's faces than nodules do; half of the
     nodules are cut off where a false mark's surroundings end, so that the cut does not tell them apart.
     """
     low, high = np.zeros((len(chosen), 3), np.float32), np.full((len(chosen), 3), SIDE - 1, np.float32)
-    others = train[~places.nodule[train] & ~places.made[train]]
+    others, shares = deck.false[0], deck.shares[0]
     for n, place in enumerate(chosen):
         if places.nodule[place] and not places.made[place] and len(others) and draw.random() < 0.5:
             room = places.diameter_mm[place] / 2 + 4
-            other, centre = places.centres[draw.choice(others)], places.centres[place]
+            other, centre = places.centres[draw.choice(others, p=shares)], places.centres[place]
             low[n] = np.maximum(0, centre - np.maximum(other, room))
             high[n] = np.minimum(SIDE - 1, centre + np.maximum(SIDE - 1 - other, room))
     return torch.from_numpy(low), torch.from_numpy(high)
@@ -174,3 +201,29 @@ def _bounds(places: Places, chosen: Indices, train: Indices, draw: np.random.Gen
 def _tensors(places: Places) -> tuple[Tensor, Tensor]:
     intensity = torch.from_numpy(scale_hu(places.hu).astype(np.float16))[:, None]
     return intensity, torch.from_numpy(places.masks)[:, None].half()
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------
+def _start(config: SecondLookTraining) -> _State:
+    torch.manual_seed(config.seed)
+    made = FoldedNetwork(config.widths, outputs=1)
+    network: FoldedNetwork = made.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=config.weight_decay)
+    return _State(network, copy.deepcopy(network), optimiser)
+
+
+def _content(state: _State, identity: str) -> dict[str, Any]:
+    return {
+        "identity": identity,
+        "step": state.step,
+        "network": state.network.state_dict(),
+        "mean": state.mean.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+    }
+
+
+def _restore(state: _State, content: dict[str, Any]) -> None:
+    state.network.load_state_dict(content["network"])
+    state.mean.load_state_dict(content["mean"])
+    state.optimiser.load_state_dict(content["optimiser"])
+    state.step = content["step"]

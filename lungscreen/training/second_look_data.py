@@ -1,7 +1,7 @@
 """What the second look learns from: nodules, and what was taken for one.
 
-cubes ─► nodules in their middle, the detector's false marks beside them
-phantoms ─► made nodules, and the densest spots of made lungs: vessels, mostly
+cubes ─► nodules in their middle; beside them the detectors' false marks, and dense places that are none
+phantoms ─► made nodules; the detectors' false marks in made lungs
 """
 
 from __future__ import annotations
@@ -15,28 +15,44 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.detect import Detector, load_detector
+from lungscreen.detect import Detector
+from lungscreen.detect.resampling import resample_box
 from lungscreen.errors import InputError
 from lungscreen.patches import cut_patch
 from lungscreen.phantom import Phantom, make_phantom, sized
 from lungscreen.phantom.anatomy import draw_person
 from lungscreen.phantom.config import Size
 from lungscreen.training.classifier_data import SIDE, Cubes
+from lungscreen.training.second_look_recipe import Mining
 
 __all__ = ["Places", "join_places", "mine_cubes", "mine_phantoms", "mine_places"]
 
 Progress = Callable[[str], None]
+Mark = tuple[float, float, float, float]
+"""Place on three axes, and the detector's score; 0 where it was not asked."""
 
 ROOM = 3
-"""Voxels by which a cube is mirrored outwards before the detector looks."""
+"""Voxels by which a cube is mirrored outwards before a detector looks."""
 
 BEYOND_MM = 2.0
 """A mark nearer to an annotated place than its radius and this, or than 6 mm, is not counted as false."""
 
 SURELY_MM = 6.0
 
-LEAST_EDGE_MM = 8.0
+APART_MM = 5.0
+"""Of two marks nearer than this the higher stays."""
+
+LEAST_EDGE_MM = 6.0
 """A false mark nearer to its cube's faces is left out: too little of what is around it is known."""
+
+LEAST_LUNG = 0.12
+"""Share of lung around a mark (Gaussian, 4 mm) from which it is one that the product would see: inside, or at the edge."""
+
+NEAR_LUNGS_MM = 4.0
+"""How far outside the lungs of a phantom a mark counts, as in the product."""
+
+CONTEXT_MM = 12.0
+"""What is looked at around a phantom's lungs, as in the product."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +60,9 @@ class Places:
     """n places in m cubes of 50 voxels of 1 mm.
 
     hu: (m, 50, 50, 50).  masks: of nodules, same shape.  cube: (n,) which cube.  centres: (n, 3), (z, y, x).  nodule:
-    (n,) whether it is one.  outlined: (n,) whether its mask is known.  score: the detector's, 0 where it was not asked.
-    diameter_mm: of nodules, 0 else.  names: of each place's cube.  made: (n,) whether it is of a phantom.
+    (n,) whether it is one.  outlined: (n,) whether its mask is known.  score: the detectors' highest, 0 where none was asked.
+    diameter_mm: of nodules, 0 else.  names: of each place's cube; of a phantom, `phantom SEED`.  made: (n,) whether it is
+    of a phantom.
     """
 
     hu: NDArray[np.int16]
@@ -61,28 +78,23 @@ class Places:
 
 
 def mine_places(
-    data: Path, cubes: Cubes, phantom_seeds: tuple[int, int], progress: Progress = lambda _: None
+    data: Path, cubes: Cubes, detectors: Sequence[Detector], mining: Mining, progress: Progress = lambda _: None
 ) -> Places:
-    """Places of the cubes, by the shipped detector, and of the phantoms from the first seed to the last.
+    """Places of the cubes and of all the phantoms.
 
     Errors: as `mine_cubes`.
     """
-    first, last = phantom_seeds
-    made = mine_phantoms(range(first, last + 1), progress=progress)
-    return join_places(mine_cubes(data, cubes, load_detector(), progress=progress), made)
+    seeds = (*mining.phantoms, *mining.held_out_phantoms)
+    places = mine_cubes(data, cubes, detectors, mining, progress)
+    return join_places(places, mine_phantoms(seeds, detectors, mining, progress=progress)) if seeds else places
 
 
 def mine_cubes(
-    data: Path,
-    cubes: Cubes,
-    detector: Detector,
-    least: float = 0.05,
-    most: int = 4,
-    progress: Progress = lambda _: None,
+    data: Path, cubes: Cubes, detectors: Sequence[Detector], mining: Mining, progress: Progress = lambda _: None
 ) -> Places:
-    """The nodules, and of each placed cube the highest `most` false marks of the detector from the score `least` on.
+    """The nodules, and of each placed cube the detectors' highest false marks and the densest places beside them.
 
-    A mark counts as false in the cube's lung, away from everything that was annotated.
+    Both lie in the cube's lung or at its edge, away from everything that was annotated.
 
     Errors: `training-data-invalid`, `weights-invalid`.
     """
@@ -90,10 +102,10 @@ def mine_cubes(
     rows: list[tuple[int, float, float, float, float]] = []
     for n in range(len(cubes.names)):
         if cubes.names[n] in known:
-            marks = _false_marks(cubes.hu[n], detector, known[cubes.names[n]], least)
-            rows += [(n, *mark) for mark in marks[:most]]
+            marks = _false_marks(cubes.hu[n], detectors, known[cubes.names[n]], mining)
+            rows += [(n, *mark) for mark in marks]
         if n % 100 == 99:
-            progress(f"{n + 1} of {len(cubes.names)} cubes: {len(rows)} false marks")
+            progress(f"{n + 1} of {len(cubes.names)} cubes: {len(rows)} places that are no nodules")
     count, false = len(cubes.names), np.array(rows, dtype=np.float32).reshape(-1, 5)
     cube = np.concatenate([np.arange(count), false[:, 0].astype(int)])
     return Places(
@@ -112,35 +124,33 @@ def mine_cubes(
 
 def mine_phantoms(
     seeds: Sequence[int],
+    detectors: Sequence[Detector],
+    mining: Mining,
     nodules: int = 7,
-    spots: int = 24,
-    progress: Progress = lambda _: None,
     size: Size = "small",
+    progress: Progress = lambda _: None,
 ) -> Places:
-    """Made nodules of 4 mm and more, and of each phantom the `spots` densest places away from them."""
+    """Made nodules of 4 mm and more, and of each phantom the highest false marks of one of the detectors."""
     cubes, rows, names = [], [], []
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        sex, age = draw_person(seed)
-        dose, kernel = str(rng.choice(["standard", "low"])), str(rng.choice(["soft", "standard"]))
-        made = make_phantom(sized(size, seed=seed, nodules=nodules, dose=dose, kernel=kernel, sex=sex, age=age))
-        shown = [n for n in made.nodules if n.visible]
-        places = [(n.centre_mm, n.diameter_mm) for n in shown if n.diameter_mm >= 4]
-        places += [(spot, 0.0) for spot in _dense_spots(made, [(n.centre_mm, n.diameter_mm) for n in shown], spots)]
-        cubes += [np.rint(cut_patch(made.hu, made.geometry, at, SIDE, 1.0).hu).astype(np.int16) for at, _ in places]
-        rows += [diameter for _, diameter in places]
+    for turn, seed in enumerate(seeds):
+        made = _draw_phantom(seed, nodules, size)
+        places = [(n.centre_mm, n.diameter_mm, 0.0) for n in made.nodules if n.visible and n.diameter_mm >= 4]
+        marks = _phantom_marks(made, detectors[turn % len(detectors)], mining)
+        places += [((x, y, z), 0.0, score) for x, y, z, score in marks]
+        cubes += [np.rint(cut_patch(made.hu, made.geometry, at, SIDE, 1.0).hu).astype(np.int16) for at, _, _ in places]
+        rows += [(diameter, score) for _, diameter, score in places]
         names += [f"phantom {seed}"] * len(places)
-        progress(f"phantom {seed}: {len(rows)} places")
-    diameter, count = np.array(rows, dtype=np.float32), len(rows)
+        progress(f"phantom {seed}: {len(marks)} false marks")
+    table, count = np.array(rows, dtype=np.float32).reshape(-1, 2), len(rows)
     return Places(
         np.stack(cubes),
         np.zeros((count, SIDE, SIDE, SIDE), dtype=bool),
         np.arange(count),
         np.full((count, 3), (SIDE - 1) / 2, dtype=np.float32),
-        diameter > 0,
+        table[:, 0] > 0,
         np.zeros(count, dtype=bool),
-        np.zeros(count, dtype=np.float32),
-        diameter,
+        table[:, 1],
+        table[:, 0],
         tuple(names),
         np.ones(count, dtype=bool),
     )
@@ -157,22 +167,34 @@ def join_places(first: Places, second: Places) -> Places:
 
 
 def _false_marks(
-    hu: NDArray[np.int16], detector: Detector, known: NDArray[np.float64], least: float
-) -> list[tuple[float, float, float, float]]:
-    """(z, y, x, score) of marks that are no nodule, the highest first."""
-    found = detector.find_marks(np.pad(hu, ROOM, mode="reflect"), None)
-    lung = ndimage.gaussian_filter((hu < -500).astype(np.float32), 4, mode="nearest") > 0.3
-    kept: list[tuple[float, float, float, float]] = []
-    for z, y, x, _, score in found[np.argsort(-found[:, 4], kind="stable")]:
-        place = np.array([z, y, x], dtype=np.float64) - ROOM
-        inside = min(place.min(), (SIDE - 1 - place).min()) >= LEAST_EDGE_MM
-        if score < least or not inside or not lung[tuple(np.rint(place).astype(int))]:
-            continue
-        if (np.linalg.norm(known[:, :3] - place, axis=1) < known[:, 3]).any():
-            continue
-        if all(np.linalg.norm(place - np.array(other[:3])) >= 5 for other in kept):
-            kept.append((float(place[0]), float(place[1]), float(place[2]), float(score)))
+    hu: NDArray[np.int16], detectors: Sequence[Detector], known: NDArray[np.float64], mining: Mining
+) -> list[Mark]:
+    """Marks that are no nodule, the highest first, then the densest places."""
+    padded = np.pad(hu, ROOM, mode="reflect")
+    found = np.concatenate([detector.find_marks(padded, None) for detector in detectors])
+    found = found[found[:, 4] >= mining.least[0]]
+    marks = [(*(row[:3].astype(float) - ROOM), float(row[4])) for row in found[np.argsort(-found[:, 4], kind="stable")]]
+    lung = ndimage.gaussian_filter((hu < -500).astype(np.float32), 4, mode="nearest")
+    spots = [(*map(float, at), 0.0) for at in _dense_spots(hu, np.ones(3), lung > LEAST_LUNG)]
+    kept: list[Mark] = []
+    for rows, most in ((marks, mining.most[0]), (spots, mining.spots)):
+        before = len(kept)
+        for z, y, x, score in rows:
+            at = np.array([z, y, x])
+            if len(kept) - before < most and _is_false(at, lung, known) and _is_apart(at, kept):
+                kept.append((z, y, x, score))
     return kept
+
+
+def _is_false(at: NDArray[np.float64], lung: NDArray[np.float32], known: NDArray[np.float64]) -> bool:
+    """Whether a place of a cube is in its lung, away from its faces and from everything that was annotated."""
+    if min(at.min(), (SIDE - 1 - at).min()) < LEAST_EDGE_MM or lung[tuple(np.rint(at).astype(int))] < LEAST_LUNG:
+        return False
+    return bool((np.linalg.norm(known[:, :3] - at, axis=1) >= known[:, 3]).all())
+
+
+def _is_apart(at: NDArray[np.float64], others: Sequence[Mark]) -> bool:
+    return all(np.linalg.norm(at - np.array(other[:3])) >= APART_MM for other in others)
 
 
 def _annotated(data: Path, cubes: Cubes) -> dict[str, NDArray[np.float64]]:
@@ -198,18 +220,40 @@ def _annotated(data: Path, cubes: Cubes) -> dict[str, NDArray[np.float64]]:
     return {name: np.array(rows) for name, rows in known.items()}
 
 
-def _dense_spots(
-    made: Phantom, nodules: Sequence[tuple[Sequence[float], float]], most: int
-) -> list[tuple[float, float, float]]:
-    """Places in the lungs that stand out from what is around them most, LPS mm."""
-    spacing = np.array(made.geometry.spacing_mm)
-    hu = np.clip(made.hu.astype(np.float32), -1000, 200)
-    above = ndimage.gaussian_filter(hu, 2.2 / spacing) - ndimage.gaussian_filter(hu, 6.0 / spacing)
-    above[~ndimage.binary_dilation(made.lungs > 0)] = -np.inf
+def _dense_spots(hu: NDArray[np.int16], spacing: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """(n, 3) voxels inside that stand out from what is around them, the most so first: vessels, bumps of the chest wall."""
+    clipped = np.clip(hu.astype(np.float32), -1000, 200)
+    above = ndimage.gaussian_filter(clipped, 2.2 / spacing) - ndimage.gaussian_filter(clipped, 6.0 / spacing)
+    above[~inside] = -np.inf
     top = np.argwhere((ndimage.maximum_filter(above, 5) == above) & (above > 60))
-    spots: list[tuple[float, float, float]] = []
-    for index in top[np.argsort(-above[tuple(top.T)], kind="stable")]:
-        x, y, z = (float(v) for v in made.geometry.to_mm(index.astype(float)))
-        if all(np.linalg.norm(np.array([x, y, z]) - np.array(c)) > d / 2 + SURELY_MM for c, d in nodules):
-            spots.append((x, y, z))
-    return spots[:most]
+    return top[np.argsort(-above[tuple(top.T)], kind="stable")]
+
+
+def _draw_phantom(seed: int, nodules: int, size: Size) -> Phantom:
+    rng = np.random.default_rng(seed)
+    sex, age = draw_person(seed)
+    dose, kernel = str(rng.choice(["standard", "low"])), str(rng.choice(["soft", "standard"]))
+    return make_phantom(sized(size, seed=seed, nodules=nodules, dose=dose, kernel=kernel, sex=sex, age=age))
+
+
+def _phantom_marks(made: Phantom, detector: Detector, mining: Mining) -> list[Mark]:
+    """A detector's highest marks near a phantom's lungs that are no nodule: LPS mm and score."""
+    spacing, lungs = np.array(made.geometry.spacing_mm), made.lungs > 0
+    room = np.ceil(CONTEXT_MM / spacing).astype(int)
+    found_in = ndimage.find_objects(lungs.astype(np.uint8))[0]
+    box = tuple(
+        slice(max(0, s.start - n), min(size, s.stop + n))
+        for s, n, size in zip(found_in, room, lungs.shape, strict=True)
+    )
+    near = ndimage.distance_transform_edt(~lungs, sampling=spacing) <= NEAR_LUNGS_MM
+    hu, geometry = resample_box(made.hu, made.geometry, (box[0], box[1], box[2]), detector.spacing_mm)
+    where, _ = resample_box(near.astype(np.int16) * 100, made.geometry, (box[0], box[1], box[2]), detector.spacing_mm)
+    found = detector.find_marks(hu, where > 50)
+    found = found[found[:, 4] >= mining.least[1]]
+    kept: list[Mark] = []
+    for row in found[np.argsort(-found[:, 4], kind="stable")]:
+        at = geometry.to_mm(row[:3].astype(float))
+        away = all(np.linalg.norm(at - n.centre_mm) > n.diameter_mm / 2 + SURELY_MM for n in made.nodules)
+        if away and _is_apart(at, kept) and len(kept) < mining.most[1]:
+            kept.append((float(at[0]), float(at[1]), float(at[2]), float(row[4])))
+    return kept
