@@ -29,7 +29,10 @@ from lungscreen.geometry import Geometry, Vector
 from lungscreen.records import Acquisition, Attributes, Candidate, Exam, Patient, Series, Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lungscreen.classify.inference import TrainedClassifier
+    from lungscreen.classify.network import Network
 
 
 def volume_of(hu: NDArray[np.int16], geometry: Geometry) -> Volume:
@@ -200,13 +203,18 @@ def test_features_where_little_or_nothing_is_drawn() -> None:
 
 
 def test_a_score_ranks_what_readers_rate_higher_and_is_stored_as_numbers() -> None:
+    """The suspicion weighs one and a half times the features; of these, the one that the ratings follow counts most."""
     rng = np.random.default_rng(2)
     features = rng.normal(0, 1, (300, len(FEATURES)))
-    suspicion_of = rng.normal(0, 1, 300)
+    suspicion_of = features[:, 3] + rng.normal(0, 1, 300)
     rating = np.clip(3 + features[:, 3] + 0.3 * suspicion_of, 1, 5)
     score = fit_score(suspicion_of, features, rating)
     assert np.corrcoef(score.of(suspicion_of, features), rating)[0, 1] > 0.9
     assert int(np.argmax(np.abs(score.coefficients))) == 3
+    by_suspicion = score.of(suspicion_of, np.tile(score.mean, (300, 1))).std()
+    by_features = score.of(np.zeros(300), features).std()
+    assert by_suspicion == pytest.approx(1.5 * by_features, rel=0.01)
+    assert score.of(suspicion_of, features).mean() == pytest.approx(np.clip(rating, 2, 4).mean(), abs=0.01)
     assert Score.from_numbers(json.loads(json.dumps(score.as_numbers()))) == score
     far = features.copy()
     far[:, 3] = 1e6
@@ -288,6 +296,60 @@ def test_damaged_or_absent_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "classifier.safetensors").write_bytes(content[:-4] + b"abcd")
     with pytest.raises(WeightsError, match="sha256"):
         load_from(tmp_path)
+
+
+# -- where the view lies ---------------------------------------------------------------------------------------------
+def drawing_network() -> Network:
+    """Draws what is bright, and rates it by how much of that there is."""
+    import torch
+
+    from lungscreen.classify.network import Network
+
+    class Draws(Network):
+        def look(self, patch: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+            return [patch], 20 * (patch - 0.5)
+
+        def judge(self, patch: torch.Tensor, maps: Sequence[torch.Tensor], inside: torch.Tensor) -> torch.Tensor:
+            del patch
+            return (maps[0] * inside).sum((2, 3, 4)).repeat(1, 11)
+
+    return Draws()
+
+
+def test_the_view_moves_to_what_is_drawn_as_far_as_it_may() -> None:
+    """By whole voxels, each axis on its own; nothing drawn, or no room, and it stays in the middle."""
+    from lungscreen.classify.inference import cut_views, find_views
+
+    index = np.stack(np.meshgrid(*[np.arange(40)] * 3, indexing="ij"), -1)
+    ball = (np.linalg.norm(index - np.array([22.0, 17.0, 13.0]), axis=-1) <= 3).astype(np.float32)
+    patches = np.stack([ball, np.zeros_like(ball)])
+    members = [drawing_network()]
+    assert find_views(members, patches, 24, 4).tolist() == [[10, 6, 4], [8, 8, 8]]
+    assert find_views(members, patches, 24, 2).tolist() == [[10, 6, 6], [8, 8, 8]]
+    assert find_views(members, patches, 24, 0).tolist() == [[8, 8, 8]] * 2
+    assert find_views(members, patches, 36, 4).tolist() == [[4, 0, 0], [2, 2, 2]]
+    assert find_views(members, patches, 40, 4).tolist() == [[0, 0, 0]] * 2
+    view = cut_views(patches, find_views(members, patches, 24, 4), 24)
+    assert np.argwhere(view[0]).mean(axis=0).tolist() == [12.0, 11.0, 9.0]
+
+
+def test_a_nodule_beside_the_middle_is_rated_as_the_one_in_the_middle() -> None:
+    """With a reach, an error of the centre by whole voxels changes neither rating nor heat, but for the heat's place."""
+    from lungscreen.classify.inference import TrainedClassifier
+
+    hu, _ = drawn_ball(6)
+    scene = np.full((1, 48, 48, 48), scale_hu(np.array(-850.0)), np.float32)
+    scene[0, 8:40, 8:40, 8:40] = scale_hu(hu)
+    beside = np.roll(scene, (3, -2, 4), axis=(1, 2, 3))
+    middle = (slice(None), *(slice(4, 44),) * 3)
+    still = TrainedClassifier([drawing_network()], [], [], 40, 16, Calibration(0.002, -1.0), "draws")
+    moving = replace(still, reach=4)
+    there, here = moving.rate(beside[middle]), moving.rate(scene[middle])
+    assert there.malignancy == pytest.approx(here.malignancy, abs=1e-4)
+    assert not np.allclose(still.rate(beside[middle]).malignancy, still.rate(scene[middle]).malignancy, atol=0.01)
+    assert here.malignancy[0] > 0.4
+    bright = [np.argwhere(answers.heat[0] > 0.5).mean(axis=0) for answers in (there, here)]
+    assert np.allclose(bright[0] - bright[1], (3, -2, 4), atol=0.2)
 
 
 # -- what was looked at ----------------------------------------------------------------------------------------------

@@ -186,7 +186,8 @@ def test_folds_from_the_command_line_make_weights_with_an_outliner(tmp_path: Pat
     assert main(["train", "classifier", "--config", str(split), "--data", str(data), "--out", str(first)]) == 0
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        'network = "folded"\nepochs = 1\nbatch = 4\npatch = 24\nwidths = [4, 4, 8]\nversion = "5"\n'
+        'network = "folded"\nnormalised = true\nmembers = 2\nepochs = 1\nbatch = 4\npatch = 24\nreach = 3\nwidths = [4, 4, 8]\n'
+        'version = "5"\n'
         '[folds]\ncount = 3\nfirst_subsets = ["9"]\n'
     )
     out = tmp_path / "out"
@@ -198,7 +199,7 @@ def test_folds_from_the_command_line_make_weights_with_an_outliner(tmp_path: Pat
     assert {row["fold"] for row in rows if row["subset"] == "9"} == {"1"}
     weights = find_weights("classifier", out / "weights")
     classifier = load_classifier(weights)
-    assert (classifier.patch_size, classifier.view) == (32, 24)
+    assert (classifier.patch_size, classifier.view, classifier.reach, len(classifier.raters)) == (32, 24, 3, 2)
     hu = np.random.default_rng(0).normal(-500, 200, (2, 32, 32, 32)).astype(np.float32)
     same = load_classifier(find_weights("classifier", first / "weights")).outline(hu)
     assert np.allclose(classifier.outline(hu), same, atol=2e-3)
@@ -310,6 +311,9 @@ def test_the_shipped_folds_keep_the_test_data_out_of_what_ships() -> None:
         {"folds": ClassifierFolds()},
         {"network": "folded"},
         {"widths": (2, 2, 4)},
+        {"normalised": True},
+        {"reach": 13},
+        {"reach": -1},
     ],
 )
 def test_a_recipe_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["FEATURES", "OUTLINE_LEVEL", "measure_features"]
+__all__ = ["FEATURES", "OUTLINE_LEVEL", "main_part", "measure_features"]
 
 Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -47,7 +47,7 @@ def measure_features(hu: Array, inside: Array) -> Floats:
 
     The part that is large and near the middle is taken; where nothing is drawn, the likeliest voxel and its neighbours.
     """
-    mask = _main_part(inside)
+    mask = main_part(inside)
     soft = np.where(ndimage.binary_dilation(mask, iterations=2), inside, 0)
     volume = max(float(soft.sum()), 0.5 * float(mask.sum()), 1.0)
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
@@ -74,8 +74,8 @@ def measure_features(hu: Array, inside: Array) -> Floats:
     )
 
 
-def _main_part(inside: Array) -> Mask:
-    """The part drawn that is large and near the middle."""
+def main_part(inside: Array) -> Mask:
+    """Of an outline's probability, the part that is large and near the middle."""
     labels, count = ndimage.label(inside >= OUTLINE_LEVEL)
     if not count:
         mask = np.zeros(inside.shape, dtype=bool)

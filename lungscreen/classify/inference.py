@@ -14,14 +14,14 @@ from torch import Tensor
 from lungscreen.classify.answers import Answers, join_answers
 from lungscreen.classify.attribution import Seen, heat_of
 from lungscreen.classify.calibration import Calibration, attributes_of, suspicion
-from lungscreen.classify.features import measure_features
+from lungscreen.classify.features import OUTLINE_LEVEL, main_part, measure_features
 from lungscreen.classify.network import OUTPUTS, FoldedNetwork, Network, NoduleNetwork
 from lungscreen.classify.preparation import scale_hu, unscale_hu
 from lungscreen.classify.score import Score
 from lungscreen.errors import WeightsError
 from lungscreen.weights import WeightsFile, load_tensors
 
-__all__ = ["TrainedClassifier", "mean_logits", "measure_patches"]
+__all__ = ["TrainedClassifier", "cut_views", "find_views", "mean_logits", "measure_patches"]
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (4,))
 """Axes that a patch is mirrored along; the results are averaged."""
@@ -34,7 +34,7 @@ AT_ONCE = 8
 class TrainedClassifier:
     """Networks whose answers are averaged, and the numbers that were measured with them.
 
-    raters: give ratings, from the middle `view` voxels of a patch.  outliners: draw the outline that is measured.
+    raters: give ratings, from the middle `view` voxels of a patch, or from where `find_views` moves them.  outliners: draw the outline that is measured.
     second_look: tell a nodule from what was taken for one, from the middle `second_view` voxels; may be empty.
     """
 
@@ -49,6 +49,8 @@ class TrainedClassifier:
     """None: the network's suspicion alone is calibrated."""
     second_view: int = 0
     """0: `view`."""
+    reach: int = 0
+    """Voxels that the view moves to the nodule, at most."""
     no_nodule_below: float | None = None
     """Probability of being a nodule below which a candidate is taken for none; None where the weights do not tell."""
 
@@ -73,6 +75,7 @@ class TrainedClassifier:
                 f"classifier {weights.version} ({weights.sha256[:12]})",
                 Score.from_numbers(numbers["score"]) if "score" in numbers else None,
                 int(second.get("view", 0)) if second else 0,
+                int(architecture.get("reach", 0)),
                 float(numbers["no_nodule_below"]) if second else None,
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -92,19 +95,21 @@ class TrainedClassifier:
         return np.concatenate(parts)
 
     def _rate(self, patches: NDArray[np.float32]) -> Answers:
-        middle = _middle(patches, self.view)
-        patch = np.ascontiguousarray(patches[middle])
-        tensor = torch.from_numpy(patch)[:, None]
+        places = find_views(self.raters, patches, self.view, self.reach)
+        views = cut_views(patches, places, self.view)
+        tensor = torch.from_numpy(views)[:, None]
         seen: list[Seen] = []
         logits, inside = mean_logits(self.raters, tensor, seen=seen)
         score = suspicion(logits)
         if self.score is not None:
-            score = self.score.of(score, measure_patches(patch, inside))
+            score = self.score.of(score, measure_patches(views, inside))
         heat = np.zeros(patches.shape, dtype=np.float32)
-        heat[middle] = heat_of(self.raters, tensor, seen).numpy()
+        for whole, place, part in zip(heat, places, heat_of(self.raters, tensor, seen).numpy(), strict=True):
+            whole[_box(place, self.view)] = part
         nodule = None
         if self.second_look:
-            seen_again = np.ascontiguousarray(patches[_middle(patches, self.second_view or self.view)])
+            view = self.second_view or self.view
+            seen_again = cut_views(patches, _middle(patches, view), view)
             answers = mean_logits(self.second_look, torch.from_numpy(seen_again)[:, None])[0]
             nodule = 1 / (1 + np.exp(-answers[:, 0].astype(float)))
         return Answers(self.calibration.probability(score), attributes_of(logits), heat, nodule)
@@ -142,16 +147,46 @@ def mean_logits(
     return torch.stack(ratings).mean(0).numpy(), inside.numpy()
 
 
-def _middle(patches: NDArray[np.float32], view: int) -> tuple[slice, ...]:
-    """Of (n, p, p, p), the middle `view` voxels."""
-    edge = (patches.shape[-1] - view) // 2
-    return (slice(None), *(slice(edge, edge + view),) * 3)
+def find_views(members: Sequence[Network], patches: NDArray[np.float32], view: int, reach: int) -> NDArray[np.intp]:
+    """Of (n, p, p, p), the first voxel of the `view` voxels to look at, (n, 3): the middle, moved by whole voxels, up to
+    `reach` and as far as the patch goes, to what the first network draws there.
+    """
+    places = _middle(patches, view)
+    reach = min(reach, (patches.shape[-1] - view) // 2)
+    if not reach:
+        return places
+    drawn = mean_logits(members[:1], torch.from_numpy(cut_views(patches, places, view))[:, None], ((),))[1]
+    shifts = np.stack([_way_to_the_middle(inside) for inside in drawn])
+    return places + np.clip(np.rint(shifts), -reach, reach).astype(np.intp)
+
+
+def _way_to_the_middle(inside: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Voxels from the view's middle to that of what is drawn, (3,); 0 where nothing is."""
+    if inside.max() < OUTLINE_LEVEL:
+        return np.zeros(3)
+    return np.asarray(np.argwhere(main_part(inside)).mean(axis=0) - (inside.shape[0] - 1) / 2)
+
+
+def cut_views(patches: NDArray[np.float32], places: NDArray[np.intp], view: int) -> NDArray[np.float32]:
+    """(n, p, p, p) and first voxels, (n, 3) → (n, view, view, view)."""
+    return np.stack([patch[_box(place, view)] for patch, place in zip(patches, places, strict=True)])
+
+
+def _middle(patches: NDArray[np.float32], view: int) -> NDArray[np.intp]:
+    return np.full((len(patches), 3), (patches.shape[-1] - view) // 2, dtype=np.intp)
+
+
+def _box(place: NDArray[np.intp], view: int) -> tuple[slice, ...]:
+    return tuple(slice(int(start), int(start) + view) for start in place)
 
 
 def _network(architecture: Mapping[str, Any], tensors: dict[str, Tensor], prefix: str) -> Network:
     widths, outputs = tuple(architecture["widths"]), int(architecture.get("outputs", len(OUTPUTS)))
     folded = architecture.get("network", "full") == "folded"
-    network: Network = FoldedNetwork(widths, outputs=outputs) if folded else NoduleNetwork(widths)
+    normalised = bool(architecture.get("normalised"))
+    network: Network = (
+        FoldedNetwork(widths, outputs=outputs, normalised=normalised) if folded else NoduleNetwork(widths)
+    )
     own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     network.load_state_dict(own)
     channels_last: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

@@ -73,7 +73,11 @@ class NoduleNetwork(Network):
 
 
 class FoldedNetwork(Network):
-    """At half resolution from the start, a voxel's eight parts as channels: features at 2, 4 and 8 mm."""
+    """At half resolution from the start, a voxel's eight parts as channels: features at 2, 4 and 8 mm.
+
+    normalised: features are brought to one scale before ratings are drawn from them; what they learn from a nodule's size
+    comes sooner.
+    """
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class FoldedNetwork(Network):
         hidden: int = 64,
         dropout: float = 0.1,
         outputs: int = len(OUTPUTS),
+        normalised: bool = False,
     ) -> None:
         super().__init__()
         b, c, d = widths
@@ -90,7 +95,9 @@ class FoldedNetwork(Network):
         self.lateral3, self.up2 = nn.Conv3d(d, c, 1), _convolution(c, c)
         self.lateral2 = nn.Conv3d(c, b, 1)
         self.outline = nn.Sequential(nn.Conv3d(2 * b, 16, 1), nn.ReLU(inplace=True), nn.Conv3d(16, 8, 1))
-        self.ratings = _head(2 * (b + c + d) + 4, hidden, dropout, outputs)
+        features = 2 * (b + c + d) + 4
+        head = _head(features, hidden, dropout, outputs)
+        self.ratings = nn.Sequential(nn.BatchNorm1d(features), *head) if normalised else head
 
     def look(self, patch: Tensor) -> tuple[list[Tensor], Tensor]:
         """See `Network.look`."""

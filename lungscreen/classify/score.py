@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.classify.calibration import fit_logistic
 from lungscreen.classify.features import FEATURES
 
 __all__ = ["Score", "fit_score"]
@@ -19,10 +18,13 @@ Floats = NDArray[np.floating]
 REACH = 4.0
 """A feature counts at most so many of its standard deviations away from its mean."""
 
-PENALTY = 3.0
-"""Weight of the squared coefficients of the features (chosen on subsets 7 to 9, as is the next)."""
+DECIDED = (2.0, 4.0)
+"""Mean ratings beyond which it does not matter how sure the readers were: ratings are clipped there before the fit."""
 
-SUSPICION_SHARE = 0.4
+PENALTY = 1.0
+"""Weight of the squared coefficients of the features (chosen on the subsets for training, as is the next)."""
+
+SUSPICION_SHARE = 1.5
 """Of the network's suspicion beside the features, both in standard deviations."""
 
 
@@ -65,18 +67,21 @@ class Score:
 
 
 def fit_score(suspicion: Floats, features: Floats, mean_rating: Floats) -> Score:
-    """The features by a logistic regression on the mean rating (2 and less is 0, 4 and more is 1, between in proportion),
-    then the suspicion beside them by a fixed share. Expects rated nodules.
+    """The features by least squares (ridge) on the mean rating, clipped at `DECIDED`; then the suspicion beside them by a
+    fixed share. Expects rated nodules.
     """
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-9
     away = np.clip((features - mean) / scale, -REACH, REACH)
-    beta = fit_logistic(away, np.clip((mean_rating - 2) / 2, 0, 1), PENALTY)
-    spread = float((away @ beta[:-1]).std()) + 1e-9
-    factor = SUSPICION_SHARE * spread / (float(suspicion.std()) + 1e-9)
+    rating = np.clip(mean_rating, *DECIDED).astype(np.float64)
+    middle = away.mean(axis=0)
+    beside = away - middle
+    ridge = PENALTY * np.eye(away.shape[1])
+    beta = np.linalg.solve(beside.T @ beside + ridge, beside.T @ (rating - rating.mean()))
+    factor = SUSPICION_SHARE * float((away @ beta).std() + 1e-9) / (float(suspicion.std()) + 1e-9)
     return Score(
         tuple(float(v) for v in mean),
         tuple(float(v) for v in scale),
-        tuple(float(v) for v in beta[:-1]),
+        tuple(float(v) for v in beta),
         factor,
-        float(beta[-1] - factor * suspicion.mean()),
+        float(rating.mean() - middle @ beta - factor * suspicion.mean()),
     )

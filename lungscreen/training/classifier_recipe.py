@@ -54,10 +54,11 @@ class ClassifierFolds:
 class ClassifierTraining:
     """The whole recipe: `pipelines/train_classifier*.toml`. It has either a split or folds.
 
-    network: "full" works on every voxel and draws the finer outline, "folded" is several times faster.  members: networks
-    that are averaged.  rate: highest learning rate of the one-cycle schedule.  ema: decay of the running mean of the
-    weights, which is what ships.  patch: voxels of the cube that the network sees, 1 mm each.  outline_weight: of the
-    outline's loss beside the ratings'.
+    network: "full" works on every voxel and draws the finer outline, "folded" is several times faster.  normalised: of a
+    folded one, features are brought to one scale before ratings are drawn from them.  members: networks that are averaged.
+    rate: highest learning rate of the one-cycle schedule.  ema: decay of the running mean of the weights, which is what
+    ships.  patch: voxels of the cube that the network sees, 1 mm each.  reach: voxels that this view is moved to what the
+    network draws, at most, before it rates.  outline_weight: of the outline's loss beside the ratings'.
     """
 
     split: ClassifierSplit | None = None
@@ -65,6 +66,7 @@ class ClassifierTraining:
     variation: Variation = field(default_factory=Variation)
     network: Literal["full", "folded"] = "full"
     widths: tuple[int, ...] = (8, 16, 32, 64)
+    normalised: bool = False
     members: int = 1
     epochs: int = 40
     batch: int = 16
@@ -74,6 +76,7 @@ class ClassifierTraining:
     clip: float = 2.0
     outline_weight: float = 0.5
     patch: int = 40
+    reach: int = 0
     seed: int = 0
     version: str = "1"
 
@@ -84,17 +87,23 @@ class ClassifierTraining:
             raise ValueError("expected members, epochs and batch of at least 1")
         if len(self.widths) != (4 if self.network == "full" else 3):
             raise ValueError("expected four widths of a full network, three of a folded one")
+        if self.normalised and self.network == "full":
+            raise ValueError("expected a folded network where features are normalised")
         if self.patch not in PATCHES:
             raise ValueError(f"expected a patch of one of {PATCHES} voxels")
+        if not 0 <= self.reach <= self.patch // 2:
+            raise ValueError("expected a reach of 0 to half the patch")
         if not (0 < self.rate < 1 and 0 <= self.ema < 1 and self.clip > 0 and self.outline_weight >= 0):
             raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, clip above 0, outline_weight of at least 0")
 
     def identity(self, *what: object) -> str:
         """A hash over all that decides what a member learns from the same cubes."""
-        elsewhere = {"split", "folds", "members", "version"}
+        elsewhere = {"split", "folds", "members", "reach", "version"}
         return config_hash({key: value for key, value in asdict(self).items() if key not in elsewhere}, *what)
 
 
 def build_network(config: ClassifierTraining) -> Network:
     """A network as it starts, drawn from torch's own seed."""
-    return NoduleNetwork(config.widths) if config.network == "full" else FoldedNetwork(config.widths)
+    if config.network == "full":
+        return NoduleNetwork(config.widths)
+    return FoldedNetwork(config.widths, normalised=config.normalised)

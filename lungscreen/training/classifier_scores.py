@@ -20,10 +20,11 @@ from lungscreen.classify.calibration import (
     fit_calibration,
     suspicion,
 )
-from lungscreen.classify.inference import mean_logits, measure_patches
+from lungscreen.classify.inference import cut_views, find_views, mean_logits, measure_patches
 from lungscreen.classify.network import ATTRIBUTES, OUTPUTS, Network
 from lungscreen.classify.score import Score, fit_score
 from lungscreen.training.classifier_data import Cubes
+from lungscreen.training.classifier_recipe import ClassifierTraining
 from lungscreen.training.classifier_samples import cut_patches, shift_centres, to_tensors
 
 __all__ = ["HIGH", "LOW", "SHIFT_MM", "Looks", "Numbers", "fit_numbers", "look_at", "prediction_rows", "write_table"]
@@ -69,18 +70,21 @@ class Numbers:
         return self.calibration.probability(self.scores(looks))
 
 
-def look_at(members: list[Network], cubes: Cubes, chosen: Indices, patch: int, seed: int) -> Looks:
-    """Rate cubes from centres drawn from a ball of `SHIFT_MM`."""
+def look_at(members: list[Network], cubes: Cubes, chosen: Indices, config: ClassifierTraining, seed: int) -> Looks:
+    """Rate cubes from centres drawn from a ball of `SHIFT_MM`; the view then moves to the nodule, as in use."""
+    view, reach = config.patch, config.reach
     intensity, masks = to_tensors(cubes)
     middle = torch.from_numpy(shift_centres(cubes.centres[chosen], SHIFT_MM, seed))
     logits, features = [], []
     for start in range(0, len(chosen), 16):
         part = slice(start, start + 16)
         still = torch.eye(3).expand(len(chosen[part]), 3, 3)
-        patches, _ = cut_patches(intensity, masks, chosen[part], middle[part], patch, still)
-        rated, inside = mean_logits(members, patches)
+        cut, _ = cut_patches(intensity, masks, chosen[part], middle[part], view + 2 * reach, still)
+        patches = cut[:, 0].numpy()
+        views = cut_views(patches, find_views(members, patches, view, reach), view)
+        rated, inside = mean_logits(members, torch.from_numpy(views)[:, None])
         logits.append(rated)
-        features.append(measure_patches(patches[:, 0].numpy(), inside))
+        features.append(measure_patches(views, inside))
     return Looks(chosen, np.concatenate(logits), np.concatenate(features))
 
 
