@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -82,6 +83,8 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
         return {str(k): _value(item, v, f"{where}.{k}") for k, v in _expect(raw, Mapping, "a table", where).items()}
     if hint is float and type(raw) is int:
         return float(raw)
+    if type(raw) is float and not math.isfinite(raw):
+        raise UsageError("config-invalid", f"expected a finite number, got {raw}", where)
     return raw if type(raw) is hint else _expect(None, hint, f"{hint.__name__}, got {raw!r}", where)
 
 

@@ -64,6 +64,8 @@ def test_a_whole_table_is_read() -> None:
         ({"name": "x", "limit": True}, "t.limit"),
         ({"name": "x", "limit": -1}, "limit"),
         ({"name": "x", "points": [1]}, "a table"),
+        ({"name": "x", "inner": {"size_mm": float("nan")}}, "finite"),
+        ({"name": "x", "points": {"a": float("inf")}}, "finite"),
     ],
 )
 def test_mistakes_are_named(table: dict[str, Any], word: str) -> None:

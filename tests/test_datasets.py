@@ -698,7 +698,7 @@ def test_bad_table_of_sides(tmp_path: Path, text: str, code: str) -> None:
         read_column(tmp_path / "s.csv", "split", ("train", "test"))
 
 
-@pytest.mark.parametrize("wrong", [{"validation": -0.1}, {"validation": 0.6, "test": 0.6}])
+@pytest.mark.parametrize("wrong", [{"validation": -0.1}, {"validation": 0.6, "test": 0.6}, {"test": float("nan")}])
 def test_split_config_out_of_range(wrong: dict) -> None:
     with pytest.raises(ValueError, match="validation"):
         SplitConfig(**wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from lungscreen.evaluation import read_nodules, read_series_list  # noqa: E402
 from lungscreen.records import NoduleType  # noqa: E402
 from lungscreen.training import detector_insertion  # noqa: E402
 from lungscreen.training.detector_blocks import Block, Noise, SampleConfig  # noqa: E402
-from lungscreen.training.detector_data import Cube, Mark, load_cubes, load_scan  # noqa: E402
+from lungscreen.training.detector_data import Cube, Mark, load_cubes, load_scan, prepare_cubes  # noqa: E402
 from lungscreen.training.detector_insertion import Inserter, _face_wall, hollow  # noqa: E402
 from lungscreen.training.detector_samples import Engine  # noqa: E402
 from lungscreen.training.detector_seams import Crop, SeamsConfig, _area, check_seams, write_seams  # noqa: E402
@@ -230,7 +231,10 @@ def test_options_that_are_off_leave_a_runs_identity() -> None:
     assert replace(plain, made=0.2).settings["made"] == 0.2
 
 
-@pytest.mark.parametrize("wrong", [{"made": 1.5}, {"insert_in_cubes": -0.1}, {"thick": -1.0}, {"turn_degrees": 90.0}, {"thick_mm": (4.0, 2.0)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"made": 1.5}, {"insert_in_cubes": -0.1}, {"thick": -1.0}, {"turn_degrees": 90.0}, {"thick_mm": (4.0, 2.0)}],
+)
 def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         SampleConfig(**wrong)
@@ -354,6 +358,28 @@ def test_no_nodule_goes_into_a_scan_of_its_own_patient(collection_shards: Path, 
     assert "c4" not in there
     assert done.left_out >= 1
     assert done.nodules == len(there)
+
+
+@pytest.mark.parametrize("damage", ["no folder", "a file", "no masks", "no row", "masks", "cube"])
+def test_data_without_readable_cubes_are_refused(collection: Path, tmp_path: Path, damage: str) -> None:
+    """Whatever `--data` names: one line with a code, and nothing half made."""
+    data = tmp_path / "data"
+    if damage == "a file":
+        data.write_text("x")
+    elif damage != "no folder":
+        shutil.copytree(collection / "cubes", data / "cubes")
+        cube = next((data / "cubes" / "ct").iterdir())
+        header = (data / "cubes" / "cubes.csv").read_text().splitlines()[0]
+        {
+            "no masks": (data / "cubes" / "masks.npz").unlink,
+            "no row": lambda: (data / "cubes" / "cubes.csv").write_text(header + "\n"),
+            "masks": lambda: (data / "cubes" / "masks.npz").write_bytes(b"PK\3\4 no archive"),
+            "cube": lambda: cube.write_bytes(cube.read_bytes()[:40]),
+        }[damage]()
+    with pytest.raises(LungscreenError) as caught:
+        prepare_cubes(data, tmp_path / "out")
+    assert caught.value.code == "training-data-invalid"
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_makes_what_evaluation_reads(collection: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class SplitConfig:
     test: float = 0.1
 
     def __post_init__(self) -> None:
-        if min(self.validation, self.test) < 0 or self.validation + self.test > 1:
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test <= 1):
             raise ValueError("validation and test: expected shares from 0 that sum to at most 1")
 
 

@@ -13,6 +13,7 @@ import csv
 import gzip
 import io
 import json
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,12 +91,25 @@ class Scan:
 def prepare_cubes(data: Path, out: Path) -> None:
     """All cubes → `cubes.npz` (hu, packed masks), `cubes.json` and `cubes.sha256`.
 
-    Errors: `annotation-outside`, `output-failed`.
+    Errors: `training-data-invalid`, `annotation-outside`, `output-failed`.
     """
+    try:
+        hus, packed, cubes = _read_cubes(data / "cubes")
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        reason = f"cannot read the cubes ({type(error).__name__})"
+        raise InputError("training-data-invalid", reason, str(data / "cubes")) from None
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / "cubes.npz", hu=np.stack(hus), masks=np.stack(packed))
+    text = json.dumps([asdict(c) for c in cubes])
+    replace_file(out / "cubes.json", text)
+    replace_file(out / "cubes.sha256", "".join(f"{sha256_of(out / name)}  {name}\n" for name in CUBES))
+
+
+def _read_cubes(folder: Path) -> tuple[list[NDArray[np.int16]], list[NDArray[np.uint8]], list[Cube]]:
+    """HU and packed mask of each cube, and what the tables say of it."""
     import jpeg_ls
 
-    folder = data / "cubes"
-    with np.load(folder / "masks.npz") as archive:
+    with (folder / "masks.npz").open("rb") as file, np.load(file) as archive:
         masks = dict(archive)
     others: dict[str, list[dict[str, str]]] = {}
     for row in _table(folder / "others.csv"):
@@ -118,11 +132,9 @@ def prepare_cubes(data: Path, out: Path) -> None:
                 tuple(_other(o) for o in others.get(name, []) if o["kind"] == "excluded"),
             )
         )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    _write(out / "cubes.npz", hu=np.stack(hus), masks=np.stack(packed))
-    text = json.dumps([asdict(c) for c in cubes])
-    replace_file(out / "cubes.json", text)
-    replace_file(out / "cubes.sha256", "".join(f"{sha256_of(out / name)}  {name}\n" for name in CUBES))
+    if not cubes:
+        raise ValueError("no cube in cubes.csv")
+    return hus, packed, cubes
 
 
 def unpack_mask(packed: NDArray[np.uint8]) -> NDArray[np.bool_]:
