@@ -553,6 +553,17 @@ CODES: dict[str, Code] = {
         "A solid nodule lies at the lung's border; whether it is smooth and oval, lentiform or triangular was not assessed.",
         "A reader who finds it so may use the juxtapleural row that the text names; the software never does.",
     ),
+    "consider-perifissural": Code(
+        "notice",
+        "A fissure, or another thin sheet as wide, may touch a solid nodule; whether it is smooth and oval, lentiform or "
+        "triangular was not assessed.",
+        "A reader who sees the fissure and that shape may use the juxtapleural row that the text names; the software never does.",
+    ),
+    "consider-solid": Code(
+        "notice",
+        "A ground-glass nodule below 8 mm may be a solid one that blur makes look fainter.",
+        "Where a reader finds it solid, the higher category that the text names holds.",
+    ),
     "no-nodule-marks": Code(
         "notice",
         "The second look takes marks above the operating point for no nodules: they are listed apart and not graded.",

@@ -347,7 +347,7 @@ def _finding(
         malignancy=None if rating is None else rating.malignancy,
         is_mass=size is not None and size.mean_diameter_mm > mass_mm,
         notices=measured.notices,
-        attributes=None if rating is None else rating.attributes,
+        attributes=None if rating is None else dataclasses.replace(rating.attributes, sphericity=measured.sphericity),
         nodule_probability=is_nodule,
         attribution=None if rating is None else rating.attribution,
         second_look=look_twice(is_nodule, no_nodule_below),

@@ -312,6 +312,10 @@ class Location:
     pleura_mm: float | None = None
     """From the outline to where the lung ends (chest wall, diaphragm, mediastinum; not fissures), 0 where it touches; 10
     stands for 10 or more. None where not known."""
+    perifissural: bool | None = None
+    """Whether a fissure, or another thin sheet as wide, touches the outline: estimated. None where it cannot be told."""
+    fissure_mm: float | None = None
+    """From the outline to the nearest such sheet, 0 where it touches; None where none is seen within 10 mm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,13 +328,15 @@ class Malignancy:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """How radiologists would rate what the nodule looks like: the network's estimate of LIDC's scales, 1.0 to 5.0.
+    """How radiologists would rate what the nodule looks like: estimates on LIDC's scales, 1.0 to 5.0.
+
+    The network's, but for sphericity: that is measured on the outline in a report, None where nothing was outlined.
 
     sphericity: 1 linear … 5 round.  margin: 1 poorly defined … 5 sharp.  lobulation, spiculation: 1 none … 5 marked.
     texture: 1 ground-glass … 5 solid.  calcified: share of readers that would call it calcified, 0 to 1.
     """
 
-    sphericity: float
+    sphericity: float | None
     margin: float
     lobulation: float
     spiculation: float

@@ -196,6 +196,12 @@ def test_axes_follow_an_ellipsoid() -> None:
     assert found.measurement.mean_diameter_mm == round_mean(
         found.measurement.long_axis_mm, found.measurement.short_axis_mm
     )
+    (round_one,) = measure_nodules(
+        volume_of(body(geometry, centre, (6.0, 6.0, 6.0)), geometry), None, (Candidate(centre, 12.0, 0.9),)
+    )
+    assert found.sphericity is not None
+    assert round_one.sphericity is not None
+    assert found.sphericity < round_one.sphericity - 0.3
 
 
 def test_a_point_without_a_diameter_is_measured_all_the_same() -> None:
@@ -387,6 +393,7 @@ def test_empty_lung_has_no_outline() -> None:
     (found,) = measure_nodules(volume, None, (Candidate(centre_of(geometry), 8.0, 0.9),))
     assert [notice.code for notice in found.notices] == ["not-outlined"]
     assert found.measurement is None
+    assert found.sphericity is None
 
 
 def test_a_nodule_at_the_edge_of_the_volume_is_said() -> None:

@@ -72,6 +72,7 @@ def test_finding_says_where_what_and_how_sure():
     assert finding["location"] == {
         "side": "left", "lobe": "left upper lobe", "lobe_is_estimated": True, "zone": "middle",
         "slice_from_top": 14, "instance_number": 14, "pleura_mm": None, "perifissural": None,
+        "fissure_mm": None,
     }  # fmt: skip
     assert finding["measurement"]["long_axis_mm"] == 12.1
     assert finding["malignancy"] == {"probability": 0.4, "meaning": MALIGNANCY_MEANING, "model": "classifier 1"}
@@ -119,6 +120,14 @@ def test_looks_and_second_look_reach_the_document():
         "number": 1, "position_mm": [-16.0, 35.0, -270.0], "side": "left", "zone": "middle", "slice_from_top": 12,
         "instance_number": 14, "detection_score": 0.31, "nodule_probability": 0.0212, "mean_diameter_mm": 11.8,
     }  # fmt: skip
+    seen = make_finding(
+        volume,
+        attributes=Attributes(None, 3.1, 1.5, 2.7, 4.9, 0.0),
+        location=Location("left", "middle", 3, None, "", 0, True, 0.04),
+    )
+    (document,) = json.loads(report_json(make_report(seen, volume=volume)))["findings"]
+    assert document["attributes"]["sphericity"] is None
+    assert (document["location"]["perifissural"], document["location"]["fissure_mm"]) == (True, 0.0)
     (plain,) = report_document(make_report(make_finding(volume)))["findings"]
     assert (plain["attributes"], plain["nodule_probability"], plain["second_look"]) == (None, None, None)
 

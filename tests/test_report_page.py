@@ -250,13 +250,21 @@ def test_looks_place_and_second_look_stand_with_their_scales():
     text = _page(seen, volume=volume).text
     for shown in (
         "spiculation 2.8 (5 marked)", "margin 3.1 (5 sharp)", "texture 4.9 (5 solid)", "< 1 % of readers",
-        ATTRIBUTES_MEANING, "fissures not assessed", "3.4 mm", "A nodule at all99 %",
+        ATTRIBUTES_MEANING, "sphericity 4.3 (5 round)", "To a fissurenot assessed", "3.4 mm", "A nodule at all99 %",
     ):  # fmt: skip
         assert shown in text, shown
     for pleura, word in ((0.0, "bordertouches"), (10.0, "border10 mm or more"), (None, "bordernot assessed")):
         where = Location("left", "middle", 14, 14, "", pleura)
         assert word in _page(make_finding(volume, location=where), volume=volume).text
-    assert "sphericity" not in text, "the network's estimate of it agrees with no reader"
+    flat = _page(make_finding(volume, attributes=replace(attributes, sphericity=None)), volume=volume).text
+    assert "sphericity" not in flat
+    for perifissural, distance, word in (
+        (True, 0.0, "may touch (estimated)"),
+        (False, 3.25, "3.3 mm (estimated)"),
+        (False, None, "none seen within"),
+    ):
+        where = Location("left", "middle", 14, perifissural=perifissural, fissure_mm=distance)
+        assert f"To a fissure{word}" in _page(make_finding(volume, location=where), volume=volume).text
     plain = _page(make_finding(volume), volume=volume).text
     assert "What it looks like" not in plain
     assert "A nodule at all" not in plain

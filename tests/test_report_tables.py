@@ -54,7 +54,8 @@ def test_columns_are_the_contract(tmp_path):
         "growth_state,growth_days,diameter_change_mm,volume_change_percent,doubling_days,doubling_shortest_days,"
         "doubling_longest_days,prior_date,estimated_sphericity,estimated_margin,estimated_lobulation,"
         "estimated_spiculation,estimated_texture,estimated_calcified,side,zone,estimated_lobe,pleura_mm,"
-        "nodule_probability,second_look,brock_1a,brock_1b,brock_2a,brock_2b,mayo,notices"
+        "nodule_probability,second_look,brock_1a,brock_1b,brock_2a,brock_2b,mayo,notices,"
+        "estimated_perifissural,fissure_mm"
     )
     assert _header(tmp_path / "candidates.csv") == "seriesuid,coordX,coordY,coordZ,probability,verdict"
     assert _header(tmp_path / "refused.csv").startswith("path_or_uid,code,reason")
@@ -112,7 +113,7 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
         attributes=Attributes(4.2, 3.1, 1.5, 2.75, 4.9, 0.031),
         nodule_probability=0.97,
         second_look="nodule",
-        location=Location("left", "middle", 14, 14, "left upper lobe", 3.4),
+        location=Location("left", "middle", 14, 14, "left upper lobe", 3.4, False, 6.5),
         risks=(
             Risk("Brock 1a (parsimonious, without spiculation)", 0.0657, "m"),
             Risk("Brock 2b (full, with spiculation)", None, "m", needs=("age",)),
@@ -132,7 +133,7 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
         "estimated_calcified": "0.03", "side": "left", "zone": "middle", "estimated_lobe": "left upper lobe",
         "pleura_mm": "3.4", "nodule_probability": "0.97", "second_look": "nodule",
         "brock_1a": "0.0657", "brock_1b": "", "brock_2a": "", "brock_2b": "", "mayo": "0.192",
-        "notices": "cut-by-edge consider-4x",
+        "notices": "cut-by-edge consider-4x", "estimated_perifissural": "no", "fissure_mm": "6.5",
     }  # fmt: skip
     told = {column for column in list(second)[15:] if second[column]}
     assert told == {"side", "zone", "estimated_lobe"}

@@ -1,4 +1,4 @@
-"""Volume, Lungs, point ─► Location: side, zone, slice, lobe (estimated) and distance to the lung's border of a finding."""
+"""Volume, Lungs, point ─► Location: side, zone, slice, lobe, distance to the lung's border and to a fissure (estimated)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungscreen.geometry import Vector
+from lungscreen.measure.fissure import find_fissure
 from lungscreen.records import Location, Lungs, Outline, Volume
 
 __all__ = ["PLEURA_REACH_MM", "LungBoxes", "find_lung_boxes", "locate_nodule"]
@@ -61,11 +62,11 @@ def locate_nodule(
     outline: Outline | None = None,
     boxes: LungBoxes | None = None,
 ) -> Location:
-    """Where a nodule lies: side, zone (thirds of that lung's height), nearest slice, lobe and distance to the pleura.
+    """Where a nodule lies: side, zone (thirds of that lung's height), nearest slice, lobe, pleura and fissure.
 
     The lobe is estimated from where the point lies in its lung's box, for want of the fissures themselves; it is empty
     near where a fissure is to be expected, and where the scan shows the lung only in part. Without lungs side and zone are
-    unknown; without an outline, so is the distance.
+    unknown; without an outline, so are the distances.
     boxes: of these lungs, where they were found before.
     """
     k, j, i = (float(n) for n in volume.geometry.to_index(centre_mm))
@@ -75,6 +76,7 @@ def locate_nodule(
     label = _nearest_lung(volume, lungs, (k, j, i))
     box = (boxes or find_lung_boxes(lungs)).ends.get(label)
     height = None if box is None else (k - box[0][0]) / max(box[0][1] - box[0][0], 1)
+    fissure = None if outline is None else find_fissure(volume, outline)
     whole = lungs is not None and not (lungs.apex_cut or lungs.base_cut or lungs.incomplete)
     return Location(
         side=SIDES.get(label, "unknown"),  # type: ignore[arg-type]
@@ -83,6 +85,8 @@ def locate_nodule(
         instance_number=numbers[slice_index] if len(numbers) == slices else None,
         lobe=_lobe(label, height, _share(j, box[1]), _share(i, box[2])) if whole and box and height is not None else "",
         pleura_mm=_to_pleura(volume, lungs, outline) if lungs is not None and outline is not None else None,
+        perifissural=None if fissure is None else fissure.touches,
+        fissure_mm=None if fissure is None else fissure.distance_mm,
     )
 
 

@@ -23,6 +23,7 @@ from lungscreen.measure.outline import (
     pick_part,
     region_of,
 )
+from lungscreen.measure.shape import rate_sphericity
 from lungscreen.measure.sizes import (
     effective_diameter,
     fine_volume,
@@ -110,6 +111,8 @@ class Measured:
     measurement: Measurement | None
     nodule_type: NoduleType
     notices: tuple[Notice, ...] = ()
+    sphericity: float | None = None
+    """How radiologists would rate the outline's roundness, 1 to 5."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +161,9 @@ def _measure_one(
     patch, region = drawn.patch.crop(box), drawn.region.crop(box)
     texture = describe_texture(patch.hu, region, patch.step_mm)
     measurement = _measurement(patch, region, texture, config)
-    return Measured(outline, measurement, type_of(texture), _notices(drawn, outline, volume.geometry.shape))
+    notices = _notices(drawn, outline, volume.geometry.shape)
+    roundness = rate_sphericity(outline.mask, volume.geometry.spacing_mm)
+    return Measured(outline, measurement, type_of(texture), notices, roundness)
 
 
 def _notices(drawn: _Drawn, outline: Outline, shape: tuple[int, int, int]) -> tuple[Notice, ...]:

@@ -47,7 +47,7 @@ __all__ = [
 SCHEMA_VERSION = "1.3"
 """Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
 
-ATTRIBUTES_MEANING = "estimated by the network, on the LIDC readers' scales 1 to 5"
+ATTRIBUTES_MEANING = "estimated, on the LIDC readers' scales 1 to 5"
 """Stands wherever a nodule's attributes stand."""
 
 MALIGNANCY_MEANING = "how likely more than half of the radiologists would rate it 4 or 5; not a cancer risk"
@@ -202,7 +202,8 @@ def finding_document(finding: Finding, volume: Volume) -> dict[str, Any]:
             "slice_from_top": location.slice_from_top,
             "instance_number": location.instance_number,
             "pleura_mm": rounded(location.pleura_mm, 1),
-            "perifissural": None,
+            "perifissural": location.perifissural,
+            "fissure_mm": rounded(location.fissure_mm, 1),
         },
         "type": str(finding.nodule_type),
         "is_mass": finding.is_mass,

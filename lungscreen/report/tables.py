@@ -45,6 +45,7 @@ FINDING_COLUMNS = (
     "estimated_sphericity", "estimated_margin", "estimated_lobulation", "estimated_spiculation", "estimated_texture",
     "estimated_calcified", "side", "zone", "estimated_lobe", "pleura_mm", "nodule_probability", "second_look",
     "brock_1a", "brock_1b", "brock_2a", "brock_2b", "mayo", "notices",
+    "estimated_perifissural", "fissure_mm",
 )  # fmt: skip
 RISK_COLUMNS = ("brock_1a", "brock_1b", "brock_2a", "brock_2b", "mayo")
 """Of findings.csv: the model's name in report.json up to a bracket, in lower case."""
@@ -274,6 +275,7 @@ def _one_finding(whose: tuple[str, str, str], name: int | str, finding: dict[str
         finding["type"], _cell(finding["detection_score"]), _cell(malignancy.get("probability")),
         csv_cell(finding["category"] or ""), *_growth_cells(finding.get("change") or {}), *_look_cells(finding),
         *_risk_cells(finding), " ".join(dict.fromkeys(notice["code"] for notice in finding.get("notices", ()))),
+        *_fissure_cells(finding.get("location") or {}),
     )  # fmt: skip
 
 
@@ -296,6 +298,12 @@ def _look_cells(finding: dict[str, Any]) -> tuple[Any, ...]:
         csv_cell(location.get("lobe") or ""), _cell(location.get("pleura_mm")),
         _cell(finding.get("nodule_probability")), finding.get("second_look") or "",
     )  # fmt: skip
+
+
+def _fissure_cells(location: dict[str, Any]) -> tuple[str, str]:
+    """Whether a fissure touches it, yes, no or empty; and the distance to one."""
+    touches = location.get("perifissural")
+    return "" if touches is None else "yes" if touches else "no", _cell(location.get("fissure_mm"))
 
 
 def _risk_cells(finding: dict[str, Any]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lungscreen.geometry import Vector
-from lungscreen.records import Attributes, Finding, NoduleType, Report, Risk
+from lungscreen.records import Attributes, Finding, Location, NoduleType, Report, Risk
 from lungscreen.report.document import ATTRIBUTES_MEANING, MALIGNANCY_MEANING
 from lungscreen.report.masks import finding_position
 from lungscreen.report.page.pieces import (
@@ -100,6 +100,7 @@ def _finding_facts(finding: Finding, place: Vector) -> str:
         *((label, text) for label, text in size if text),
         ("Type", finding.nodule_type.value),
         ("To the lung's border", _pleura(finding.location.pleura_mm)),
+        ("To a fissure", _fissure(finding.location)),
         ("A nodule at all", _nodule_at_all(finding)),
         ("Detection score", shown(finding.candidate.score, 3)),
         ("Place (LPS, mm)", minus(f"{x:.1f}, {y:.1f}, {z:.1f}")),
@@ -123,6 +124,15 @@ def _pleura(distance_mm: float | None) -> str:
     return "touches" if distance_mm == 0 else "10 mm or more" if distance_mm >= 10 else f"{shown(distance_mm, 1)} mm"
 
 
+def _fissure(location: Location) -> str:
+    """What was seen of fissures near a finding: they are looked for as thin sheets, and some are missed."""
+    if location.perifissural is None:
+        return "not assessed"
+    if location.perifissural:
+        return "may touch (estimated)"
+    return "none seen within 10 mm" if location.fissure_mm is None else f"{shown(location.fissure_mm, 1)} mm (estimated)"
+
+
 def _nodule_at_all(finding: Finding) -> str:
     """Probability by the second look; empty where the weights do not tell."""
     return "" if finding.nodule_probability is None else whole_percent(finding.nodule_probability)
@@ -133,17 +143,18 @@ def _looks(attributes: Attributes | None) -> tuple[tuple[str, list[str]], ...]:
     if attributes is None:
         return ()
     scales = (
+        ("sphericity", attributes.sphericity, "5 round"),
         ("spiculation", attributes.spiculation, "5 marked"),
         ("lobulation", attributes.lobulation, "5 marked"),
         ("margin", attributes.margin, "5 sharp"),
         ("texture", attributes.texture, "5 solid"),
     )
-    text = ", ".join(f"{name} {shown(value, 1)} ({end})" for name, value, end in scales)
+    text = ", ".join(f"{name} {shown(value, 1)} ({end})" for name, value, end in scales if value is not None)
     calcified = f"; {whole_percent(attributes.calcified)} of readers would call it calcified"
     return (
         (
             "What it looks like",
-            [f"{escape(text + calcified)} <small>{ATTRIBUTES_MEANING}; fissures not assessed</small>"],
+            [f"{escape(text + calcified)} <small>{ATTRIBUTES_MEANING}</small>"],
         ),
     )
 
