@@ -128,6 +128,8 @@ def test_missing_dates_are_said(when: str) -> None:
 
 def test_an_exam_is_not_its_own_earlier_one() -> None:
     assert matched(NOW)[0] == []
+    (said,) = match_priors(PriorTable(given=(NOW,)), NOW)[1]
+    assert "the exam itself was given" in said.text
 
 
 def test_an_image_file_has_no_patient() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import itertools
 import json
@@ -210,10 +211,23 @@ def test_command_writes_figures_tables_and_plots(tmp_path: Path, capsys: pytest.
     assert (written["kind"], written["cases"], written["undecided"], written["groups"]) == ("classification", 60, 1, 20)
     assert [p["threshold"] for p in written["operating_points"][:2]] == [0.4, 0.6]
     assert written["provenance"]["columns"]["versus"] == "diameter_mm"
+    healthy, ill = (f"class {n}: {row['support']} cases" for n, row in enumerate(written["per_class"]))
+    assert healthy in captured.out
+    assert f"{ill}, precision {written['per_class'][1]['precision']:.4f}" in captured.out
+    with (tmp_path / "out" / "classes.csv").open(newline="") as file:
+        classes = list(csv.DictReader(file))
+    assert [float(row["f1"]) for row in classes] == [row["f1"] for row in written["per_class"]]
+    with (tmp_path / "out" / "operating_points.csv").open(newline="") as file:
+        points = list(csv.DictReader(file))
+    assert len(points) == len(written["operating_points"]) == 6
+    assert float(points[0]["sensitivity"]) == written["operating_points"][0]["sensitivity"]["value"]
+    assert float(points[0]["specificity_lower"]) == written["operating_points"][0]["specificity"]["lower"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "calibration.csv",
+        "classes.csv",
         "confusion.png",
         "evaluation.json",
+        "operating_points.csv",
         "reliability.png",
         "roc.csv",
         "roc.png",
@@ -269,7 +283,8 @@ def test_without_matplotlib_all_but_the_plots_is_written(tmp_path: Path, monkeyp
     labels, scores = sample()
     said = write_classification(evaluate_classification(Predictions(labels, scores), QUICK), tmp_path, {})
     assert [notice.code for notice in said] == ["picture-missing"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["calibration.csv", "evaluation.json", "roc.csv"]
+    tables = ["calibration.csv", "classes.csv", "evaluation.json", "operating_points.csv", "roc.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == tables
 
 
 def test_estimated_ratings_are_held_against_the_readers(tmp_path: Path) -> None:

@@ -220,6 +220,11 @@ def _classification_lines(result: ClassificationResult) -> list[str]:
         f"{_interval(area['bootstrap'])} (bootstrap over {figures['groups']} groups)",
         f"expected calibration error {_number(figures['calibration']['expected_calibration_error'])}",
     ]
+    lines += [
+        f"class {row['label']}: {row['support']} cases, precision {_number(row['precision'])}, "
+        f"recall {_number(row['recall'])}, F1 {_number(row['f1'])} (threshold {figures['threshold']:g})"
+        for row in figures["per_class"]
+    ]
     for point in figures["operating_points"]:
         sensitivity, specificity = point["sensitivity"]["value"], point["specificity"]["value"]
         lines.append(

@@ -106,6 +106,8 @@ def match_priors(table: PriorTable | None, study: Study) -> tuple[tuple[Prior, .
     something_given = bool(table.given or table.reports)
     if not others and not reports:
         text = "No earlier exam among those that were given is of this patient (by PatientID): none was compared."
+        if study.exam.study_uid in {*(s.exam.study_uid for s in table.given), *(r.study_uid for r in table.reports)}:
+            text = "Of this patient the exam itself was given as an earlier one, and no other: none was compared."
         return (), (Notice("prior-other-patient", text),) if something_given else ()
     if _is_image(study) or any(notice.code == "two-names-one-id" for notice in study.notices):
         return (), (

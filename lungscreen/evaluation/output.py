@@ -2,7 +2,7 @@
 
 Detection: froc.csv, froc.png, nodules.csv, scans.csv, misses.csv, false_positives.csv; with images misses.png, false_positives.png.
 Screening: exams.csv, nodules.csv, false_findings.csv.
-Classification: roc.csv, roc.png, calibration.csv, reliability.png, confusion.png.
+Classification: classes.csv, operating_points.csv, roc.csv, roc.png, calibration.csv, reliability.png, confusion.png.
 """
 
 from __future__ import annotations
@@ -114,6 +114,9 @@ def write_classification(
     said = tuple(dict.fromkeys([*result.notices, *(n for _, notices in drawings.values() for n in notices)]))
     roc = [values.tolist() for values in result.roc]
     write_csv(folder / "roc.csv", ("false_positive_rate", "sensitivity", "threshold"), zip(*roc, strict=True))
+    for file, name in (("classes.csv", "per_class"), ("operating_points.csv", "operating_points")):
+        rows = [_flat(row) for row in result.figures[name]]
+        write_csv(folder / file, tuple(rows[0]), [tuple(row.values()) for row in rows])
     bins = result.figures["calibration"]["bins"]
     write_csv(folder / "calibration.csv", tuple(bins[0]), [tuple(b.values()) for b in bins])
     for name, (drawn, _) in drawings.items():
@@ -183,6 +186,17 @@ def write_picture(path: Path, drawn: bytes | None) -> None:
         path.unlink(missing_ok=True)
     else:
         replace_file(path, drawn)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of figures as one of a table: a share with its interval becomes columns."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {name if inner == "value" else f"{name}_{inner}": number for inner, number in value.items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def _cell(value: Any) -> Any:
