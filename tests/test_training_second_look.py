@@ -64,7 +64,7 @@ def test_false_marks_lie_away_from_all_that_was_annotated(tmp_path: Path) -> Non
     write_others(write_cubes(cubes, tmp_path), [("c1", "excluded", 12, 12, 12, -1.0)])
     table = tmp_path / "cubes" / "cubes.csv"
     table.write_text(table.read_text().replace("c2,1.2.2,P2,9,yes", "c2,1.2.2,P2,9,no"))
-    places = mine_cubes(tmp_path, cubes, [BrightDetector()], Mining(most=(4, 4), spots=0))
+    places = mine_cubes(tmp_path, cubes, [BrightDetector()], Mining(most=(4, 4), spots=(0, 0)))
     false = ~places.nodule
     spots = {(places.names[n], *places.centres[n].astype(int)) for n in np.flatnonzero(false)}
     assert ("c0", 12, 12, 12) in spots
@@ -83,7 +83,7 @@ def test_of_two_detectors_the_higher_score_stays_and_weak_marks_do_not_count(tmp
     cubes.hu[0, 12, 12, 12] = 300
     write_others(write_cubes(cubes, tmp_path), [])
     both = [BrightDetector((0.3, 0.04)), BrightDetector((0.6, 0.04))]
-    places = mine_cubes(tmp_path, cubes, both, Mining(spots=0))
+    places = mine_cubes(tmp_path, cubes, both, Mining(spots=(0, 0)))
     at = np.flatnonzero((places.centres == 12).all(axis=1))
     assert places.score[at].tolist() == [pytest.approx(0.6)]
     assert set(places.score[~places.nodule].round(3)) == {np.float32(0.6).round(3)}
@@ -94,11 +94,24 @@ def test_dense_places_join_the_marks_and_count_as_weak(tmp_path: Path) -> None:
     cubes = cubes_of(1)
     cubes.hu[0, 36, 10:16, 36:40] = 100
     write_others(write_cubes(cubes, tmp_path), [])
-    places = mine_cubes(tmp_path, cubes, [BrightDetector((0.01, 0.01))], Mining(spots=1))
+    places = mine_cubes(tmp_path, cubes, [BrightDetector((0.01, 0.01))], Mining(spots=(1, 0)))
     assert places.score.max() == 0
     spot = places.centres[~places.nodule]
     assert spot.shape == (1, 3)
     assert np.abs(spot[0] - (36, 12.5, 37.5)).max() <= 2
+
+
+def test_a_bump_of_the_wall_is_a_large_dense_place(tmp_path: Path) -> None:
+    """A hill of fat on the chest wall, far wider than a vessel, is found at the larger scale."""
+    cubes = cubes_of(1)
+    z, y, x = np.meshgrid(*[np.arange(50)] * 3, indexing="ij")
+    hill = ((z - 34) ** 2 + (y - 34) ** 2) / 49 + (x - 41) ** 2 / 144 <= 1
+    cubes.hu[0][hill | (x > 38)] = -100
+    write_others(write_cubes(cubes, tmp_path), [])
+    places = mine_cubes(tmp_path, cubes, [BrightDetector((0.01, 0.01))], Mining(spots=(0, 1)))
+    spot = places.centres[~places.nodule]
+    assert spot.shape == (1, 3)
+    assert np.abs(spot[0] - (34, 34, 37)).max() <= 4
 
 
 def test_phantoms_give_nodules_and_the_marks_of_one_detector_in_turn() -> None:
@@ -192,6 +205,22 @@ def test_made_places_are_drawn_too_and_a_loss_that_is_no_number_stops_the_run(
     assert refusal.value.code == "training-diverged"
 
 
+def test_faint_nodules_are_drawn_more_often_and_strong_false_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One nodule of two is ground-glass, one mark of two strong: both make up most of what is learned from."""
+    places = places_of(cubes_of(2), (10, 12, 38))
+    places.hu[0][places.masks[0]] = -650
+    places.score[2:] = (0.8, 0.08)
+    drawn: list[int] = []
+    real = second_look._step
+    monkeypatch.setattr(second_look, "_step", lambda s, b, p, chosen: drawn.extend(chosen) or real(s, b, p, chosen))
+    config = replace(RECIPE, steps=60, widths=(2, 2, 2), faint=9.0, strong=1.0)
+    train_second_look(config, places, np.arange(4))
+    count = np.bincount(drawn, minlength=4)
+    assert count[:2].sum() == count[2:].sum() == 240
+    assert count[0] / 240 == pytest.approx(0.9, abs=0.06)
+    assert count[2] / 240 == pytest.approx(0.8 / 0.88, abs=0.06)
+
+
 def test_the_threshold_keeps_the_share_asked_for() -> None:
     probability = np.linspace(0.01, 1.0, 100)
     for share, lost in ((1.0, 0), (0.99, 1), (0.955, 4)):
@@ -227,8 +256,9 @@ def test_a_run_from_the_command_line_gives_the_classifier_another_second_look(
     assert kept
     assert all(torch.equal(before[key], after[key]) for key in kept)
     assert made.parameters["calibration"] == shipped.parameters["calibration"]
-    chosen = [float(row["probability"]) for row in rows if row["nodule"] == "1" and row["use"] == "choice"]
-    assert made.parameters["no_nodule_below"] <= min(chosen)
+    real = [row for row in rows if row["nodule"] == "1" and row["use"] == "learned" and row["cube"] in cubes.names]
+    learned = [float(row["probability"]) for row in real]
+    assert 0 < made.parameters["no_nodule_below"] <= min(learned)
     classifier = load_classifier(made)
     size = classifier.patch_size
     hu = np.random.default_rng(0).normal(-500, 200, (2, size, size, size)).astype(np.float32)
@@ -255,7 +285,7 @@ def test_runs_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match="no nodules"):
         make_second_look(replace(config, split=replace(SPLIT, choice_subsets=("7",))), data, weights, out)
     with pytest.raises(UsageError, match="other data or detectors"):
-        make_second_look(replace(config, mining=Mining(spots=1)), data, weights, out)
+        make_second_look(replace(config, mining=Mining(spots=(1, 0))), data, weights, out)
     (out / "places.npz").write_bytes(b"no places")
     with pytest.raises(LungscreenError) as refusal:
         make_second_look(config, data, weights, out)
@@ -267,7 +297,15 @@ def test_runs_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"batch": 3}, {"made": 1.0}, {"sensitivity": 0.0}, {"strong": -1.0}, {"patch": 16}, {"widths": (2, 2)}],
+    [
+        {"batch": 3},
+        {"made": 1.0},
+        {"sensitivity": 0.0},
+        {"strong": -1.0},
+        {"faint": 0.0},
+        {"patch": 16},
+        {"widths": (2, 2)},
+    ],
 )
 def test_a_recipe_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -275,7 +313,8 @@ def test_a_recipe_that_contradicts_itself_is_refused(wrong: dict[str, object]) -
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"phantoms": (1,), "held_out_phantoms": (1,)}, {"least": (0.0, 0.1)}, {"most": (0, 1)}, {"spots": -1}]
+    "wrong",
+    [{"phantoms": (1,), "held_out_phantoms": (1,)}, {"least": (0.0, 0.1)}, {"most": (0, 1)}, {"spots": (-1, 0)}],
 )
 def test_a_search_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"expected|held out"):

@@ -33,6 +33,7 @@ __all__ = ["choose_threshold", "look_again", "train_second_look"]
 
 Progress = Callable[[str], None]
 Indices = NDArray[np.intp]
+Shares = NDArray[np.float64]
 
 OUTLINE_WEIGHT = 2.5
 """Of the outline's loss of nodules beside the answer's: what is pooled is pooled inside the outline."""
@@ -47,6 +48,10 @@ WEAKEST = 0.04
 """Score that a place counts as when false marks are drawn by their score, at the least."""
 
 
+FAINT_HU = -500.0
+"""Mean inside its outline below which a nodule is faint: these are few, and the first that a threshold loses."""
+
+
 @dataclass(eq=False)
 class _State:
     """All that a checkpoint holds."""
@@ -59,11 +64,12 @@ class _State:
 
 @dataclass(frozen=True, eq=False)
 class _Deck:
-    """What is drawn from: of real and of made places (in this order) the nodules, the false marks and their shares."""
+    """What is drawn from: of real and of made places (in this order) the nodules and the false marks, and how often each."""
 
     nodules: tuple[Indices, Indices]
     false: tuple[Indices, Indices]
-    shares: tuple[NDArray[np.float64], NDArray[np.float64]]
+    nodule_shares: tuple[Shares, Shares]
+    false_shares: tuple[Shares, Shares]
 
 
 def train_second_look(
@@ -167,9 +173,16 @@ def _deal(config: SecondLookTraining, places: Places, train: Indices) -> _Deck:
     false = [side[~places.nodule[side]] for side in sides]
     if not (sum(map(len, nodules)) and sum(map(len, false))):
         raise UsageError("config-invalid", "expected both nodules and false marks to learn from")
+    often = [np.where(_are_faint(places, side), config.faint, 1.0) for side in nodules]
     weights = [np.maximum(places.score[side].astype(float), WEAKEST) ** config.strong for side in false]
-    shares = [weight / weight.sum() if len(weight) else weight for weight in weights]
-    return _Deck((nodules[0], nodules[1]), (false[0], false[1]), (shares[0], shares[1]))
+    shares = [weight / max(weight.sum(), 1e-9) for weight in (*often, *weights)]
+    return _Deck((nodules[0], nodules[1]), (false[0], false[1]), (shares[0], shares[1]), (shares[2], shares[3]))
+
+
+def _are_faint(places: Places, nodules: Indices) -> NDArray[np.bool_]:
+    """Which nodules are mostly ground-glass, as far as their outline is known."""
+    inside = [places.hu[cube][places.masks[cube]] for cube in places.cube[nodules]]
+    return np.array([len(hu) > 0 and hu.mean() < FAINT_HU for hu in inside], dtype=bool)
 
 
 def _draw_places(config: SecondLookTraining, deck: _Deck, draw: np.random.Generator) -> Indices:
@@ -179,7 +192,8 @@ def _draw_places(config: SecondLookTraining, deck: _Deck, draw: np.random.Genera
         for nodule in (True, False):
             groups = deck.nodules if nodule else deck.false
             made = int(len(groups[1]) > 0 and (draw.random() < config.made or not len(groups[0])))
-            chosen.append(int(draw.choice(groups[made], p=None if nodule else deck.shares[made])))
+            shares = deck.nodule_shares if nodule else deck.false_shares
+            chosen.append(int(draw.choice(groups[made], p=shares[made])))
     return np.array(chosen)
 
 
@@ -188,7 +202,7 @@ def _bounds(places: Places, chosen: Indices, deck: _Deck, draw: np.random.Genera
     nodules are cut off where a false mark's surroundings end, so that the cut does not tell them apart.
     """
     low, high = np.zeros((len(chosen), 3), np.float32), np.full((len(chosen), 3), SIDE - 1, np.float32)
-    others, shares = deck.false[0], deck.shares[0]
+    others, shares = deck.false[0], deck.false_shares[0]
     for n, place in enumerate(chosen):
         if places.nodule[place] and not places.made[place] and len(others) and draw.random() < 0.5:
             room = places.diameter_mm[place] / 2 + 4

@@ -48,6 +48,13 @@ LEAST_EDGE_MM = 6.0
 LEAST_LUNG = 0.12
 """Share of lung around a mark (Gaussian, 4 mm) from which it is one that the product would see: inside, or at the edge."""
 
+SPOT_SCALES_MM = ((2.2, 6.0), (4.5, 12.0))
+"""Standard deviations of the two Gaussians whose difference finds dense places: vessels and their forks; bumps of the chest
+wall, the diaphragm and the mediastinum."""
+
+LEAST_CONTRAST_HU = 60.0
+"""Of a dense place, by that difference."""
+
 NEAR_LUNGS_MM = 4.0
 """How far outside the lungs of a phantom a mark counts, as in the product."""
 
@@ -175,9 +182,9 @@ def _false_marks(
     found = found[found[:, 4] >= mining.least[0]]
     marks = [(*(row[:3].astype(float) - ROOM), float(row[4])) for row in found[np.argsort(-found[:, 4], kind="stable")]]
     lung = ndimage.gaussian_filter((hu < -500).astype(np.float32), 4, mode="nearest")
-    spots = [(*map(float, at), 0.0) for at in _dense_spots(hu, np.ones(3), lung > LEAST_LUNG)]
+    small, large = (_dense_spots(hu, lung > LEAST_LUNG, scale) for scale in SPOT_SCALES_MM)
     kept: list[Mark] = []
-    for rows, most in ((marks, mining.most[0]), (spots, mining.spots)):
+    for rows, most in ((marks, mining.most[0]), (small, mining.spots[0]), (large, mining.spots[1])):
         before = len(kept)
         for z, y, x, score in rows:
             at = np.array([z, y, x])
@@ -220,13 +227,14 @@ def _annotated(data: Path, cubes: Cubes) -> dict[str, NDArray[np.float64]]:
     return {name: np.array(rows) for name, rows in known.items()}
 
 
-def _dense_spots(hu: NDArray[np.int16], spacing: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """(n, 3) voxels inside that stand out from what is around them, the most so first: vessels, bumps of the chest wall."""
+def _dense_spots(hu: NDArray[np.int16], inside: NDArray[np.bool_], scale_mm: tuple[float, float]) -> list[Mark]:
+    """Voxels inside that stand out from what is around them, the most so first."""
     clipped = np.clip(hu.astype(np.float32), -1000, 200)
-    above = ndimage.gaussian_filter(clipped, 2.2 / spacing) - ndimage.gaussian_filter(clipped, 6.0 / spacing)
-    above[~inside] = -np.inf
-    top = np.argwhere((ndimage.maximum_filter(above, 5) == above) & (above > 60))
-    return top[np.argsort(-above[tuple(top.T)], kind="stable")]
+    near, far = (ndimage.gaussian_filter(clipped, sigma, mode="nearest") for sigma in scale_mm)
+    above = np.where(inside, near - far, -np.inf)
+    top = np.argwhere((ndimage.maximum_filter(above, 5) == above) & (above > LEAST_CONTRAST_HU))
+    order = np.argsort(-above[tuple(top.T)], kind="stable")
+    return [(float(z), float(y), float(x), 0.0) for z, y, x in top[order]]
 
 
 def _draw_phantom(seed: int, nodules: int, size: Size) -> Phantom:

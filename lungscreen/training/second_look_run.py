@@ -29,6 +29,9 @@ __all__ = ["make_second_look", "replace_second_look", "sides_of"]
 
 Progress = Callable[[str], None]
 
+DRAWS = 4
+"""Centres from which each nodule for choices is looked at."""
+
 PARTS = ("cube", "centres", "nodule", "outlined", "score", "diameter_mm", "made")
 """Of `Places`, beside names and voxels."""
 
@@ -49,15 +52,29 @@ def make_second_look(
     detectors = [find_weights("detector", Path(name)) for name in config.mining.detectors] or [find_weights("detector")]
     places = _places_of(config, data, cubes, detectors, out / "places.npz", progress)
     train, choice = sides_of(config, cubes, places)
+    learned = train & places.nodule & ~places.made
+    if not (learned.any() and (choice & places.nodule).any()):
+        raise UsageError("config-invalid", "the split leaves no nodules to learn from or to choose on")
     network = train_second_look(config, places, np.flatnonzero(train), out / "second_look.pt", progress)
     probability = look_again([network], places, np.arange(len(places.names)), config.patch)
-    real = [side & places.nodule & ~places.made for side in (choice, train)]
-    if not all(side.any() for side in real):
-        raise UsageError("config-invalid", "the split leaves no nodules to learn from or to choose on")
-    threshold = min(choose_threshold(probability[side], config.sensitivity) for side in real)
+    threshold = _choose_threshold(config, places, network, np.flatnonzero(choice & places.nodule), probability[learned])
     progress(f"threshold {threshold:.4f}")
     _write_rows(out / "second_look.csv", places, train, choice, probability)
     return replace_second_look(weights, network, config, threshold, out / "weights")
+
+
+def _choose_threshold(
+    config: SecondLookTraining,
+    places: Places,
+    network: FoldedNetwork,
+    choice: NDArray[np.intp],
+    learned: NDArray[np.float64],
+) -> float:
+    """Keeps enough of the nodules for choices, each from several centres, and of those learned from: the former are few, and
+    the lowest of a few is a matter of luck.
+    """
+    draws = [look_again([network], places, choice, config.patch, seed=seed) for seed in range(1, DRAWS + 1)]
+    return min(choose_threshold(some, config.sensitivity) for some in (np.concatenate(draws), learned))
 
 
 def sides_of(config: SecondLookTraining, cubes: Cubes, places: Places) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
