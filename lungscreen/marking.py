@@ -103,10 +103,11 @@ def assess_points(
             rows.update(zip(numbers, graded, strict=True))
     missing = sorted({point.series_uid for n, point in enumerate(points) if n not in rows})
     refusals += [Refusal(uid, "points-without-series", "No series of this UID was read.", "study") for uid in missing]
+    refusals += [row for study in inventory.studies for row in study.not_read if row.where in missing]
     refusals += [_outside(points[n], row) for n, row in sorted(rows.items()) if "outside-volume" in _codes(row)]
     table = [rows.get(n) or _empty(point) for n, point in enumerate(points)]
     replace_file(out / "findings.csv", findings_csv(table))
-    replace_file(out / "refused.csv", refused_csv(refusals))
+    replace_file(out / "refused.csv", refused_csv(dict.fromkeys(refusals)))
     return len(rows), len(rows) == len(points) and is_complete(refusals)
 
 

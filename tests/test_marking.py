@@ -109,6 +109,18 @@ def test_of_a_study_with_two_series_the_other_is_said(tmp_path: Path) -> None:
     assert left["path_or_uid"] not in {row["seriesuid"] for row in rows(tmp_path / "out" / "candidates.csv")}
 
 
+def test_points_of_a_series_that_is_not_read_say_why(tmp_path: Path) -> None:
+    """Its study holds a better series, so that only this one is left out: too thick, beside "no such series"."""
+    study_uid, thick = generate_uid(), generate_uid()
+    make_series(tmp_path / "in" / "thin", slices=14, study_uid=study_uid)
+    make_series(tmp_path / "in" / "thick", slices=14, study_uid=study_uid, series_uid=thick, step_mm=7.0)
+    points = write_points(tmp_path / "points.csv", f"{thick},1,2,3,mine")
+    words = ["assess", str(tmp_path / "in"), "--points", str(points), "--no-lungs", "--out", str(tmp_path / "out")]
+    assert main(words) == ExitCode.SOME_REFUSED
+    said = [(row["path_or_uid"], row["code"]) for row in rows(tmp_path / "out" / "refused.csv")]
+    assert said == [(thick, "points-without-series"), (thick, "too-thick")]
+
+
 def test_a_readers_mark_is_graded_whatever_the_second_look_says(
     crop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,8 @@ def test_columns_are_the_contract(tmp_path):
         "doubling_longest_days,prior_date,estimated_sphericity,estimated_margin,estimated_lobulation,"
         "estimated_spiculation,estimated_texture,estimated_calcified,side,zone,estimated_lobe,pleura_mm,"
         "nodule_probability,second_look,brock_1a,brock_1b,brock_2a,brock_2b,mayo,notices,"
-        "estimated_perifissural,fissure_mm"
+        "estimated_perifissural,fissure_mm,effective_diameter_mm,max_transverse_mm,volume_sd_mm3,"
+        "solid_mean_diameter_mm,solid_volume_mm3,mean_hu,min_hu,max_hu,mass_mg,category_clause"
     )
     assert _header(tmp_path / "candidates.csv") == "seriesuid,coordX,coordY,coordZ,probability,verdict"
     assert _header(tmp_path / "refused.csv").startswith("path_or_uid,code,reason")
@@ -121,7 +122,12 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
             Risk("this site's own model", 0.9, "m"),
         ),
         notices=(Notice("cut-by-edge", "a"), Notice("consider-4x", "x"), Notice("cut-by-edge", "b")),
+        nodule_type=NoduleType.PART_SOLID,
+        category_clause="row 4B",
     )
+    assert finding.measurement is not None
+    size = replace(finding.measurement, solid_mean_diameter_mm=4.1, solid_volume_mm3=36.5)
+    finding = replace(finding, measurement=size)
     write_report(make_report(finding, make_finding(volume, (3, 9, 9), 0.1, 0.1)), tmp_path)
     write_tables(tmp_path)
     first, second = _rows(tmp_path / "findings.csv")
@@ -134,9 +140,13 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
         "pleura_mm": "3.4", "nodule_probability": "0.97", "second_look": "nodule",
         "brock_1a": "0.0657", "brock_1b": "", "brock_2a": "", "brock_2b": "", "mayo": "0.192",
         "notices": "cut-by-edge consider-4x", "estimated_perifissural": "no", "fissure_mm": "6.5",
+        "effective_diameter_mm": "11.7", "max_transverse_mm": "12.0", "volume_sd_mm3": "40.2",
+        "solid_mean_diameter_mm": "4.1", "solid_volume_mm3": "36.5", "mean_hu": "12.5", "min_hu": "-310.0",
+        "max_hu": "96.0", "mass_mg": "850.1", "category_clause": "row 4B",
     }  # fmt: skip
-    told = {column for column in list(second)[15:] if second[column]}
+    told = {column for column in list(second)[15:41] if second[column]}
     assert told == {"side", "zone", "estimated_lobe"}
+    assert (second["effective_diameter_mm"], second["solid_volume_mm3"]) == ("11.7", ""), "a solid nodule has no part"
 
 
 def test_candidates_say_what_became_of_them(tmp_path):

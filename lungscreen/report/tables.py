@@ -46,6 +46,8 @@ FINDING_COLUMNS = (
     "estimated_calcified", "side", "zone", "estimated_lobe", "pleura_mm", "nodule_probability", "second_look",
     "brock_1a", "brock_1b", "brock_2a", "brock_2b", "mayo", "notices",
     "estimated_perifissural", "fissure_mm",
+    "effective_diameter_mm", "max_transverse_mm", "volume_sd_mm3", "solid_mean_diameter_mm", "solid_volume_mm3",
+    "mean_hu", "min_hu", "max_hu", "mass_mg", "category_clause",
 )  # fmt: skip
 RISK_COLUMNS = ("brock_1a", "brock_1b", "brock_2a", "brock_2b", "mayo")
 """Of findings.csv: the model's name in report.json up to a bracket, in lower case."""
@@ -275,7 +277,8 @@ def _one_finding(whose: tuple[str, str, str], name: int | str, finding: dict[str
         finding["type"], _cell(finding["detection_score"]), _cell(malignancy.get("probability")),
         csv_cell(finding["category"] or ""), *_growth_cells(finding.get("change") or {}), *_look_cells(finding),
         *_risk_cells(finding), " ".join(dict.fromkeys(notice["code"] for notice in finding.get("notices", ()))),
-        *_fissure_cells(finding.get("location") or {}),
+        *_fissure_cells(finding.get("location") or {}), *_size_cells(finding["type"], measured),
+        csv_cell(finding.get("category_clause") or ""),
     )  # fmt: skip
 
 
@@ -304,6 +307,16 @@ def _fissure_cells(location: dict[str, Any]) -> tuple[str, str]:
     """Whether a fissure touches it, yes, no or empty; and the distance to one."""
     touches = location.get("perifissural")
     return "" if touches is None else "yes" if touches else "no", _cell(location.get("fissure_mm"))
+
+
+def _size_cells(kind: str, measured: Mapping[str, Any]) -> tuple[str, ...]:
+    """The rest of what was measured; a solid part is a part-solid nodule's only."""
+    solid = measured if kind == "part-solid" else {}
+    return (
+        *(_cell(measured.get(n)) for n in ("effective_diameter_mm", "max_transverse_mm", "volume_sd_mm3")),
+        *(_cell(solid.get(n)) for n in ("solid_mean_diameter_mm", "solid_volume_mm3")),
+        *(_cell(measured.get(n)) for n in ("mean_hu", "min_hu", "max_hu", "mass_mg")),
+    )  # fmt: skip
 
 
 def _risk_cells(finding: dict[str, Any]) -> tuple[str, ...]:

@@ -87,6 +87,7 @@ def _finding_facts(finding: Finding, place: Vector) -> str:
             ("Mean diameter", f"{shown(measured.mean_diameter_mm, 1)} mm"),
             ("Longest axial", f"{shown(measured.max_transverse_mm, 1)} mm"),
             ("Volume", f"{shown(measured.volume_mm3, 0)}{spread} mm³"),
+            ("Effective diameter", f"{shown(measured.effective_diameter_mm, 1)} mm"),
             ("Solid part", _solid_part(finding)),
             (
                 "Attenuation",
@@ -130,7 +131,9 @@ def _fissure(location: Location) -> str:
         return "not assessed"
     if location.perifissural:
         return "may touch (estimated)"
-    return "none seen within 10 mm" if location.fissure_mm is None else f"{shown(location.fissure_mm, 1)} mm (estimated)"
+    return (
+        "none seen within 10 mm" if location.fissure_mm is None else f"{shown(location.fissure_mm, 1)} mm (estimated)"
+    )
 
 
 def _nodule_at_all(finding: Finding) -> str:
