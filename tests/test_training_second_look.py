@@ -18,7 +18,8 @@ from lungscreen.classify.preparation import scale_hu
 from lungscreen.cli.main import main
 from lungscreen.config import packaged_folder, read_table, read_toml
 from lungscreen.errors import InputError, LungscreenError, UsageError, WeightsError
-from lungscreen.training import second_look, second_look_run
+from lungscreen.phantom import sized
+from lungscreen.training import second_look, second_look_data, second_look_run
 from lungscreen.training.classifier_data import Cubes
 from lungscreen.training.classifier_recipe import ClassifierSplit
 from lungscreen.training.second_look import choose_threshold, look_again, train_second_look
@@ -236,6 +237,7 @@ def test_a_run_from_the_command_line_gives_the_classifier_another_second_look(
     data = write_cubes(cubes, tmp_path / "data")
     write_others(data, [])
     monkeypatch.setattr(second_look_run, "load_detector", lambda _: BrightDetector())
+    monkeypatch.setattr(second_look_data, "sized", lambda _, **options: sized("tiny", **options))
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         "steps = 2\npatch = 24\nwidths = [4, 4, 8]\n"
