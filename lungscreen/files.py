@@ -1,21 +1,30 @@
-"""Files that are whole or not there: written beside, synced, renamed."""
+"""Files that are whole or not there: written beside, synced, renamed; and folders for a moment that nobody inherits."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lungscreen.errors import OutputError
 
-__all__ = ["clean_leftovers", "replace_file", "replace_folder"]
+__all__ = ["clean_leftovers", "clean_scratch", "replace_file", "replace_folder", "scratch_folder"]
 
 _NEW = ".new"
 """Ending of a folder or file that is being written; worth nothing after a crash."""
 _OLD = ".old"
 """Ending of a folder that is being replaced; after a crash between two renames it is the whole one."""
+_SCRATCH = "lungscreen-scratch-"
+"""Beginning of the names of folders for a moment."""
+_HELD = ".held"
+"""File in such a folder that its process keeps locked; the kernel lets go of it however the process ends."""
+_YOUNG_S = 60.0
+"""A scratch folder younger than this may not be locked yet."""
 
 
 @contextmanager
@@ -64,14 +73,35 @@ def replace_file(target: Path, content: str | bytes | Iterable[str]) -> None:
 
 
 def clean_leftovers(out: Path) -> None:
-    """Put right what a crashed run left in `--out`: half-written results go, half-replaced ones come back.
+    """Put right what a crashed run left: half-written results in `--out` go, half-replaced ones come back; scratch goes.
 
     Only for a moment when nobody writes there: at the start of a run.
     """
+    clean_scratch()
     for name in (*out.glob(f".*{_NEW}"), *out.glob(f".*{_OLD}")):
         name.unlink(missing_ok=True)
     for folder in (*out.glob(f"studies/.*{_NEW}"), *out.glob(f"studies/.*{_OLD}")):
         _recover(folder.with_name(folder.stem[1:]))
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A private folder for a moment. What a killed process leaves in one goes with the next `clean_scratch`."""
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder, Path(folder, _HELD).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield Path(folder)
+
+
+def clean_scratch() -> None:
+    """Remove the scratch folders of processes that are gone: they may hold images of patients."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        # another user's, or one that goes at this very moment
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime < _YOUNG_S:
+                continue
+            with (folder / _HELD).open("r") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _beside(target: Path, ending: str) -> Path:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from report_examples import make_finding, make_report, make_volume
 
 import lungscreen.report
+from lungscreen import files
 from lungscreen.errors import OutputError
-from lungscreen.files import replace_file, replace_folder
+from lungscreen.files import clean_scratch, replace_file, replace_folder
 from lungscreen.report import clean_leftovers, write_report
 
 
@@ -94,6 +98,39 @@ def test_leftovers_of_a_killed_run_are_put_right(tmp_path, moment):
     (tmp_path / ".worklist.csv.new").write_text("half")
     clean_leftovers(tmp_path)
     assert _contents(tmp_path) == {"studies/abc/a": b"whole"}
+
+
+def test_scratch_of_a_killed_process_goes_and_that_of_a_living_one_stays(tmp_path, monkeypatch):
+    """Only the lock tells them apart: nothing is known of other processes."""
+    code = (
+        "from lungscreen.files import scratch_folder\n"
+        "with scratch_folder() as folder:\n"
+        "    (folder / 'volume.nii').write_text('a patient')\n"
+        "    print(folder, flush=True)\n"
+        "    input()\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    running = subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=PIPE, stdout=PIPE, text=True)
+    with running:
+        folder = Path(running.stdout.readline().strip())
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        clean_scratch()
+        monkeypatch.setattr(files, "_YOUNG_S", -1.0)
+        clean_scratch()
+        assert (folder / "volume.nii").read_text() == "a patient"
+        running.kill()
+        running.wait()
+    assert folder.exists()
+    monkeypatch.setattr(files, "_YOUNG_S", 60.0)
+    clean_scratch()
+    assert folder.exists(), "it may be that its process has not come to locking it"
+    monkeypatch.setattr(files, "_YOUNG_S", -1.0)
+    clean_leftovers(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    with files.scratch_folder() as mine:
+        clean_scratch()
+        assert mine.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_rerun_recovers_by_itself(tmp_path):

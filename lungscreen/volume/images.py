@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.errors import InputError, Notice, VolumeError
+from lungscreen.files import scratch_folder
 from lungscreen.geometry import Geometry
 from lungscreen.records import Series, Source, Volume
 from lungscreen.sources import SourceReader
@@ -90,8 +90,8 @@ def _on_disk(source: Source) -> Iterator[Path]:
             if name.endswith(_ending(name)) and name.isprintable():
                 yield source.path
                 return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, f"volume{_ending(name)}")
+        with scratch_folder() as folder:
+            path = folder / f"volume{_ending(name)}"
             if source.member:
                 path.write_bytes(reader.read(source))
             else:
@@ -99,9 +99,9 @@ def _on_disk(source: Source) -> Iterator[Path]:
                 path.symlink_to(source.path.resolve())
             if data and source.member:
                 beside = str(PurePosixPath(name).with_name(data))
-                Path(folder, data).write_bytes(reader.read(Source(source.path, beside)))
+                (folder / data).write_bytes(reader.read(Source(source.path, beside)))
             elif data:
-                Path(folder, data).symlink_to((source.path.parent / data).resolve())
+                (folder / data).symlink_to((source.path.parent / data).resolve())
             yield path
 
 
