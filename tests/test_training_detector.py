@@ -558,9 +558,10 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
 
 
 # -- the recipe that ships -------------------------------------------------------------------------------------------
-def test_the_shipped_recipe_is_read_and_keeps_the_rules() -> None:
-    """Subset 1, 0 and 5, the scan and the study kept for the end, and the NC scan are in no part of it."""
-    table = read_toml(packaged_folder("pipelines") / "train_detector.toml")
+@pytest.mark.parametrize("name", ["cubes", "made", "a", "b", ""])
+def test_the_shipped_recipes_are_read_and_keep_the_rules(name: str) -> None:
+    """Subset 1, 0 and 5, the scan and the study kept for the end, and the NC scan are in no part of them."""
+    table = read_toml(packaged_folder("pipelines") / f"train_detector{name and '_' + name}.toml")
     recipe = read_table(DetectorTraining, table, "train_detector")
     assert not {"0", "1", "5"} & {*recipe.split.train_subsets, *recipe.split.choice_subsets}
     assert not {"LIDC-IDRI-0001", "NSCLC-Radiogenomics-R01-001", "LUNG1-003"} & set(recipe.split.scans)
@@ -568,6 +569,17 @@ def test_the_shipped_recipe_is_read_and_keeps_the_rules() -> None:
     table["schedule"]["stepps"] = 3
     with pytest.raises(UsageError, match="stepps"):
         read_table(DetectorTraining, table, "train_detector")
+
+
+def test_each_scan_is_held_out_by_the_cubes_recipes_and_by_one_of_two_models() -> None:
+    def held_out(name: str) -> set[str]:
+        table = read_toml(packaged_folder("pipelines") / f"train_detector_{name}.toml")
+        split = read_table(DetectorTraining, table, name).split
+        assert len(split.scans) == 10
+        return set(split.held_out_scans)
+
+    assert held_out("cubes") == held_out("made") == held_out("a") | held_out("b")
+    assert not held_out("a") & held_out("b")
 
 
 def test_the_identity_follows_what_matters() -> None:
