@@ -73,10 +73,10 @@ STIFFNESS = 8.0
 FULL_MM, FULL_VOXELS = 4.0, 24
 """A sheet's voxel has so many others within this distance, about half of a whole plane; a vessel's row of them has fewer."""
 
-LEAST_SHEET = 180
+LEAST_SHEET = 400
 """Such voxels (about mm²) that a sheet must have."""
 
-NEAR_MM, LEAST_NEAR, LEAST_DIRECTIONS = 8.0, 40, 3
+NEAR_MM, LEAST_NEAR, LEAST_DIRECTIONS = 8.0, 60, 3
 """Near the outline the sheet must be seen, by so many voxels and in so many of eight directions."""
 
 TOUCH_MM = 1.5
