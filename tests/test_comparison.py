@@ -371,10 +371,12 @@ def compare(
     top: int | None = None,
     shrunk: bool = False,
     images: bool = True,
+    unmeasured: str = "",
 ) -> Any:
     """Both exams lie in one place; marks of a score below 0.5 are below the operating point.
 
-    top: slices of the earlier scan. shrunk: hardly any lung was found in it.
+    top: slices of the earlier scan. shrunk: hardly any lung was found in it. unmeasured: the exam, "then" or "now", in
+    which nothing can be outlined.
     """
     grade = Grader()
     volume_then, lungs_then = exam("1.0", balls_then, "20200101", top)
@@ -383,7 +385,10 @@ def compare(
         mask[28:34, 20:28, 15:25] = lungs_then.mask[28:34, 20:28, 15:25]
         lungs_then = replace(lungs_then, mask=mask)
     volume_now, lungs_now = exam("1.1", balls_now)
-    grade.balls = {volume_then.series_uid: balls_then, volume_now.series_uid: balls_now}
+    grade.balls = {
+        volume_then.series_uid: {} if unmeasured == "then" else balls_then,
+        volume_now.series_uid: {} if unmeasured == "now" else balls_now,
+    }
 
     def reading(volume: Volume, lungs: Lungs, marks: Sequence[Candidate]) -> Reading:
         return Reading(volume, lungs, tuple(marks), tuple(grade(volume, lungs, [m for m in marks if m.score >= 0.5])))
@@ -433,10 +438,24 @@ def test_what_lies_outside_the_earlier_scan_is_not_new() -> None:
     assert [n.code for n in done.found[1].notices] == ["place-not-compared"]
 
 
-def test_what_was_not_measured_is_not_compared() -> None:
-    done = compare({A: 12.0}, {A: 12.0}, [mark(A)], [mark(A), mark((30, 24, 21), 3.0)])
-    bare = replace(done.found[0], measurement=None)
-    assert bare.measurement is None
+@pytest.mark.parametrize("unmeasured", ["then", "now"])
+def test_what_was_not_measured_is_neither_new_nor_resolved(unmeasured: str) -> None:
+    """Both exams show it and mark it; in one of them it could not be outlined."""
+    done = compare({A: 12.0}, {A: 12.0}, [mark(A)], [mark(A)], unmeasured=unmeasured)
+    (finding,) = done.found
+    assert (finding.change.state, finding.change.exams) == ("not assessed", ())
+    assert "not measured" in finding.change.text
+    assert earlier_exams(finding) is None
+    assert done.lost == ()
+
+
+def test_what_is_still_there_unmeasured_is_not_resolved() -> None:
+    """Nothing marks it now, but it looks as it did."""
+    (lost,) = compare({A: 12.0}, {A: 12.0}, [mark(A)], [], unmeasured="now").lost
+    assert (lost.state, lost.text) == ("not assessed", "12.0 mm on 2020-01-01; still there, but not measured")
+
+
+def test_a_mark_where_nothing_was_is_not_compared_unmeasured() -> None:
     done = compare({A: 12.0}, {}, [mark(A)], [mark(A)])
     assert done.found[0].change.state == "not assessed"
 

@@ -192,7 +192,11 @@ class _OneComparison:
             self.found[n] = _not_compared(finding, reason)
             return
         seen = self._again(finding, self.now.volume, then, expected, known)
-        if seen is None or seen.measurement is None or finding.measurement is None:
+        if seen is not None and (seen.measurement is None or finding.measurement is None):
+            when = "now" if finding.measurement is None else f"on {self.prior.date}"
+            self.found[n] = _not_compared(finding, f"{self.prior.date} shows it too, but it was not measured {when}")
+            return
+        if seen is None:
             text = f"new since {self.prior.date}"
             self.found[n] = replace(finding, change=NoduleChange("new", text, days=self._days))
             return
@@ -214,11 +218,10 @@ class _OneComparison:
         neighbour = _taken(expected, self.now.found)
         seen = self._again(finding, then.volume, self.now, expected, self.now.found)
         if seen is None or seen.measurement is None:
-            state, text = (
-                ("not assessed", "it may have merged with another finding")
-                if neighbour
-                else ("resolved", "not seen now")
-            )
+            state, text = "resolved", "not seen now"
+            if neighbour or seen is not None:
+                state = "not assessed"
+                text = "still there, but not measured" if seen else "it may have merged with another finding"
             text = f"{gone.past.mean_diameter_mm:.1f} mm on {self.prior.date}; {text}"
             self.lost.append(LostNodule(gone.past, state, text, expected))  # type: ignore[arg-type]
             return
@@ -233,7 +236,10 @@ class _OneComparison:
     def _again(
         self, finding: Finding, shown: Volume, other: Reading, expected: Vector, known: Sequence[Finding]
     ) -> Finding | None:
-        """The same nodule in the other exam, graded there; None where nothing alike is found."""
+        """The same nodule in the other exam, graded there; None where nothing alike is found.
+
+        It is without a measurement where it lies there for certain, and could not be outlined.
+        """
         size = finding.measurement.mean_diameter_mm if finding.measurement else finding.candidate.diameter_mm
         size = size if size > 0 else 6.0
         config = self.tools.config
@@ -251,7 +257,7 @@ class _OneComparison:
             return None
         (seen,) = self.tools.grade(other.volume, other.lungs, [mark])
         if seen.measurement is None:
-            return None
+            return seen if alike or mark.score >= self.tools.threshold else None
         return seen if _fits(seen.measurement.mean_diameter_mm / size, alike, mark.score > 0) else None
 
     # -- by sizes ----------------------------------------------------------------------------------------------------
