@@ -23,7 +23,7 @@ from lungscreen.errors import InputError, UsageError, WeightsError
 from lungscreen.training.classifier import train_classifier
 from lungscreen.training.classifier_data import read_cubes, select
 from lungscreen.training.classifier_folds import assign_folds
-from lungscreen.training.classifier_member import train_member
+from lungscreen.training.classifier_member import _set_rate, train_member
 from lungscreen.training.classifier_recipe import (
     ClassifierFolds,
     ClassifierSplit,
@@ -212,6 +212,37 @@ def test_folds_from_the_command_line_make_weights_with_an_outliner(tmp_path: Pat
     )
 
 
+def test_a_second_cycle_goes_on_from_the_first_and_leaves_it_as_it_was(tmp_path: Path) -> None:
+    """The rate rises again; the same as both cycles in one go; of another length, it is another run."""
+    cubes = cubes_of(8)
+    train = select(cubes, ("2",))
+    one = replace(TINY, epochs=1)
+    first = train_member(one, cubes, train, 0, tmp_path)
+    said: list[str] = []
+    both = train_member(replace(one, second_cycle=1), cubes, train, 0, tmp_path, said.append)
+    assert [line.split(":")[0] for line in said] == ["member 0, epoch 2/2"]
+    (tmp_path / "new").mkdir()
+    afresh = train_member(replace(one, second_cycle=1), cubes, train, 0, tmp_path / "new")
+    again = train_member(one, cubes, train, 0, tmp_path)
+    weights = [network.state_dict()["stem.0.weight"] for network in (first, both, afresh, again)]
+    assert torch.equal(weights[1], weights[2])
+    assert torch.equal(weights[0], weights[3])
+    assert not torch.equal(weights[0], weights[1])
+    with pytest.raises(UsageError) as refusal:
+        train_member(replace(one, second_cycle=2), cubes, train, 0, tmp_path)
+    assert refusal.value.code == "config-invalid"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "share"), [(0.0, 1e-4), (1.5, 1.0), (10.0, 1e-4), (10.3, 0.5), (10.6, 1.0), (13.999, 1e-4)]
+)
+def test_the_rate_rises_and_falls_in_each_cycle(epochs: float, share: float) -> None:
+    layer = torch.nn.Linear(1, 1)
+    optimiser = torch.optim.SGD(layer.parameters(), 1.0)
+    _set_rate(optimiser, replace(TINY, epochs=10, second_cycle=4, rate=0.5), epochs)
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(0.5 * share, rel=0.01)
+
+
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     cubes = cubes_of()
     train = select(cubes, ("2",))
@@ -312,6 +343,7 @@ def test_the_shipped_folds_keep_the_test_data_out_of_what_ships() -> None:
         {"network": "folded"},
         {"widths": (2, 2, 4)},
         {"normalised": True},
+        {"second_cycle": -1},
         {"reach": 13},
         {"reach": -1},
     ],

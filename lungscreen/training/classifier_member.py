@@ -59,28 +59,54 @@ def train_member(
     Errors: `config-invalid` for a checkpoint of another recipe, `training-diverged`.
     """
     state = _start(config, member)
-    path = out / f"member{member}.pt"
-    identity = config.identity(member, [cubes.names[i] for i in train])
-    _restore(state, path, identity)
-    intensity, masks = to_tensors(cubes)
-    steps = len(train) // config.batch
-    while state.epoch < config.epochs:
-        drawn = _seed_of(config.seed, member, state.epoch)
+    names = [cubes.names[i] for i in train]
+    learn = _Learning(config, cubes, train, member, progress)
+    learn.cycle(state, config.epochs, out / f"member{member}.pt", config.identity(member, names))
+    if config.second_cycle:
+        whole = config.epochs + config.second_cycle
+        again = config.identity(member, names, config.second_cycle)
+        learn.cycle(state, whole, out / f"member{member}-second.pt", again)
+    return state.ema.eval()
+
+
+@dataclass(frozen=True, eq=False)
+class _Learning:
+    """What a member learns from, and how."""
+
+    config: ClassifierTraining
+    cubes: Cubes
+    train: Indices
+    member: int
+    progress: Progress
+
+    def cycle(self, state: _State, until: int, path: Path, identity: str) -> None:
+        """Epochs up to `until`, or what is left of them after the checkpoint `path`."""
+        _restore(state, path, identity)
+        if state.epoch == until:
+            return
+        tensors = to_tensors(self.cubes)
+        while state.epoch < until:
+            losses = self._epoch(state, *tensors)
+            state.epoch += 1
+            self.progress(f"member {self.member}, epoch {state.epoch}/{until}: loss {np.mean(losses):.3f}")
+            _save(state, path, identity)
+
+    def _epoch(self, state: _State, intensity: Tensor, masks: Tensor) -> list[float]:
+        config, cubes = self.config, self.cubes
+        drawn = _seed_of(config.seed, self.member, state.epoch)
         generator = torch.Generator().manual_seed(drawn)
         torch.manual_seed(drawn)
-        order = train[torch.randperm(len(train), generator=generator).numpy()]
+        order = self.train[torch.randperm(len(self.train), generator=generator).numpy()]
+        steps = len(self.train) // config.batch
         losses = []
         for n in range(steps):
-            _set_rate(state.optimiser, config, (state.epoch * steps + n) / (config.epochs * steps))
+            _set_rate(state.optimiser, config, state.epoch + n / steps)
             chosen = order[n * config.batch : (n + 1) * config.batch]
             batch = draw_batch(
                 intensity, masks, cubes.centres[chosen], chosen, config.patch, config.variation, generator
             )
             losses.append(_step(state, batch, torch.from_numpy(cubes.targets[chosen]), config, state.epoch * steps + n))
-        state.epoch += 1
-        progress(f"member {member}, epoch {state.epoch}/{config.epochs}: loss {np.mean(losses):.3f}")
-        _save(state, path, identity)
-    return state.ema.eval()
+        return losses
 
 
 def _step(state: _State, batch: tuple[Tensor, Tensor], targets: Tensor, config: ClassifierTraining, step: int) -> float:
@@ -126,8 +152,10 @@ def _outline_loss(outline: Tensor, mask: Tensor) -> Tensor:
     return 5 * functional.binary_cross_entropy_with_logits(outline, mask) + (1 - dice).mean()
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, config: ClassifierTraining, done: float) -> None:
-    """One cycle: a rise by a cosine in the first 15 %, then a fall by a cosine."""
+def _set_rate(optimiser: torch.optim.Optimizer, config: ClassifierTraining, epochs: float) -> None:
+    """Each cycle: a rise by a cosine in the first 15 %, then a fall by a cosine. epochs: done so far."""
+    first = epochs < config.epochs
+    done = epochs / config.epochs if first else (epochs - config.epochs) / config.second_cycle
     rise = 0.15
     share = (
         0.5 - 0.5 * math.cos(math.pi * done / rise)

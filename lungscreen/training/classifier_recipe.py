@@ -56,9 +56,10 @@ class ClassifierTraining:
 
     network: "full" works on every voxel and draws the finer outline, "folded" is several times faster.  normalised: of a
     folded one, features are brought to one scale before ratings are drawn from them.  members: networks that are averaged.
-    rate: highest learning rate of the one-cycle schedule.  ema: decay of the running mean of the weights, which is what
-    ships.  patch: voxels of the cube that the network sees, 1 mm each.  reach: voxels that this view is moved to what the
-    network draws, at most, before it rates.  outline_weight: of the outline's loss beside the ratings'.
+    epochs: in which the learning rate rises and falls once.  second_cycle: epochs in which it then does so again, 0 for
+    none.  rate: the highest.  ema: decay of the running mean of the weights, which is what ships.  patch: voxels of the cube
+    that the network sees, 1 mm each.  reach: voxels that this view is moved to what the network draws, at most, before it
+    rates.  outline_weight: of the outline's loss beside the ratings'.
     """
 
     split: ClassifierSplit | None = None
@@ -69,6 +70,7 @@ class ClassifierTraining:
     normalised: bool = False
     members: int = 1
     epochs: int = 40
+    second_cycle: int = 0
     batch: int = 16
     rate: float = 3e-3
     weight_decay: float = 0.05
@@ -85,6 +87,8 @@ class ClassifierTraining:
             raise ValueError("expected either a split or folds")
         if min(self.members, self.epochs, self.batch) < 1:
             raise ValueError("expected members, epochs and batch of at least 1")
+        if self.second_cycle < 0:
+            raise ValueError("expected a second cycle of 0 epochs or more")
         if len(self.widths) != (4 if self.network == "full" else 3):
             raise ValueError("expected four widths of a full network, three of a folded one")
         if self.normalised and self.network == "full":
@@ -97,8 +101,8 @@ class ClassifierTraining:
             raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, clip above 0, outline_weight of at least 0")
 
     def identity(self, *what: object) -> str:
-        """A hash over all that decides what a member learns from the same cubes."""
-        elsewhere = {"split", "folds", "members", "reach", "version"}
+        """A hash over all that decides what a member learns from the same cubes, up to the end of the first cycle."""
+        elsewhere = {"split", "folds", "members", "reach", "second_cycle", "version"}
         return config_hash({key: value for key, value in asdict(self).items() if key not in elsewhere}, *what)
 
 
