@@ -1,4 +1,4 @@
-"""Sheets in made lungs: whether one that touches a nodule is seen, and whether vessels, walls and noise are taken for one."""
+"""Sheets in made lungs: whether one that touches a nodule is seen, and whether vessels, bands and walls are taken for one."""
 
 from __future__ import annotations
 
@@ -41,10 +41,20 @@ def sheet(distance_mm: float, tilt: float = 0.5, bend: float = 0.0) -> NDArray[n
     return np.asarray(90.0 * np.exp(-(away**2) / (2 * 0.75**2)))
 
 
-def vessels() -> NDArray[np.float64]:
-    """Parallel vessels of 3 mm, 5 mm apart, in one plane through the middle."""
-    across = np.minimum(np.abs((AT[..., 1] + 2.5) % 5.0 - 2.5), 2.5)
-    return np.asarray(800.0 * np.clip(2.0 - np.hypot(across, AT[..., 0]), 0, 1))
+def no_sheet(kind: str) -> NDArray[np.float64]:
+    """Things beside a ball of 3.5 mm that are no fissure."""
+    x, along = AT[..., 2], np.abs((AT[..., 1] + 2.0) % 4.0 - 2.0)
+    if kind == "a row of thin vessels":
+        return np.asarray(250.0 * np.exp(-(along**2 + AT[..., 0] ** 2) / 2.0))
+    if kind == "a narrow band":
+        return np.where(np.abs(AT[..., 1]) < 2.5, sheet(0.0, 0.0), 0.0)
+    if kind == "a thick dense band":
+        return np.where(np.abs(AT[..., 0]) < 2.0, 700.0, 0.0)
+    if kind == "a line along the chest wall":
+        return np.where(x > 7.0, 900.0, 120.0 * np.exp(-((x - 4.3) ** 2) / 1.2))
+    if kind == "a sheet that ends before it":
+        return np.where(x > 9.5, sheet(0.0), 0.0)
+    return np.zeros(SHAPE)
 
 
 def ball(radius_mm: float = 3.5) -> Outline:
@@ -82,23 +92,36 @@ def test_a_sheet_that_is_far_away_is_not_told() -> None:
     assert (seen.touches, seen.distance_mm) == (False, None)
 
 
-@pytest.mark.parametrize("kind", ["nothing", "vessels", "noise", "wall"])
-def test_what_is_no_sheet_is_not_taken_for_one(kind: str) -> None:
-    """Lung alone, a fan of vessels, strong noise, a chest wall whose surface is as wide as a sheet."""
-    none = np.zeros(SHAPE)
-    wall = np.where(AT[..., 2] > 6.0, 900.0, 0.0)
-    extra = {"nothing": none, "vessels": vessels(), "noise": none, "wall": wall}[kind]
-    seen = find_fissure(scan(with_nodule(extra), noise=80.0 if kind == "noise" else 20.0), ball())
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        ("a row of thin vessels", {"FLATNESS": -5.0}),
+        ("a narrow band", {"LEAST_SHEET": 1}),
+        ("a thick dense band", {"VESSEL_HU": 5000.0}),
+        ("a line along the chest wall", {"WALL_MM": 30.0}),
+        ("a sheet that ends before it", {"LEAST_NEAR": 1, "LEAST_DIRECTIONS": 1}),
+    ],
+)
+def test_what_is_no_fissure_is_not_taken_for_one(
+    kind: str, rule: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is kept out by its own rule: without that it would be taken for one."""
+    volume = scan(with_nodule(no_sheet(kind)))
+    seen = find_fissure(volume, ball())
     assert seen is not None
     assert not seen.touches
+    for name, value in rule.items():
+        monkeypatch.setattr(f"lungscreen.measure.fissure.{name}", value)
+    fooled = find_fissure(volume, ball())
+    assert fooled is not None
+    assert fooled.touches
 
 
-def test_a_sheet_that_is_not_seen_beside_the_nodule_does_not_touch_it() -> None:
-    """The surface would go through the nodule, but the sheet ends 12 mm before it."""
-    far = np.where(AT[..., 2] > 12.0, sheet(0.0), 0.0)
-    seen = find_fissure(scan(with_nodule(far)), ball())
+@pytest.mark.parametrize("noise", [20.0, 80.0])
+def test_lung_alone_has_none(noise: float) -> None:
+    seen = find_fissure(scan(with_nodule(no_sheet("nothing")), noise=noise), ball())
     assert seen is not None
-    assert not seen.touches
+    assert (seen.touches, seen.distance_mm) == (False, None)
 
 
 def test_it_cannot_be_told_everywhere() -> None:
