@@ -291,6 +291,16 @@ def test_what_finds_no_partner_is_counted(tmp_path: Path) -> None:
     )
 
 
+def test_findings_without_a_probability_are_passed_over_and_counted(tmp_path: Path) -> None:
+    """findings.csv has an empty cell where nothing rated the finding; that says nothing of the person's others."""
+    predictions = [found("A", "1", 1, 0.3), found("A", "1", 2, 0.3) | {"malignancy_probability": ""}]
+    predictions.append(found("B", "2", 1, 0.3) | {"malignancy_probability": ""})
+    cases = tables(tmp_path, predictions, [], [{"patient_id": p, "outcome": 1} for p in "AB"])
+    assert (cases.patients, cases.network.tolist()) == (("A",), [0.3])
+    (notice,) = cases.notices
+    assert notice.text.startswith("2 rows without a probability; 1 outcomes without a prediction; ")
+
+
 def test_the_row_of_the_exam_is_used(tmp_path: Path) -> None:
     """By accession number, then by date; several that differ are none."""
     clinical = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import zipfile
 from pathlib import Path
@@ -86,6 +87,21 @@ def test_images_in_archives(tmp_path: Path, ending: str) -> None:
     volume = build(tmp_path / "in.zip")
     assert np.array_equal(volume.hu, chest())
     assert volume.geometry.origin_mm == pytest.approx((-31.5, 12.25, -107.0), abs=1e-4)
+
+
+def test_no_room_for_a_copy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image in an archive needs a file for a moment; a full disk is the machine's fault, and named."""
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        SimpleITK.WriteImage(lps_image(chest()), str(tmp_path / "image.mha"))
+        archive.write(tmp_path / "image.mha", "image.mha")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LungscreenError, match="No space left") as caught:
+        build(tmp_path / "in.zip")
+    assert caught.value.code == "file-unreadable"
 
 
 def test_nibabel_s_voxels_lie_where_nibabel_says(tmp_path: Path) -> None:

@@ -86,13 +86,16 @@ class Table:
             )
         return tuple(row[place].strip() for row in self.rows)
 
-    def numbers(self, names: Sequence[str], largest: float = math.inf) -> NDArray[np.float64]:
-        """The same column as finite numbers, in float64.
+    def numbers(self, names: Sequence[str], largest: float = math.inf, *, gaps: bool = False) -> NDArray[np.float64]:
+        """The same column as finite numbers, in float64. gaps: empty cells are NaN, and not refused.
 
         Errors: `table-column-missing`, `table-value-invalid`.
         """
         values = np.empty(len(self.rows))
         for n, cell in enumerate(self.text(names)):
+            if gaps and not cell:
+                values[n] = math.nan
+                continue
             try:
                 values[n] = float(cell)
             except ValueError:

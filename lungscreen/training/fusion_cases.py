@@ -42,7 +42,7 @@ def read_cases(predictions: Path, clinical: ClinicalTable, outcomes: Path) -> Ca
     """Bring the three tables together.
 
     predictions: findings.csv of a screening run, or any table with patient_id, malignancy_probability and, as far as
-    they are known, study_uid, finding, accession_number, study_date. outcomes: patient_id, outcome (0 or 1; empty is not
+    they are known, study_uid, finding, accession_number, study_date; rows without a probability are counted. outcomes: patient_id, outcome (0 or 1; empty is not
     known), and study_uid or finding where an outcome is one exam's or one finding's. Where the outcomes do not tell
     findings apart, a person's (or exam's) most suspicious finding stands for all.
 
@@ -53,8 +53,9 @@ def read_cases(predictions: Path, clinical: ClinicalTable, outcomes: Path) -> Ca
     keys = [name for name in ("patient_id", "study_uid", "finding") if known.place((name,)) is not None]
     known.text(("patient_id",))
     truth = _outcomes(known, keys)
-    network = said.numbers(("malignancy_probability", "probability"))
-    if not ((network >= 0) & (network <= 1)).all():
+    network = said.numbers(("malignancy_probability", "probability"), gaps=True)
+    unrated = np.isnan(network)
+    if not (unrated | ((network >= 0) & (network <= 1))).all():
         raise InputError("table-value-invalid", "expected probabilities from 0 to 1", said.where)
     chosen = _most_suspicious(_keys(said, keys), network)
     used = {key: row for key, row in chosen.items() if truth.get(key) is not None}
@@ -67,6 +68,7 @@ def read_cases(predictions: Path, clinical: ClinicalTable, outcomes: Path) -> Ca
         [[logit(network[row]), *describe_person(person).values()] for row, person in zip(rows, people, strict=True)]
     )
     left = {
+        "rows without a probability": int(unrated.sum()),
         "predictions without an outcome": len(chosen) - len(used),
         "outcomes without a prediction": len(truth.keys() - chosen.keys()),
         "cases without a row of patient data, or with several that differ": unmatched,
@@ -100,9 +102,11 @@ def _keys(table: Table, names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _most_suspicious(keys: Sequence[tuple[str, ...]], network: Floats) -> dict[tuple[str, ...], int]:
-    """Of the rows of each key, the one with the highest probability."""
+    """Of the rows of each key, the one with the highest probability; rows without one are passed over."""
     chosen: dict[tuple[str, ...], int] = {}
     for row, key in enumerate(keys):
+        if np.isnan(network[row]):
+            continue
         if key not in chosen or network[row] > network[chosen[key]]:
             chosen[key] = row
     return chosen

@@ -91,18 +91,28 @@ def _on_disk(source: Source) -> Iterator[Path]:
                 yield source.path
                 return
         with scratch_folder() as folder:
-            path = folder / f"volume{_ending(name)}"
-            if source.member:
-                path.write_bytes(reader.read(source))
-            else:
-                # the readers know endings in lower case only, and no names in odd encodings
-                path.symlink_to(source.path.resolve())
-            if data and source.member:
-                beside = str(PurePosixPath(name).with_name(data))
-                (folder / data).write_bytes(reader.read(Source(source.path, beside)))
-            elif data:
-                (folder / data).symlink_to((source.path.parent / data).resolve())
+            try:
+                path = _unpack(source, name, data, reader, folder)
+            except OSError as error:
+                reason = f"no copy of it can be made for a moment ({error.strerror})"
+                raise InputError("file-unreadable", reason, str(source)) from None
             yield path
+
+
+def _unpack(source: Source, name: str, data: str, reader: SourceReader, folder: Path) -> Path:
+    """The image in `folder`, with its data file, under a name that every reader takes."""
+    path = folder / f"volume{_ending(name)}"
+    if source.member:
+        path.write_bytes(reader.read(source))
+    else:
+        # the readers know endings in lower case only, and no names in odd encodings
+        path.symlink_to(source.path.resolve())
+    if data and source.member:
+        beside = str(PurePosixPath(name).with_name(data))
+        (folder / data).write_bytes(reader.read(Source(source.path, beside)))
+    elif data:
+        (folder / data).symlink_to((source.path.parent / data).resolve())
+    return path
 
 
 def _ending(name: str) -> str:
