@@ -13,6 +13,7 @@ import pytest
 from sklearn import metrics
 
 from lungscreen.cli.main import main
+from lungscreen.errors import LungscreenError
 from lungscreen.evaluation import (
     ClassificationConfig,
     Predictions,
@@ -261,6 +262,17 @@ def test_bad_table_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["evaluate", "classification", *words]) == 1
     assert f"lungscreen: {code}:" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("column", ["probability", "texture"])
+def test_an_error_names_the_line_of_the_file(tmp_path: Path, column: str) -> None:
+    """Rows without a label, without a rating, and empty lines count as lines all the same."""
+    bad = "1,0.5,x,3" if column == "texture" else "1,x,3,3"
+    rows = ["label,probability,texture,texture_rated", "1,0.2,3,", "", ",0.4,2,2", "0,0.3,1,1", bad]
+    (tmp_path / "p.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(LungscreenError) as caught:
+        read_predictions(tmp_path / "p.csv")
+    assert caught.value.where.endswith("p.csv, line 6")
 
 
 def test_threshold_out_of_range_is_a_usage_error(tmp_path: Path) -> None:

@@ -33,8 +33,7 @@ def read_attributes(table: Table) -> dict[str, tuple[Floats, Floats]]:
             bool(estimate) and bool(rated)
             for estimate, rated in zip(table.text((name,)), table.text((column,)), strict=True)
         ]
-        rows = tuple(row for row, keep in zip(table.rows, filled, strict=True) if keep)
-        kept = Table(table.where, table.header, rows, table.notices)
+        kept = table.keep(filled)
         found[name] = (kept.numbers((name,)), kept.numbers((column,)))
     return found
 

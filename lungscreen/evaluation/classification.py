@@ -114,9 +114,7 @@ def read_predictions(
     table = read_table_file(path)
     cells = table.text((label,))
     kept = np.array([cell != "" for cell in cells], dtype=bool)
-    decided = Table(
-        table.where, table.header, tuple(row for row, keep in zip(table.rows, kept, strict=True) if keep), table.notices
-    )
+    decided = table.keep(kept.tolist())
     _check_ids(decided)
     labels, probabilities = decided.numbers((label,)), decided.numbers((probability,))
     if not np.isin(labels, (0, 1)).all():

@@ -11,7 +11,7 @@ import gzip
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,14 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notices: tuple[Notice, ...] = ()
+    lines: tuple[int, ...] = ()
+    """Of each row in the file; counted from the header's, line 1, where empty."""
+
+    def keep(self, rows: Sequence[bool]) -> Table:
+        """The rows that are marked so; each still knows its line."""
+        kept = [n for n, wanted in enumerate(rows) if wanted]
+        lines = self.lines or tuple(range(2, len(self.rows) + 2))
+        return replace(self, rows=tuple(self.rows[n] for n in kept), lines=tuple(lines[n] for n in kept))
 
     def text(self, names: Sequence[str]) -> tuple[str, ...]:
         """The column that has one of these names, stripped.
@@ -112,8 +120,8 @@ class Table:
         return next((lower.index(name.lower()) for name in names if name.lower() in lower), None)
 
     def row(self, number: int) -> str:
-        """How an error names a row: the file and its line, the header being line 1."""
-        return f"{self.where}, line {number + 2}"
+        """How an error names a row: the file and its line."""
+        return f"{self.where}, line {self.lines[number] if self.lines else number + 2}"
 
 
 def read_marks(path: Path) -> Marks:
@@ -140,7 +148,7 @@ def read_series_list(path: Path) -> tuple[str, ...]:
 
     Errors: `input-missing`, `table-unreadable`, `table-empty`, `table-value-invalid`, `series-duplicate`.
     """
-    rows = _rows(path)
+    rows = [row for _, row in _rows(path)]
     cells = [row[0].strip() for row in rows]
     if cells and cells[0].lower() in SERIES_COLUMNS:
         cells = cells[1:]
@@ -159,9 +167,9 @@ def read_table_file(path: Path) -> Table:
 
     Errors: `input-missing`, `table-unreadable`, `table-empty`, `table-value-invalid` for a row of another length.
     """
-    rows = _rows(path)
+    lines, rows = zip(*_rows(path), strict=True)
     header = tuple(cell.strip() for cell in rows[0])
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in zip(lines[1:], rows[1:], strict=True):
         if len(row) < len(header):
             raise InputError(
                 "table-value-invalid",
@@ -175,6 +183,7 @@ def read_table_file(path: Path) -> Table:
         header,
         tuple(tuple(row[: len(header)]) for row in rows[1:]),
         (Notice("table-extra-cells", text),) if long else (),
+        lines[1:],
     )
 
 
@@ -189,7 +198,8 @@ def _centres(table: Table) -> NDArray[np.float64]:
     return np.stack([table.numbers(names, LARGEST_MM) for names in CENTRE_COLUMNS], axis=1)
 
 
-def _rows(path: Path) -> list[list[str]]:
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Rows that are not empty, each with the line on which it ends."""
     if not path.is_file():
         raise InputError("input-missing", "expected a CSV file", str(path))
     try:
@@ -197,7 +207,8 @@ def _rows(path: Path) -> list[list[str]]:
             content = file.read(LARGEST_TABLE + 1)
         if len(content) > LARGEST_TABLE:
             raise InputError("table-unreadable", f"more than {LARGEST_TABLE >> 20} MiB of text", str(path))
-        rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True) if row]
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        rows = [(reader.line_num, row) for row in reader if row]
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise InputError("table-unreadable", f"no CSV text: {error}", str(path)) from None
     if not rows:
