@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +113,15 @@ def look_again(
     members: list[Network], places: Places, chosen: Indices, side: int, shift_mm: float = 3.0, seed: int = 0
 ) -> NDArray[np.float64]:
     """Probability of being a nodule, (n,); nodules from centres drawn from a ball, false marks where they lie."""
-    intensity, masks = _tensors(places)
+    used, cube = np.unique(places.cube[chosen], return_inverse=True)
+    intensity, masks = _tensors(replace(places, hu=places.hu[used], masks=places.masks[used]))
     moved = shift_centres(places.centres[chosen], shift_mm, seed)
     middle = torch.from_numpy(np.where(places.nodule[chosen][:, None], moved, places.centres[chosen]))
     parts = []
     for start in range(0, len(chosen), 16):
         part = slice(start, start + 16)
         still = torch.eye(3).expand(len(chosen[part]), 3, 3)
-        patches, _ = cut_patches(intensity, masks, places.cube[chosen[part]], middle[part], side, still)
+        patches, _ = cut_patches(intensity, masks, cube[part], middle[part], side, still)
         parts.append(mean_logits(members, patches)[0][:, 0])
     return np.asarray(1 / (1 + np.exp(-np.concatenate(parts).astype(float))))
 

@@ -32,6 +32,9 @@ Progress = Callable[[str], None]
 DRAWS = 4
 """Centres from which each nodule for choices is looked at."""
 
+TOLD_SCORE = 0.1
+"""Detectors' score from which a false mark that was learned from is in the table."""
+
 PARTS = ("cube", "centres", "nodule", "outlined", "score", "diameter_mm", "made")
 """Of `Places`, beside names and voxels."""
 
@@ -56,11 +59,12 @@ def make_second_look(
     if not (learned.any() and (choice & places.nodule).any()):
         raise UsageError("config-invalid", "the split leaves no nodules to learn from or to choose on")
     network = train_second_look(config, places, np.flatnonzero(train), out / "second_look.pt", progress)
-    probability = look_again([network], places, np.arange(len(places.names)), config.patch)
-    threshold = _choose_threshold(config, places, network, np.flatnonzero(choice & places.nodule), probability[learned])
+    known = look_again([network], places, np.flatnonzero(learned), config.patch)
+    threshold = _choose_threshold(config, places, network, np.flatnonzero(choice & places.nodule), known)
     progress(f"threshold {threshold:.4f}")
-    _write_rows(out / "second_look.csv", places, train, choice, probability)
-    return replace_second_look(weights, network, config, threshold, out / "weights")
+    made = replace_second_look(weights, network, config, threshold, out / "weights")
+    _write_rows(out / "second_look.csv", config, places, network, train, choice)
+    return made
 
 
 def _choose_threshold(
@@ -107,21 +111,24 @@ def replace_second_look(
 
 def _write_rows(
     path: Path,
+    config: SecondLookTraining,
     places: Places,
+    network: FoldedNetwork,
     train: NDArray[np.bool_],
     choice: NDArray[np.bool_],
-    probability: NDArray[np.float64],
 ) -> None:
+    """Every place but the weak ones among the false marks that were learned from, which are thousands and say little."""
+    told = np.flatnonzero(~train | places.nodule | (places.score >= TOLD_SCORE))
     rows = [
         {
-            "cube": name,
+            "cube": places.names[n],
             "use": "choice" if choice[n] else "learned" if train[n] else "held out",
             "nodule": int(places.nodule[n]),
             "diameter_mm": f"{places.diameter_mm[n]:.2f}",
             "detector_score": f"{places.score[n]:.4f}",
-            "probability": f"{probability[n]:.6f}",
+            "probability": f"{probability:.6f}",
         }
-        for n, name in enumerate(places.names)
+        for n, probability in zip(told, look_again([network], places, told, config.patch), strict=True)
     ]
     write_table(path, rows)
 
