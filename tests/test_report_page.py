@@ -111,7 +111,7 @@ def test_order_is_the_radiologists():
     volume = make_volume(notices=(Notice("kvp-not-validated", "Said first."),))
     text = _page(make_finding(volume), volume=volume).text
     marks = [
-        RESEARCH_USE, "Doe, Jane Q", "Tube voltage", "Exam category", "Said first.", "Overview", "Findings",
+        RESEARCH_USE, "Doe, Jane Q", "Tube voltage", "Exam category", "Said first.", "Findings", "Overview",
         "Finding by finding", "Left upper lobe", "Lungs", "How this came about",
     ]  # fmt: skip
     places = [text.index(mark) for mark in marks]
