@@ -6,11 +6,13 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from conftest import shared_folder
 
 from lungscreen.classify.network import OUTPUTS
 from lungscreen.training.classifier_data import Cubes
+from lungscreen.training.classifier_recipe import ClassifierSplit
 
-__all__ = ["cubes_of", "write_cubes"]
+__all__ = ["assert_nobody_is_on_two_sides", "cubes_of", "write_cubes"]
 
 
 def cubes_of(count: int = 14, seed: int = 0) -> Cubes:
@@ -72,3 +74,16 @@ def write_cubes(cubes: Cubes, folder: Path) -> Path:
     packed = {name: np.packbits(cubes.masks[n]) for n, name in enumerate(cubes.names)}
     np.savez(folder / "cubes" / "masks.npz", **packed)  # type: ignore[arg-type]
     return folder
+
+
+def assert_nobody_is_on_two_sides(split: ClassifierSplit) -> None:
+    """Nobody of the real cubes is learned from and chosen on, and nobody of subset 1 is in either."""
+    with shared_folder("data", "cubes", "cubes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = [r for r in rows if r["patient_id"] not in split.held_out_patients]
+    sides = [
+        {r["patient_id"] or r["series_uid"] for r in kept if r["luna16_subset"] in subsets}
+        for subsets in (split.train_subsets, split.choice_subsets, ("1",))
+    ]
+    assert not sides[0] & sides[1]
+    assert not (sides[0] | sides[1]) & sides[2]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import shared_folder
-from small_cubes import cubes_of, write_cubes
+from small_cubes import assert_nobody_is_on_two_sides, cubes_of, write_cubes
 
 from lungscreen.classify import Calibration, load_classifier
 from lungscreen.classify.features import FEATURES
@@ -304,16 +304,7 @@ def test_the_shipped_recipe_keeps_the_test_data_out() -> None:
     used = {*config.split.train_subsets, *config.split.choice_subsets}
     assert not used & {"0", "1", "5"}
     assert {"LIDC-IDRI-0001", "LIDC-IDRI-0003", "LIDC-IDRI-0005", "LIDC-IDRI-0063"} <= {*config.split.held_out_patients}
-    table = shared_folder("data", "cubes", "cubes.csv")
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    kept = [r for r in rows if r["patient_id"] not in config.split.held_out_patients]
-    sides = [
-        {r["patient_id"] or r["series_uid"] for r in kept if r["luna16_subset"] in subsets}
-        for subsets in (config.split.train_subsets, config.split.choice_subsets, ("1",))
-    ]
-    assert not sides[0] & sides[1]
-    assert not (sides[0] | sides[1]) & sides[2]
+    assert_nobody_is_on_two_sides(config.split)
 
 
 def test_the_shipped_folds_keep_the_test_data_out_of_what_ships() -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import shared_folder
 from safetensors.torch import load_file
-from small_cubes import cubes_of, write_cubes
+from small_cubes import assert_nobody_is_on_two_sides, cubes_of, write_cubes
 
 from lungscreen.classify import load_classifier
 from lungscreen.classify.preparation import scale_hu
@@ -330,12 +329,4 @@ def test_the_shipped_recipe_keeps_the_test_data_out() -> None:
     assert not {*config.split.train_subsets, *config.split.choice_subsets} & {"0", "1", "5"}
     assert set(config.split.held_out_patients) == {f"LIDC-IDRI-{n:04d}" for n in (1, 3, 4, 5, 7, 63)}
     assert not {*config.mining.phantoms, *config.mining.held_out_phantoms} & set(range(900, 950))
-    with shared_folder("data", "cubes", "cubes.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    kept = [r for r in rows if r["patient_id"] not in config.split.held_out_patients]
-    sides = [
-        {r["patient_id"] or r["series_uid"] for r in kept if r["luna16_subset"] in subsets}
-        for subsets in (config.split.train_subsets, config.split.choice_subsets, ("1",))
-    ]
-    assert not sides[0] & sides[1]
-    assert not (sides[0] | sides[1]) & sides[2]
+    assert_nobody_is_on_two_sides(config.split)

@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lungscreen.classify.network import OUTPUTS, Network
-from lungscreen.errors import WeightsError
 from lungscreen.training.checkpoint import load_checkpoint, save_checkpoint
 from lungscreen.training.classifier_data import Cubes
 from lungscreen.training.classifier_recipe import ClassifierTraining, build_network
 from lungscreen.training.classifier_samples import draw_batch, to_tensors
+from lungscreen.training.steps import follow, take_step
 
 __all__ = ["train_member"]
 
@@ -115,20 +115,9 @@ def _step(state: _State, batch: tuple[Tensor, Tensor], targets: Tensor, config: 
     with torch.autocast("cpu", torch.bfloat16):
         ratings, outline = state.network(patch)
     loss = _rating_loss(ratings.float(), targets) + config.outline_weight * _outline_loss(outline.float(), mask)
-    if not torch.isfinite(loss):
-        raise WeightsError("training-diverged", "the loss is no longer a number; try a lower rate")
-    state.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
-    state.optimiser.step()
-    decay = min(config.ema, (1 + step) / (10 + step))
-    with torch.no_grad():
-        for mean, now in zip(state.ema.state_dict().values(), state.network.state_dict().values(), strict=True):
-            if mean.dtype.is_floating_point:
-                mean.lerp_(now, 1 - decay)
-            else:
-                mean.copy_(now)
-    return float(loss.detach())
+    value = take_step(loss, state.network, state.optimiser, config.clip)
+    follow(state.ema, state.network, config.ema, step)
+    return value
 
 
 def _seed_of(seed: int, member: int, epoch: int) -> int:

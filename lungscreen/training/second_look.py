@@ -22,12 +22,13 @@ from torch.nn import functional
 from lungscreen.classify.inference import mean_logits
 from lungscreen.classify.network import FoldedNetwork, Network
 from lungscreen.classify.preparation import scale_hu
-from lungscreen.errors import UsageError, WeightsError
+from lungscreen.errors import UsageError
 from lungscreen.training.checkpoint import load_checkpoint, save_checkpoint
 from lungscreen.training.classifier_data import SIDE
 from lungscreen.training.classifier_samples import cut_patches, draw_batch, shift_centres
 from lungscreen.training.second_look_data import Places
 from lungscreen.training.second_look_recipe import SecondLookTraining
+from lungscreen.training.steps import follow, take_step
 
 __all__ = ["choose_threshold", "look_again", "train_second_look"]
 
@@ -101,7 +102,7 @@ def train_second_look(
             at, cube, bounds = places.centres[chosen], places.cube[chosen], _bounds(places, chosen, deck, draw)
             batch = draw_batch(intensity, masks, at, cube, config.patch, config.variation, generator, bounds)
             losses.append(_step(state, batch, places, chosen))
-            _follow(state, min(config.ema, (1 + step) / (10 + step)))
+            follow(state.mean, state.network, config.ema, step)
         state.step += len(losses)
         progress(f"second look, step {state.step}/{config.steps}: loss {np.mean(losses):.3f}")
         if checkpoint:
@@ -142,23 +143,7 @@ def _step(state: _State, batch: tuple[Tensor, Tensor], places: Places, chosen: I
     drawn = torch.from_numpy(np.flatnonzero(places.outlined[chosen]))
     if len(drawn):
         loss = loss + OUTLINE_WEIGHT * functional.binary_cross_entropy_with_logits(outline.float()[drawn], mask[drawn])
-    if not torch.isfinite(loss):
-        raise WeightsError("training-diverged", "the loss is no longer a number; try a lower rate")
-    state.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(state.network.parameters(), CLIP)
-    state.optimiser.step()
-    return float(loss.detach())
-
-
-def _follow(state: _State, decay: float) -> None:
-    """The running mean goes a step after the weights."""
-    with torch.no_grad():
-        for kept, now in zip(state.mean.state_dict().values(), state.network.state_dict().values(), strict=True):
-            if kept.dtype.is_floating_point:
-                kept.lerp_(now, 1 - decay)
-            else:
-                kept.copy_(now)
+    return take_step(loss, state.network, state.optimiser, CLIP)
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, config: SecondLookTraining, step: int) -> None:
