@@ -45,6 +45,7 @@ __all__ = [
     "Risk",
     "Series",
     "Source",
+    "SourceSlice",
     "Study",
     "Verdict",
     "Volume",
@@ -206,6 +207,22 @@ class Inventory:
 
 
 # -- volume and lungs ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class SourceSlice:
+    """A slice as it lies in the series' files, before tilt was straightened or holes were filled.
+
+    frame: its number in a multi-frame object, from 1; None in an object of its own.
+    position_mm: centre of its first pixel (ImagePositionPatient). orientation: ImageOrientationPatient.
+    """
+
+    instance: Instance
+    frame: int | None
+    position_mm: Vector
+    orientation: tuple[float, float, float, float, float, float]
+    pixel_spacing_mm: tuple[float, float]
+    """Row spacing, column spacing (DICOM PixelSpacing)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A checked CT volume in canonical orientation: slices go up, rows go back, columns go to the patient's left.
@@ -213,6 +230,8 @@ class Volume:
     hu: int16 (z, y, x), never below -1024.
     instance_numbers: InstanceNumber of each slice from the bottom up, None where unknown or interpolated.
     source_order, source_flips: how the canonical array came from the source's axes (`Geometry.canonical`).
+    source_slices: the slices that were read, from the bottom up, as they lie in their files; none where an image file
+    was read.
     """
 
     hu: NDArray[np.int16]
@@ -223,6 +242,7 @@ class Volume:
     source_flips: tuple[bool, bool, bool] = (False, False, False)
     notices: tuple[Notice, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    source_slices: tuple[SourceSlice, ...] = ()
 
     @property
     def series_uid(self) -> str:

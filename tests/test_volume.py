@@ -130,6 +130,22 @@ def test_instance_numbers_follow_the_slices(tmp_path: Path) -> None:
     assert codes(volume) == []
 
 
+@pytest.mark.parametrize("orientation", [AXIAL, FEET_FIRST, PRONE], ids=["axial", "feet first", "prone"])
+def test_source_slices_say_where_a_voxel_lies_in_its_file(tmp_path: Path, orientation: tuple[float, ...]) -> None:
+    """The first pixel of each file, from the bottom up, is the voxel at its ImagePositionPatient."""
+    make_series(tmp_path, slices=6, orientation=orientation)
+    volume = build(tmp_path)
+    assert len(volume.source_slices) == 6
+    for k, one in enumerate(volume.source_slices):
+        written = dcmread(one.instance.source.path)
+        assert written.SOPInstanceUID == one.instance.sop_instance_uid
+        index = volume.geometry.to_index([float(v) for v in written.ImagePositionPatient])
+        assert index[0] == pytest.approx(k, abs=1e-6)
+        stored = written.pixel_array[0, 0] * written.RescaleSlope + written.RescaleIntercept
+        assert volume.hu[tuple(np.rint(index).astype(int))] == stored
+        assert one.frame is None
+
+
 def test_a_series_without_instance_numbers(tmp_path: Path) -> None:
     make_series(tmp_path, slices=8, without=["InstanceNumber"])
     volume = build(tmp_path)
@@ -447,6 +463,8 @@ def test_enhanced_frames_have_their_own_place_and_rescale(tmp_path: Path) -> Non
     assert volume.geometry.origin_mm == pytest.approx(ORIGIN)
     assert volume.geometry.spacing_mm == pytest.approx((2.0, *SPACING))
     assert volume.instance_numbers == tuple(int(np.flatnonzero(order == k)[0]) + 1 for k in range(10))
+    assert tuple(one.frame for one in volume.source_slices) == volume.instance_numbers
+    assert [one.position_mm[2] for one in volume.source_slices] == pytest.approx(ORIGIN[2] + 2.0 * np.arange(10))
 
 
 def test_enhanced_stacks_are_split(tmp_path: Path) -> None:

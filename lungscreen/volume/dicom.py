@@ -119,4 +119,5 @@ def _canonical(
         source_flips=flips,
         notices=(*series.notices, *notices),
         refused=tuple(refused),
+        source_slices=tuple(frame.as_source for frame in frames),
     )

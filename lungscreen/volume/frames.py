@@ -22,7 +22,7 @@ from lungscreen.dicomfile import (
 )
 from lungscreen.errors import Notice, Refusal, VolumeError
 from lungscreen.geometry import ORTHONORMAL_TOLERANCE, Vector
-from lungscreen.records import Instance, Series
+from lungscreen.records import Instance, Series, SourceSlice
 from lungscreen.sources import SourceReader
 from lungscreen.volume.values import Rescale, read_rescale
 
@@ -74,6 +74,12 @@ class Frame:
         """The file, and the frame in it."""
         source = plain_value(self.instance.source, LONGEST_WHERE)
         return f"{source} frame {self.index + 1}" if self.instance.position_mm is None else source
+
+    @property
+    def as_source(self) -> SourceSlice:
+        """The slice's object and place, for what is written beside the series."""
+        frame = self.index + 1 if self.instance.position_mm is None else None
+        return SourceSlice(self.instance, frame, self.position_mm, self.orientation, self.pixel_spacing_mm)
 
 
 def list_frames(series: Series, reader: SourceReader) -> tuple[list[Frame], list[Refusal], list[Notice]]:
