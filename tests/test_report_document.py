@@ -22,7 +22,7 @@ from lungscreen.report import (
     study_key,
 )
 from lungscreen.report.document import report_json
-from lungscreen.report.text import (
+from lungscreen.results.text import (
     csv_cell,
     plain,
     readable_age,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import typing
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from lungscreen.cli.main import COMMANDS, command_parser
 from lungscreen.codes import CODES
-from lungscreen.report import SCHEMA_VERSION, report_schema
+from lungscreen.results.columns import finding_columns, worklist_columns
+from lungscreen.results.document import SCHEMA_VERSION, ReportDocument
+from lungscreen.results.fields import Part, parts_of
+from lungscreen.results.schema import field_meaning
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 
@@ -68,57 +74,68 @@ def _row(action: argparse.Action) -> str:
 
 def schema_page() -> str:
     """docs/reference/report-json.md."""
-    schema = report_schema()
+    description = " ".join((ReportDocument.__doc__ or "").split())
     lines = [
         "# report.json",
         "",
-        f"{schema['description']} Schema version {SCHEMA_VERSION}; fields are only ever added. The JSON Schema itself is",
-        "[report.schema.json](../../lungscreen/report/report.schema.json); this page follows from it.",
+        f"{description} Schema version {SCHEMA_VERSION}; fields are only ever added.",
+        "`python -m lungscreen.results.schema` prints the JSON Schema. This page follows from",
+        "`lungscreen/results/document.py`.",
         "",
-        "| field | type | meaning |",
-        "|---|---|---|",
-        *_fields(schema, "", schema["$defs"]),
+        "*Column*: where the field stands in `findings.csv`. *Page*: whether `report.html` shows it, or why not.",
+        "",
+        "| field | type | meaning | column | page |",
+        "|---|---|---|---|---|",
+        *_fields(ReportDocument, ""),
+        "",
+        *_columns_text("findings.csv", finding_columns()),
+        "",
+        *_columns_text("worklist.csv", worklist_columns()),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _fields(node: dict[str, Any], prefix: str, definitions: dict[str, Any]) -> list[str]:
+def _fields(kind: type, prefix: str) -> list[str]:
     """Rows of an object's fields, those of its parts below each."""
     lines = []
-    for name, field in node.get("properties", {}).items():
-        whole, many = _resolve(field, definitions)
-        path = f"{prefix}{name}{'[]' if many else ''}"
-        kind = _kind(whole) + (" or null" if _may_be_null(field) else "")
-        text = field.get("description", whole.get("description", "")).replace("|", "\\|")
-        lines.append(f"| `{path}` | {kind} | {text} |")
-        lines += _fields(whole, f"{path}.", definitions)
+    for part in parts_of(kind):
+        inner, many = _inner(part)
+        path = f"{prefix}{part.name}{'[]' if many else ''}"
+        said = part.said
+        meaning = field_meaning(said) or ("" if inner is None else " ".join((inner.__doc__ or "").split()))
+        cells = (
+            f"`{path}`", _type_text(part), meaning, ", ".join(f"`{column.name}`" for column in said.columns),
+            "" if inner is not None and not said.off_page else said.off_page or "yes",
+        )  # fmt: skip
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        if inner is not None:
+            lines += _fields(inner, f"{path}.")
     return lines
 
 
-def _resolve(field: dict[str, Any], definitions: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """What a field, or each of its items, is made of; and whether there are several."""
-    for option in field.get("anyOf", field.get("oneOf", [])):
-        if option.get("type") != "null":
-            field = option
-    if "$ref" in field:
-        field = definitions[field["$ref"].rsplit("/", 1)[-1]]
-    items = field.get("items")
-    if isinstance(items, dict) and ("$ref" in items or "properties" in items):
-        return _resolve(items, definitions)[0], True
-    return field, False
+def _inner(part: Part) -> tuple[type | None, bool]:
+    """The dataclass that a field, or each of its items, is; and whether there are several."""
+    many = typing.get_origin(part.kind) is tuple
+    kind = typing.get_args(part.kind)[0] if many else part.kind
+    return (kind, many) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else (None, False)
 
 
-def _kind(field: dict[str, Any]) -> str:
-    if "enum" in field:
-        return ", ".join(f"`{json.dumps(v)}`" for v in field["enum"])
-    if "const" in field:
-        return f"`{json.dumps(field['const'])}`"
-    kind = field.get("type", "")
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+def _type_text(part: Part) -> str:
+    kind = part.kind
+    if part.said.one_of:
+        text = ", ".join(f"`{json.dumps(word)}`" for word in part.said.one_of)
+    elif typing.get_origin(kind) is typing.Literal:
+        text = ", ".join(f"`{json.dumps(word)}`" for word in typing.get_args(kind))
+    elif isinstance(kind, type) and issubclass(kind, StrEnum):
+        text = ", ".join(f"`{json.dumps(str(word))}`" for word in kind)
+    else:
+        words = {str: "string", int: "integer", float: "number", bool: "boolean", tuple: "array"}
+        text = words.get(typing.get_origin(kind) or kind, "object")
+    return text + (" or null" if part.optional else "")
 
 
-def _may_be_null(field: dict[str, Any]) -> bool:
-    return any(option.get("type") == "null" for option in field.get("anyOf", field.get("oneOf", [])))
+def _columns_text(table: str, columns: Sequence[str]) -> list[str]:
+    return [f"**Columns of {table}**, in order:", "", ", ".join(f"`{name}`" for name in columns) + "."]
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from lungscreen.errors import LungscreenError
 from lungscreen.files import replace_file
 from lungscreen.report import CATEGORY_ORDER, MALIGNANCY_MEANING
 from lungscreen.report.page import category_chip, html_page
-from lungscreen.report.text import escape
+from lungscreen.results.text import escape
 
 __all__ = ["NIGHT_SCHEMA", "describe_night", "night_of", "night_page", "write_night"]
 

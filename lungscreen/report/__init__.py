@@ -19,7 +19,6 @@ from lungscreen.report.document import (
     MALIGNANCY_MEANING,
     SCHEMA_VERSION,
     finding_document,
-    patient_document,
     report_document,
     report_json,
     report_schema,
@@ -38,7 +37,7 @@ from lungscreen.report.tables import (
     refused_csv,
     write_tables,
 )
-from lungscreen.report.validated import check_acquisition
+from lungscreen.results.validated import check_acquisition
 
 __all__ = [
     "ATTRIBUTES_MEANING",
@@ -94,7 +93,7 @@ def write_report(report: Report, out: Path, save_masks: bool = False, config: Pi
 
 def _with_own_key(report: Report, out: Path) -> Report:
     """The report, its key changed where that names the results of somebody else."""
-    mine = patient_document(report.study.patient)
+    mine = report_document(report)["patient"]
     try:
         there = json.loads((out / "studies" / report.key / "report.json").read_text(encoding="utf-8"))["patient"]
         other = (there["patient_id"], there["name"]) != (mine["patient_id"], mine["name"])

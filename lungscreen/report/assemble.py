@@ -24,7 +24,7 @@ from lungscreen.records import (
     Verdict,
     Volume,
 )
-from lungscreen.report.validated import check_acquisition
+from lungscreen.results.validated import check_acquisition
 
 __all__ = ["CATEGORY_ORDER", "NOT_ASSESSED", "build_report", "category_rank", "rank_findings", "study_key"]
 

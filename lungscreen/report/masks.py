@@ -8,29 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.geometry import Geometry, Vector
+from lungscreen.geometry import Geometry
 from lungscreen.records import Finding, Report, Volume
+from lungscreen.results.build import finding_position
 
 __all__ = ["finding_labels", "finding_position", "nifti_bytes", "source_grid"]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def finding_position(finding: Finding, geometry: Geometry) -> Vector:
-    """The finding's place in LPS mm, to 0.01 mm: the candidate's centre, or the outline's voxel nearest to it.
-
-    The voxel that holds this place carries the finding's number in `findings.nii.gz`.
-    """
-    x, y, z = (round(float(c), 2) for c in finding.candidate.centre_mm)
-    if finding.outline is None or not finding.outline.mask.any():
-        return x, y, z
-    voxels = np.argwhere(finding.outline.mask) + np.array(finding.outline.start)
-    index = geometry.to_index((x, y, z))
-    if (voxels == np.rint(index)).all(axis=1).any():
-        return x, y, z
-    distance = np.linalg.norm((voxels - index) * np.array(geometry.spacing_mm), axis=1)
-    x, y, z = (round(float(c), 2) for c in geometry.to_mm(voxels[distance.argmin()]))
-    return x, y, z
 
 
 def finding_labels(report: Report) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -19,7 +19,7 @@ from lungscreen.errors import Refusal
 from lungscreen.files import replace_file
 from lungscreen.records import Candidate
 from lungscreen.report.assemble import category_rank
-from lungscreen.report.text import csv_cell
+from lungscreen.results.text import csv_cell
 
 __all__ = [
     "CANDIDATE_COLUMNS",

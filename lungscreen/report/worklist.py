@@ -9,7 +9,7 @@ from lungscreen.codes import CODES
 from lungscreen.errors import Refusal
 from lungscreen.report.document import MALIGNANCY_MEANING
 from lungscreen.report.page import category_chip, html_page
-from lungscreen.report.text import escape, readable_name
+from lungscreen.results.text import escape, readable_name
 
 if TYPE_CHECKING:
     from lungscreen.report.tables import WorklistRow

@@ -9,7 +9,7 @@ from lungscreen.records import Acquisition, PriorExam, Report
 from lungscreen.report.assemble import NOT_ASSESSED
 from lungscreen.report.page.pieces import REASON, category_chip, facts_list, sentence, with_unit
 from lungscreen.report.pictures import PLANES, PictureConfig, look_through, overview_svg
-from lungscreen.report.text import (
+from lungscreen.results.text import (
     ABSENT,
     escape,
     readable_age,
@@ -18,7 +18,7 @@ from lungscreen.report.text import (
     readable_sex,
     readable_time,
 )
-from lungscreen.report.validated import VALIDATED_ON
+from lungscreen.results.validated import VALIDATED_ON
 
 __all__ = ["head_part", "lungs_part", "not_read_part", "overview_part", "provenance_part", "verdict_part"]
 

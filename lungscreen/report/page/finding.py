@@ -23,7 +23,7 @@ from lungscreen.report.page.pieces import (
     whole_percent,
 )
 from lungscreen.report.pictures import PLANES, PictureConfig, crop_svg, heat_svg, shown_voxel
-from lungscreen.report.text import escape, readable_date, shown
+from lungscreen.results.text import escape, readable_date, shown
 
 __all__ = ["findings_part"]
 

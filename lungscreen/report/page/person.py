@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from lungscreen.records import ClinicalData, Eligibility, Person
 from lungscreen.report.page.pieces import REASON, facts_list, sentence
-from lungscreen.report.text import escape, readable_date, readable_sex, shown
+from lungscreen.results.text import escape, readable_date, readable_sex, shown
 
 __all__ = ["person_part"]
 

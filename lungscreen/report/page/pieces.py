@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from lungscreen.errors import Notice
 from lungscreen.records import Finding
 from lungscreen.report.assemble import NOT_ASSESSED
-from lungscreen.report.text import ABSENT, escape, shown
+from lungscreen.results.text import ABSENT, escape, shown
 
 __all__ = [
     "REASON",

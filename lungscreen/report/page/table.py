@@ -20,7 +20,7 @@ from lungscreen.report.page.pieces import (
     whole_percent,
 )
 from lungscreen.report.pictures import thumbnail_svg
-from lungscreen.report.text import escape, readable_date, shown
+from lungscreen.results.text import escape, readable_date, shown
 
 __all__ = ["lost_part", "no_nodules_part", "table_part"]
 

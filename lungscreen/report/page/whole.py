@@ -20,7 +20,7 @@ from lungscreen.report.page.person import person_part
 from lungscreen.report.page.pieces import notices_list
 from lungscreen.report.page.table import lost_part, no_nodules_part, table_part
 from lungscreen.report.pictures import PictureConfig
-from lungscreen.report.text import escape, readable_name
+from lungscreen.results.text import escape, readable_name
 
 __all__ = ["html_page", "report_page"]
 

@@ -1,0 +1,1 @@
+"""What a report says, typed (`document`), how it is made, read and written, and where results lie (`folder`)."""
