@@ -41,7 +41,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def collection_shards(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, prepared."""
-    from lungscreen.training.detector_data import prepare_cubes, prepare_scans
+    from lungscreen.training.detector.data import prepare_cubes, prepare_scans
 
     out = tmp_path_factory.mktemp("shards")
     prepare_cubes(collection, out)

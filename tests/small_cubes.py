@@ -9,8 +9,8 @@ import numpy as np
 from conftest import shared_folder
 
 from lungscreen.classify.network import OUTPUTS
-from lungscreen.training.classifier_data import Cubes
-from lungscreen.training.classifier_recipe import ClassifierSplit
+from lungscreen.training.classifier.data import Cubes
+from lungscreen.training.classifier.recipe import ClassifierSplit
 
 __all__ = ["assert_nobody_is_on_two_sides", "cubes_of", "write_cubes"]
 

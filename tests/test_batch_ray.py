@@ -94,7 +94,7 @@ class FakeCluster:
         log = ((logging.WARNING, "study done", {"key": task.key}),)
         return Answer(event=Event("done", task, Outcome(task.key, "done")), files=self.files, logs=log)
 
-    def wait(self, calls: Sequence[Call], timeout_s: float) -> list[Call]:  # noqa: ARG002 - the protocol has it
+    def wait(self, calls: Sequence[Call], timeout_s: float) -> list[Call]:
         return [call for call in calls if call.said is not None or call.worker.dead]
 
     def answer(self, call: Call) -> Answer:

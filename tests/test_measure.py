@@ -488,7 +488,7 @@ def test_without_instance_numbers_none_is_made_up() -> None:
 # -- real nodules ----------------------------------------------------------------------------------------------------
 def test_real_nodules_beside_readers_outlines() -> None:
     """A small sample of subset 9, intensities alone: most outlines agree with the readers'."""
-    from lungscreen.training.classifier_data import read_cubes, select
+    from lungscreen.training.classifier.data import read_cubes, select
 
     cubes = read_cubes(shared_folder("data", "cubes").parent, subsets=("9",))
     geometry = Geometry.axial((50, 50, 50), (1.0, 1.0, 1.0))

@@ -22,19 +22,19 @@ from lungscreen.detect.network import Architecture, count_flops  # noqa: E402
 from lungscreen.errors import LungscreenError, OutputError, UsageError  # noqa: E402
 from lungscreen.geometry import Geometry  # noqa: E402
 from lungscreen.records import Acquisition, Exam, Patient, Series, Volume  # noqa: E402
-from lungscreen.training import detector, detector_measure  # noqa: E402
-from lungscreen.training.detector import detection_loss, train_detector  # noqa: E402
-from lungscreen.training.detector_data import (  # noqa: E402
+from lungscreen.training.detector import measure, train  # noqa: E402
+from lungscreen.training.detector.data import (  # noqa: E402
     Mark,
     load_cubes,
     load_scan,
     prepare_cubes,
     prepare_scans,
 )
-from lungscreen.training.detector_recipe import DetectorTraining, Schedule, Split, learning_rate  # noqa: E402
-from lungscreen.training.detector_samples import Engine, MinedMarks, SampleConfig  # noqa: E402
-from lungscreen.training.detector_sides import read_sides  # noqa: E402
-from lungscreen.training.detector_voxels import beyond, cut_mirrored, make_targets  # noqa: E402
+from lungscreen.training.detector.recipe import DetectorTraining, Schedule, Split, learning_rate  # noqa: E402
+from lungscreen.training.detector.samples import Engine, MinedMarks, SampleConfig  # noqa: E402
+from lungscreen.training.detector.sides import read_sides  # noqa: E402
+from lungscreen.training.detector.train import detection_loss, train_detector  # noqa: E402
+from lungscreen.training.detector.voxels import beyond, cut_mirrored, make_targets  # noqa: E402
 from lungscreen.weights import find_weights, load_tensors  # noqa: E402
 
 SPLIT = Split(("2",), ("9",), ("first", "second", "third"), ("second",))
@@ -335,7 +335,7 @@ class LooksForDense(torch.nn.Module):
 
 def test_measuring_finds_what_is_there(shards: Path) -> None:
     hu, _, cubes = load_cubes(shards)
-    measured = detector_measure.measure(LooksForDense(), hu, cubes[4:], [], torch.device("cpu"))
+    measured = measure.measure(LooksForDense(), hu, cubes[4:], [], torch.device("cpu"))
     assert measured.nodules == 4
     assert measured.sensitivity == (1.0,) * 7
     assert measured.row()["at_4"] == 1.0
@@ -345,8 +345,8 @@ def test_measuring_finds_what_is_there(shards: Path) -> None:
 def test_the_curve_counts_as_the_protocol_does() -> None:
     """Two "scans", false marks at .9 .5 .4: at a rate of 1 two are allowed, so hits above .4 count."""
     hits, rare = np.array([0.95, 0.45, 0.41, 0.2]), np.array([True, False, False, True])
-    measured = detector_measure._curve(hits, rare, np.array([0.9, 0.5, 0.4]), 2.0, (1,))
-    by_rate = dict(zip(detector_measure.RATES, measured.sensitivity, strict=True))
+    measured = measure._curve(hits, rare, np.array([0.9, 0.5, 0.4]), 2.0, (1,))
+    by_rate = dict(zip(measure.RATES, measured.sensitivity, strict=True))
     assert by_rate[0.125] == 0.25
     assert by_rate[0.5] == 0.25
     assert by_rate[1.0] == 0.75
@@ -356,7 +356,7 @@ def test_the_curve_counts_as_the_protocol_does() -> None:
 
 def test_mining_keeps_what_is_not_annotated(shards: Path) -> None:
     engine = engine_of(shards)
-    mined = detector_measure.mine(LooksForDense(), engine, 10, torch.device("cpu"))
+    mined = measure.mine(LooksForDense(), engine, 10, torch.device("cpu"))
     for scan in engine.scans:
         for mark in mined.scans[scan.name]:
             assert all(np.linalg.norm(mark[:3] - m.voxel) > m.diameter_mm / 2 for m in scan.lesions)
@@ -446,7 +446,7 @@ def test_learning_lowers_the_loss(shards: Path, tmp_path: Path) -> None:
         workers=0,
     )
     recipe = replace(RECIPE, schedule=schedule)
-    before = detector._start(recipe, torch.device("cpu")).network
+    before = train._start(recipe, torch.device("cpu"))[0]
     after = train_detector(recipe, shards, tmp_path)
     batch = engine_of(shards, recipe.samples).batch(10_000, 24)
 
@@ -460,7 +460,7 @@ def test_learning_lowers_the_loss(shards: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run(shards: Path, tmp_path: Path, monkeypatch) -> None:
     """Said with its code; the checkpoint before it stands, and the run can go on from there."""
-    right = detector.detection_loss
+    right = train.detection_loss
     calls = []
 
     def wrong(out: Any, targets: Any, count: Any = None) -> Any:
@@ -468,12 +468,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(shards: Path, tmp_path: Path, m
         heat, size, offset = right(out, targets, count)
         return heat * (float("nan") if len(calls) == 4 else 1.0), size, offset
 
-    monkeypatch.setattr(detector, "detection_loss", wrong)
+    monkeypatch.setattr(train, "detection_loss", wrong)
     with pytest.raises(LungscreenError, match="step 4") as caught:
         train_detector(RECIPE, shards, tmp_path)
     assert caught.value.code == "training-diverged"
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
-    monkeypatch.setattr(detector, "detection_loss", right)
+    monkeypatch.setattr(train, "detection_loss", right)
     train_detector(RECIPE, shards, tmp_path)
 
 
@@ -554,7 +554,7 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(UsageError, match="no usable GPU"):
-        detector._device("cuda")
+        train._device("cuda")
 
 
 # -- the recipe that ships -------------------------------------------------------------------------------------------

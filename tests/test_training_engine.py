@@ -21,14 +21,14 @@ from lungscreen.cli.main import main  # noqa: E402  (torch first)
 from lungscreen.errors import LungscreenError  # noqa: E402
 from lungscreen.evaluation import read_nodules, read_series_list  # noqa: E402
 from lungscreen.records import NoduleType  # noqa: E402
-from lungscreen.training import detector_insertion  # noqa: E402
-from lungscreen.training.detector_blocks import Block, Noise, SampleConfig  # noqa: E402
-from lungscreen.training.detector_data import Cube, Mark, load_cubes, load_scan, prepare_cubes  # noqa: E402
-from lungscreen.training.detector_insertion import Inserter, _face_wall, hollow  # noqa: E402
-from lungscreen.training.detector_samples import Engine  # noqa: E402
-from lungscreen.training.detector_seams import Crop, SeamsConfig, _area, check_seams, write_seams  # noqa: E402
-from lungscreen.training.detector_testset import InsertedSetConfig, write_inserted_set  # noqa: E402
-from lungscreen.training.detector_voxels import ball, thicken  # noqa: E402
+from lungscreen.training.detector import inserter  # noqa: E402
+from lungscreen.training.detector.blocks import Block, Noise, SampleConfig  # noqa: E402
+from lungscreen.training.detector.data import Cube, Mark, load_cubes, load_scan, prepare_cubes  # noqa: E402
+from lungscreen.training.detector.inserter import Inserter, _face_wall, hollow  # noqa: E402
+from lungscreen.training.detector.samples import Engine  # noqa: E402
+from lungscreen.training.detector.voxels import ball, thicken  # noqa: E402
+from lungscreen.training.insertion.seams import Crop, SeamsConfig, _area, check_seams, write_seams  # noqa: E402
+from lungscreen.training.insertion.testset import InsertedSetConfig, write_inserted_set  # noqa: E402
 
 MIDDLE = np.array([25, 25, 25])
 
@@ -38,7 +38,7 @@ def lung_block(noise: float = 20.0, seed: int = 0) -> Block:
     return Block(hu, np.zeros(hu.shape, bool), [], [])
 
 
-def inserter(config: SampleConfig | None = None, cube_hu: np.ndarray | None = None) -> tuple[Inserter, Cube]:
+def make_inserter(config: SampleConfig | None = None, cube_hu: np.ndarray | None = None) -> tuple[Inserter, Cube]:
     """One source: a ball of 8 mm at a place between voxels, in a cube without noise."""
     voxel = (25.3, 24.6, 25.2)
     mask = ball((50, 50, 50), voxel, 4.0)
@@ -49,11 +49,11 @@ def inserter(config: SampleConfig | None = None, cube_hu: np.ndarray | None = No
 
 
 # -- made nodules ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", list(detector_insertion.MADE_TYPES))
+@pytest.mark.parametrize("kind", list(inserter.MADE_TYPES))
 def test_made_nodules_look_like_their_type(kind: NoduleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """A solid one is tissue, ground-glass a veil, a part-solid one a veil with a core; each as large as its mark says."""
-    monkeypatch.setattr(detector_insertion, "MADE_TYPES", {kind: 1.0})
-    rng, (setter, _) = np.random.default_rng(1), inserter()
+    monkeypatch.setattr(inserter, "MADE_TYPES", {kind: 1.0})
+    rng, (setter, _) = np.random.default_rng(1), make_inserter()
     middles, sizes = [], []
     for n in range(12):
         block = lung_block(seed=n)
@@ -75,8 +75,8 @@ def test_made_nodules_look_like_their_type(kind: NoduleType, monkeypatch: pytest
 
 
 def test_a_vessel_shows_through_ground_glass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector_insertion, "MADE_TYPES", {NoduleType.GROUND_GLASS: 1.0})
-    setter, _ = inserter()
+    monkeypatch.setattr(inserter, "MADE_TYPES", {NoduleType.GROUND_GLASS: 1.0})
+    setter, _ = make_inserter()
     block = lung_block()
     block.hu[:, 24:27, 24:27] = 30
     setter.insert_made(np.random.default_rng(3), block, MIDDLE)
@@ -84,7 +84,7 @@ def test_a_vessel_shows_through_ground_glass(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_nothing_is_made_where_it_would_be_hidden() -> None:
-    setter, _ = inserter()
+    setter, _ = make_inserter()
     block = lung_block()
     block.hu[:] = 60
     before = block.hu.copy()
@@ -94,7 +94,7 @@ def test_nothing_is_made_where_it_would_be_hidden() -> None:
 
 
 def test_shapes_differ_from_one_another_and_follow_from_the_seed() -> None:
-    setter, _ = inserter()
+    setter, _ = make_inserter()
 
     def made(seed: int) -> np.ndarray:
         block = lung_block()
@@ -115,15 +115,15 @@ def test_the_share_of_made_nodules_is_kept(collection_shards: Path) -> None:
 
 def test_a_made_cavity_is_a_ring_of_at_least_its_least_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Air in the middle, a brighter wall around it, lung outside; however small the shape that was drawn."""
-    monkeypatch.setattr(detector_insertion, "MADE_SHAPES", {"ellipsoid": 1.0})
-    rng, (setter, _) = np.random.default_rng(2), inserter(SampleConfig(cavity=1.0))
+    monkeypatch.setattr(inserter, "MADE_SHAPES", {"ellipsoid": 1.0})
+    rng, (setter, _) = np.random.default_rng(2), make_inserter(SampleConfig(cavity=1.0))
     z, y, x = np.indices((50, 50, 50)) - 25
     apart = np.sqrt(z**2 + y**2 + x**2)
     for n in range(8):
         block = lung_block(seed=n)
         assert setter.insert_made(rng, block, MIDDLE)
         (mark,) = block.nodules
-        assert mark.diameter_mm >= detector_insertion.HOLLOW_FROM_MM
+        assert mark.diameter_mm >= inserter.HOLLOW_FROM_MM
         radius = mark.diameter_mm / 2
         assert block.hu[apart < 1].mean() < -600
         rim = [block.hu[(apart > r) & (apart < r + 1)].mean() for r in np.arange(0.5 * radius, radius, 0.5)]
@@ -148,7 +148,7 @@ def test_a_matched_nodule_has_its_places_noise() -> None:
     inside = ball((50, 50, 50), (25.0, 25.0, 25.0), 3.0)
     deviation = {}
     for match in (False, True):
-        setter, cube = inserter(SampleConfig(match=match, synthetic=0.0))
+        setter, cube = make_inserter(SampleConfig(match=match, synthetic=0.0))
         values = []
         for n in range(8):
             block = lung_block(noise=60.0, seed=n)
@@ -160,7 +160,7 @@ def test_a_matched_nodule_has_its_places_noise() -> None:
 
 
 def test_a_matched_nodule_is_not_resampled_and_its_mark_is_between_voxels() -> None:
-    setter, cube = inserter(SampleConfig(match=True, synthetic=0.0))
+    setter, cube = make_inserter(SampleConfig(match=True, synthetic=0.0))
     block = lung_block(noise=0.0)
     setter.insert_real(np.random.default_rng(0), block, MIDDLE, cube, 1.0)
     (mark,) = block.nodules
@@ -306,9 +306,9 @@ def test_the_command_examines_a_recipe(
     collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`lungscreen train seams`: the recipe's split, on prepared data of the same kind as training's."""
-    from lungscreen.training import detector_seams
+    from lungscreen.training import insertion
 
-    monkeypatch.setattr(detector_seams, "SeamsConfig", lambda seed: replace(QUICK, seed=seed))
+    monkeypatch.setattr(insertion, "SeamsConfig", lambda seed: replace(QUICK, seed=seed))
     (tmp_path / "recipe.toml").write_text(RECIPE_TEXT)
     words = ["train", "seams", "--config", str(tmp_path / "recipe.toml"), "--data", str(collection)]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0

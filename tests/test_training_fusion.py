@@ -35,13 +35,19 @@ from lungscreen.pipeline import Pipeline, used_weights
 from lungscreen.records import ClinicalData
 from lungscreen.report import PictureConfig, report_document
 from lungscreen.report.page import report_page
-from lungscreen.training.fusion import FusionTraining, _folds, _out_of_fold, fit_fusion, train_fusion
-from lungscreen.training.fusion_cases import Cases, read_cases
+from lungscreen.training.site_model.cases import Cases, read_cases
+from lungscreen.training.site_model.train import (
+    SiteModelTraining,
+    _folds,
+    _out_of_fold,
+    fit_site_model,
+    train_site_model,
+)
 
 TRUTH = {LOGIT: 1.0, "age": 0.06, "pack_years": 0.03, "emphysema": 0.7}
 """Log odds per unit; everything else says nothing."""
 
-QUICK = FusionTraining(folds=3, inner_folds=3, penalties=(0.3, 30.0))
+QUICK = SiteModelTraining(folds=3, inner_folds=3, penalties=(0.3, 30.0))
 
 
 def people(count: int, seed: int, truth: Mapping[str, float] = TRUTH, unknown: float = 0.0) -> Cases:
@@ -76,7 +82,7 @@ def per_unit(fitted: Any) -> dict[str, tuple[float, float, float]]:
 def test_coefficients_are_recovered_within_their_intervals() -> None:
     """Class weights move the intercept, not the slopes; calibration puts it back."""
     cases = people(3000, seed=1)
-    fitted = fit_fusion(cases, QUICK)
+    fitted = fit_site_model(cases, QUICK)
     found = per_unit(fitted)
     for name in cases.columns:
         _, lower, upper = found[name]
@@ -89,10 +95,10 @@ def test_coefficients_are_recovered_within_their_intervals() -> None:
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     """95 %: of 80 draws with six columns, by chance, 456 of 480; fewer than 440 would be 3 standard errors below."""
-    config = FusionTraining(folds=2, inner_folds=2, penalties=(0.3,))
+    config = SiteModelTraining(folds=2, inner_folds=2, penalties=(0.3,))
     inside = 0
     for seed in range(80):
-        found = per_unit(fit_fusion(people(600, seed=100 + seed), config))
+        found = per_unit(fit_site_model(people(600, seed=100 + seed), config))
         inside += sum(low <= TRUTH.get(name, 0.0) <= high for name, (_, low, high) in found.items())
     assert 440 <= inside <= 477
 
@@ -107,8 +113,8 @@ def test_a_patient_with_several_findings_does_not_count_several_times() -> None:
         values=np.tile(once.values, (5, 1)),
         patients=once.patients * 5,
     )
-    config = FusionTraining(folds=2, inner_folds=2, penalties=(1e-6,), seed=0)
-    few, copies = per_unit(fit_fusion(once, config)), per_unit(fit_fusion(many, config))
+    config = SiteModelTraining(folds=2, inner_folds=2, penalties=(1e-6,), seed=0)
+    few, copies = per_unit(fit_site_model(once, config)), per_unit(fit_site_model(many, config))
     for name in once.columns:
         assert copies[name] == pytest.approx(few[name], rel=1e-3, abs=1e-6)
 
@@ -119,7 +125,7 @@ def test_cells_that_are_empty_because_of_the_outcome_are_used_by_their_emptiness
     chance = np.random.default_rng(0).random(2000)
     values = cases.values.copy()
     values[chance < np.where(cases.labels, 0.8, 0.1), cases.columns.index("bmi")] = np.nan
-    fitted = fit_fusion(replace(cases, values=values), QUICK)
+    fitted = fit_site_model(replace(cases, values=values), QUICK)
     terms = {term.name: term for term in fitted.terms}
     assert terms["bmi"].if_missing is not None
     assert terms["bmi"].if_missing > 2
@@ -128,8 +134,8 @@ def test_cells_that_are_empty_because_of_the_outcome_are_used_by_their_emptiness
 
 
 # -- what it is worth ------------------------------------------------------------------------------------------------
-def train(cases: Cases, out: Path, config: FusionTraining = QUICK) -> tuple[SiteModel, dict[str, Any]]:
-    model = train_fusion(cases, out, "lung cancer within two years", "a" * 64, config)
+def train(cases: Cases, out: Path, config: SiteModelTraining = QUICK) -> tuple[SiteModel, dict[str, Any]]:
+    model = train_site_model(cases, out, "lung cancer within two years", "a" * 64, config)
     return model, json.loads((out / "evaluation.json").read_text())
 
 
@@ -159,7 +165,7 @@ def test_nothing_is_claimed_of_noise(tmp_path: Path) -> None:
     _, figures = train(cases, tmp_path)
     assert figures["auc"]["delong"]["lower"] <= 0.55
     assert figures["auc"]["value"] <= 0.58
-    fitted = fit_fusion(cases, QUICK)
+    fitted = fit_site_model(cases, QUICK)
     assert np.abs(fitted.probabilities(cases) - cases.labels.mean()).max() < 0.2
 
 
@@ -227,7 +233,7 @@ def test_a_network_that_says_nothing_is_refused() -> None:
 
 def test_an_outcome_has_a_meaning(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="what the outcome is"):
-        train_fusion(people(200, seed=1), tmp_path, "  ", "a" * 64)
+        train_site_model(people(200, seed=1), tmp_path, "  ", "a" * 64)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +241,7 @@ def test_an_outcome_has_a_meaning(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        FusionTraining(**wrong)
+        SiteModelTraining(**wrong)
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------

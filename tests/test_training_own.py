@@ -21,14 +21,14 @@ from lungscreen.cli.main import main  # noqa: E402
 from lungscreen.config import packaged_folder, read_table, read_toml  # noqa: E402
 from lungscreen.detect.network import Architecture  # noqa: E402
 from lungscreen.errors import LungscreenError, UsageError  # noqa: E402
-from lungscreen.training import detector_pretraining  # noqa: E402
-from lungscreen.training.detector import train_detector  # noqa: E402
-from lungscreen.training.detector_data import Mark, load_scan  # noqa: E402
-from lungscreen.training.detector_pretraining import hide_blocks, reconstruction_loss  # noqa: E402
-from lungscreen.training.detector_recipe import DetectorTraining, Pretraining, Schedule, Split  # noqa: E402
-from lungscreen.training.detector_samples import SampleConfig  # noqa: E402
-from lungscreen.training.detector_sides import cut_cubes, outline_nodule, read_sides  # noqa: E402
-from lungscreen.training.detector_voxels import ball  # noqa: E402
+from lungscreen.training.detector import pretraining  # noqa: E402
+from lungscreen.training.detector.data import Mark, load_scan  # noqa: E402
+from lungscreen.training.detector.pretraining import hide_blocks, reconstruction_loss  # noqa: E402
+from lungscreen.training.detector.recipe import DetectorTraining, Pretraining, Schedule, Split  # noqa: E402
+from lungscreen.training.detector.samples import SampleConfig  # noqa: E402
+from lungscreen.training.detector.sides import cut_cubes, outline_nodule, read_sides  # noqa: E402
+from lungscreen.training.detector.train import train_detector  # noqa: E402
+from lungscreen.training.detector.voxels import ball  # noqa: E402
 from lungscreen.weights import find_weights  # noqa: E402
 
 TINY = Architecture(channels=(4, 6), blocks=(1, 1), head=4, prior=0.01)
@@ -240,7 +240,7 @@ def test_pre_training_that_was_stopped_goes_on_exactly(collection_shards: Path, 
     whole = train_detector(PRETRAINED, collection_shards, tmp_path / "whole")
 
     def stop(line: str) -> None:
-        if line.startswith("pre-training, step 4"):
+        if line.startswith("pre-training, step 6"):
             raise _StopError
 
     with pytest.raises(_StopError):
@@ -258,27 +258,27 @@ def test_pre_training_that_was_stopped_goes_on_exactly(collection_shards: Path, 
 
 def test_the_backbone_is_what_was_pre_trained(collection_shards: Path, tmp_path: Path, monkeypatch) -> None:
     """All but the last layer comes from it, and no annotation is looked at on the way."""
-    from lungscreen.training import detector, detector_samples
+    from lungscreen.training.detector import samples, train
 
     def no_targets(*_: Any) -> Any:
         raise AssertionError("labels were looked at")
 
-    monkeypatch.setattr(detector_samples, "make_targets", no_targets)
+    monkeypatch.setattr(samples, "make_targets", no_targets)
     data = read_sides(PRETRAINED, collection_shards)
     device = torch.device("cpu")
-    backbone = detector_pretraining.pretrain(PRETRAINED, data.engine, "x", tmp_path, device, lambda _: None)
-    state = detector._start(PRETRAINED, device)
-    head = state.network.head.weight.clone()
-    detector._begin_with_backbone(state, backbone)
-    assert torch.equal(state.network.head.weight, head)
-    assert torch.equal(state.ema.stem.conv.weight, backbone["stem.conv.weight"])
+    backbone = pretraining.pretrain(PRETRAINED, data.engine, "x", tmp_path, device, lambda _: None)
+    network, _, _ = train._start(PRETRAINED, device)
+    head = network.head.weight.clone()
+    train._begin_with_backbone(network, backbone)
+    assert torch.equal(network.head.weight, head)
+    assert torch.equal(network.stem.conv.weight, backbone["stem.conv.weight"])
     assert not any(name.startswith("head") for name in backbone)
 
 
 def test_pre_training_lowers_its_loss(collection_shards: Path, tmp_path: Path) -> None:
     config = replace(BOTH, pretraining=Pretraining(steps=20, batch=2, save_every=20, rate=2e-2))
     engine = read_sides(config, collection_shards).engine
-    detector_pretraining.pretrain(config, engine, "x", tmp_path, torch.device("cpu"), lambda _: None)
+    pretraining.pretrain(config, engine, "x", tmp_path, torch.device("cpu"), lambda _: None)
     rows = [float(line.split(",")[2]) for line in (tmp_path / "pretraining.csv").read_text().splitlines()[1:]]
     assert np.mean(rows[-5:]) < 0.7 * np.mean(rows[:5])
 
@@ -291,8 +291,8 @@ def test_pre_training_and_other_weights_exclude_each_other(collection_shards: Pa
 
 
 def test_a_pre_training_that_diverges_is_said(collection_shards: Path, tmp_path: Path, monkeypatch) -> None:
-    right = detector_pretraining.reconstruction_loss
-    monkeypatch.setattr(detector_pretraining, "reconstruction_loss", lambda *a: right(*a) * float("nan"))
+    right = pretraining.reconstruction_loss
+    monkeypatch.setattr(pretraining, "reconstruction_loss", lambda *a: right(*a) * float("nan"))
     with pytest.raises(LungscreenError) as caught:
         train_detector(PRETRAINED, collection_shards, tmp_path)
     assert caught.value.code == "training-diverged"

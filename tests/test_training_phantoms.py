@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lungscreen.training.detector_data import load_scan
-from lungscreen.training.detector_phantoms import phantom_name, prepare_phantoms
-from lungscreen.training.detector_samples import SYNTHETIC, Engine, SampleConfig
+from lungscreen.training.detector.data import load_scan
+from lungscreen.training.detector.phantoms import phantom_name, prepare_phantoms
+from lungscreen.training.detector.samples import SYNTHETIC, Engine, SampleConfig
 
 
 def test_a_phantom_is_a_scan_without_nodules_at_one_millimetre(tmp_path: Path) -> None:

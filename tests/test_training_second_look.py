@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,14 @@ from lungscreen.cli.main import main
 from lungscreen.config import packaged_folder, read_table, read_toml
 from lungscreen.errors import InputError, LungscreenError, UsageError, WeightsError
 from lungscreen.phantom import sized
-from lungscreen.training import second_look, second_look_data, second_look_run
-from lungscreen.training.classifier_data import Cubes
-from lungscreen.training.classifier_recipe import ClassifierSplit
-from lungscreen.training.second_look import choose_threshold, look_again, train_second_look
-from lungscreen.training.second_look_data import Places, join_places, mine_cubes, mine_phantoms
-from lungscreen.training.second_look_recipe import Mining, SecondLookTraining
-from lungscreen.training.second_look_run import make_second_look, sides_of
+from lungscreen.training.classifier.data import Cubes
+from lungscreen.training.classifier.recipe import ClassifierSplit
+from lungscreen.training.second_look import places as places_module
+from lungscreen.training.second_look import run, train
+from lungscreen.training.second_look.places import Places, join_places, mine_cubes, mine_phantoms
+from lungscreen.training.second_look.recipe import Mining, SecondLookTraining
+from lungscreen.training.second_look.run import make_second_look, sides_of
+from lungscreen.training.second_look.train import choose_threshold, look_again, train_second_look
 from lungscreen.weights import find_weights, load_tensors
 
 SPLIT = ClassifierSplit(("2",), ("9",), ("P3",))
@@ -199,7 +201,7 @@ def test_made_places_are_drawn_too_and_a_loss_that_is_no_number_stops_the_run(
     for some, learned in ((made, np.arange(8)), (both, np.arange(16))):
         network = train_second_look(replace(short, made=0.5), some, learned)
         assert all(torch.isfinite(value).all() for value in network.state_dict().values())
-    monkeypatch.setattr(second_look, "OUTLINE_WEIGHT", float("inf"))
+    monkeypatch.setattr(train, "OUTLINE_WEIGHT", float("inf"))
     with pytest.raises(WeightsError) as refusal:
         train_second_look(short, places, np.arange(8))
     assert refusal.value.code == "training-diverged"
@@ -211,8 +213,14 @@ def test_faint_nodules_are_drawn_more_often_and_strong_false_marks(monkeypatch: 
     places.hu[0][places.masks[0]] = -650
     places.score[2:] = (0.8, 0.08)
     drawn: list[int] = []
-    real = second_look._step
-    monkeypatch.setattr(second_look, "_step", lambda s, b, p, chosen: drawn.extend(chosen) or real(s, b, p, chosen))
+    real = train._draw_places
+
+    def watched(*given: Any) -> np.ndarray:
+        chosen = real(*given)
+        drawn.extend(chosen)
+        return chosen
+
+    monkeypatch.setattr(train, "_draw_places", watched)
     config = replace(RECIPE, steps=60, widths=(2, 2, 2), faint=9.0, strong=1.0)
     train_second_look(config, places, np.arange(4))
     count = np.bincount(drawn, minlength=4)
@@ -235,8 +243,8 @@ def test_a_run_from_the_command_line_gives_the_classifier_another_second_look(
     cubes = cubes_of(16)
     data = write_cubes(cubes, tmp_path / "data")
     write_others(data, [])
-    monkeypatch.setattr(second_look_run, "load_detector", lambda _: BrightDetector())
-    monkeypatch.setattr(second_look_data, "sized", lambda _, **options: sized("tiny", **options))
+    monkeypatch.setattr(run, "load_detector", lambda _: BrightDetector())
+    monkeypatch.setattr(places_module, "sized", lambda _, **options: sized("tiny", **options))
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         "steps = 2\npatch = 24\nwidths = [4, 4, 8]\n"
@@ -270,7 +278,7 @@ def test_a_run_from_the_command_line_gives_the_classifier_another_second_look(
     assert np.array_equal(classifier.rate(scale_hu(hu)).nodule, answers.nodule)
     hu[:, edge : edge + 8] = 0
     assert not np.array_equal(classifier.rate(scale_hu(hu)).nodule, answers.nodule)
-    monkeypatch.setattr(second_look_run, "mine_places", None)
+    monkeypatch.setattr(run, "mine_places", None)
     first = load_file(made.path)
     assert main(words) == 0
     assert all(torch.equal(value, first[key]) for key, value in load_file(made.path).items())
@@ -281,7 +289,7 @@ def test_runs_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     cubes = cubes_of(16)
     data = write_cubes(cubes, tmp_path / "data")
     write_others(data, [])
-    monkeypatch.setattr(second_look_run, "load_detector", lambda _: BrightDetector())
+    monkeypatch.setattr(run, "load_detector", lambda _: BrightDetector())
     config, weights, out = replace(RECIPE, steps=1), find_weights("classifier"), tmp_path / "out"
     with pytest.raises(UsageError, match="no nodules"):
         make_second_look(replace(config, split=replace(SPLIT, choice_subsets=("7",))), data, weights, out)

@@ -94,19 +94,13 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _insert(args: argparse.Namespace) -> int:
-    from lungscreen.training.detector_data import prepare_cubes, prepare_scans
-    from lungscreen.training.detector_testset import InsertedSetConfig, write_inserted_set
+    from lungscreen.training.insertion import InsertedSetConfig, prepare_insertion, write_inserted_set
 
     try:
         config = InsertedSetConfig(tuple(args.subsets), tuple(args.scans), args.per_image, seed=args.seed)
     except ValueError as error:
         raise UsageError("usage", str(error)) from None
-    shards = args.input
-    if not (shards / "cubes.npz").is_file():
-        shards = args.out / "shards"
-        if not (shards / "cubes.npz").is_file():
-            prepare_cubes(args.input, shards)
-        prepare_scans(args.input, shards, config.scans)
+    shards = prepare_insertion(args.input, args.out, config)
     write_inserted_set(shards, args.out, config, lambda line: print(line, file=sys.stderr))
     print(args.out / "images")
     return ExitCode.OK

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lungscreen.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from lungscreen.training.detector_recipe import DetectorTraining
+    from lungscreen.training.detector import DetectorTraining
 
 __all__ = ["KINDS", "add_arguments", "run"]
 
@@ -70,69 +70,50 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train_detector(args: argparse.Namespace) -> None:
-    from lungscreen.training.detector import train_detector
+    from lungscreen.training.detector import prepare_data, train_detector
     from lungscreen.weights import find_weights
 
-    config, shards, prepared = _detector_data(args)
+    config, shards = _detector_recipe(args), args.out / "shards"
+    prepared = prepare_data(config, args.data, shards, _say)
     begin_with = [find_weights("detector", folder) for folder in args.begin_with]
     train_detector(config, shards, args.out, _say, begin_with, prepared)
     print(args.out / "weights")
 
 
 def _check_seams(args: argparse.Namespace) -> None:
-    from lungscreen.training.detector_seams import SeamsConfig, check_seams, write_seams
-    from lungscreen.training.detector_sides import read_engines
+    from lungscreen.training.detector import prepare_data
+    from lungscreen.training.detector.sides import read_engines
+    from lungscreen.training.insertion import SeamsConfig, check_seams, write_seams
 
-    config, shards, prepared = _detector_data(args)
-    learn, examine = read_engines(config, shards, prepared)
+    config, shards = _detector_recipe(args), args.out / "shards"
+    learn, examine = read_engines(config, shards, prepare_data(config, args.data, shards, _say))
     seams = SeamsConfig(seed=config.seed)
     write_seams(check_seams(learn, examine, seams, _say), seams, learn.config.settings, args.out)
     print(args.out / "seams.json")
 
 
-def _detector_data(args: argparse.Namespace) -> tuple[DetectorTraining, Path, list[Path]]:
-    """The recipe, the shards of what it names (made where they are not there yet), folders of `data prepare`."""
+def _detector_recipe(args: argparse.Namespace) -> DetectorTraining:
     from lungscreen.config import read_table, read_toml
-    from lungscreen.errors import UsageError
-    from lungscreen.training.detector_data import prepare_cubes, prepare_scans
-    from lungscreen.training.detector_phantoms import prepare_phantoms
-    from lungscreen.training.detector_recipe import DetectorTraining
+    from lungscreen.training.detector import DetectorTraining
 
-    config, shards = read_table(DetectorTraining, read_toml(args.config), args.config.name), args.out / "shards"
-    prepared = [folder for folder in args.data if (folder / "index.json").is_file()]
-    named = [folder for folder in args.data if folder not in prepared]
-    if len(named) > 1 or (config.split.names_data and not named):
-        text = "--data: expected one folder that holds what the recipe names, and any of `data prepare`"
-        raise UsageError("usage", text)
-    if config.split.names_data and not (shards / "cubes.json").exists():
-        _say("preparing cubes")
-        prepare_cubes(named[0], shards)
-    if config.split.scans:
-        _say("preparing scans")
-        prepare_scans(named[0], shards, config.split.scans, _say)
-    prepare_phantoms(shards, config.split.phantoms)
-    return config, shards, prepared
+    return read_table(DetectorTraining, read_toml(args.config), args.config.name)
 
 
 def _train_classifier(args: argparse.Namespace) -> None:
     from lungscreen.config import read_table, read_toml
-    from lungscreen.training.classifier import train_classifier
-    from lungscreen.training.classifier_data import read_cubes
-    from lungscreen.training.classifier_recipe import ClassifierTraining
+    from lungscreen.training.classifier import ClassifierTraining, train_classifier
+    from lungscreen.training.classifier.data import read_cubes
     from lungscreen.weights import find_weights
 
     config = read_table(ClassifierTraining, read_toml(args.config), args.config.name)
     outliner = find_weights("classifier", args.outliner) if args.outliner else None
     _say("reading cubes")
-    split = config.split
-    cubes = read_cubes(args.data, (*split.train_subsets, *split.choice_subsets) if split else None)
-    print(train_classifier(config, cubes, args.out, _say, outliner).path)
+    print(train_classifier(config, read_cubes(args.data, config.subsets), args.out, _say, outliner).path)
 
 
 def _train_second_look(args: argparse.Namespace) -> None:
     from lungscreen.config import read_table, read_toml
-    from lungscreen.training.second_look_recipe import SecondLookTraining
-    from lungscreen.training.second_look_run import make_second_look
+    from lungscreen.training.second_look import SecondLookTraining, make_second_look
     from lungscreen.weights import find_weights
 
     config = read_table(SecondLookTraining, read_toml(args.config), args.config.name)
@@ -163,18 +144,17 @@ def _train_fusion(args: argparse.Namespace) -> None:
     from lungscreen.clinical import ClinicalTable
     from lungscreen.errors import UsageError
     from lungscreen.pipeline import read_pipeline
-    from lungscreen.training.fusion import FusionTraining, train_fusion
-    from lungscreen.training.fusion_cases import read_cases
+    from lungscreen.training.site_model import SiteModelTraining, read_cases, train_site_model
     from lungscreen.weights import sha256_of
 
     try:
-        config = FusionTraining(folds=args.folds, seed=args.seed)
+        config = SiteModelTraining(folds=args.folds, seed=args.seed)
     except ValueError as error:
         raise UsageError("usage", str(error)) from None
     network = find_classifier(read_pipeline(args.pipeline).classify)
     cases = read_cases(args.predictions, clinical_table(args.clinical) or ClinicalTable(), args.outcomes)
     inputs = {name: sha256_of(getattr(args, name)) for name in ("predictions", "clinical", "outcomes")}
-    train_fusion(cases, args.out, args.meaning, network.sha256, config, {"inputs": inputs})
+    train_site_model(cases, args.out, args.meaning, network.sha256, config, {"inputs": inputs})
     print(args.out / "fusion.json")
 
 

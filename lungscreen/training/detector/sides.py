@@ -23,11 +23,11 @@ from lungscreen.datasets import read_index
 from lungscreen.datasets.shards import check_shard
 from lungscreen.datasets.splits import check_disjoint
 from lungscreen.errors import LungscreenError
-from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan, load_cubes, load_scan
-from lungscreen.training.detector_phantoms import phantom_name
-from lungscreen.training.detector_recipe import DetectorTraining, Split
-from lungscreen.training.detector_samples import Engine
-from lungscreen.training.detector_voxels import ball, cut_mirrored
+from lungscreen.training.detector.data import CUBE, Cube, Mark, Scan, load_cubes, load_scan
+from lungscreen.training.detector.phantoms import phantom_name
+from lungscreen.training.detector.recipe import DetectorTraining, Split
+from lungscreen.training.detector.samples import Engine
+from lungscreen.training.detector.voxels import ball, cut_mirrored
 
 __all__ = ["TrainingData", "cut_cubes", "outline_nodule", "read_engines", "read_sides"]
 
@@ -61,7 +61,7 @@ class TrainingData:
 def read_sides(config: DetectorTraining, shards: Path, prepared: Sequence[Path] = ()) -> TrainingData:
     """Everything that a run reads.
 
-    shards: folder of `lungscreen.training.detector_data`, divided by `config.split`.  prepared: folders with an
+    shards: folder of `lungscreen.training.detector.data`, divided by `config.split`.  prepared: folders with an
     index.json, divided by its sides; their nodules become cubes too, so that both ways of learning see them.
 
     Errors: `shard-damaged`, `split-leaks`, `training-data-invalid`.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.training.classifier_data import Cubes
-from lungscreen.training.classifier_recipe import ClassifierFolds
+from lungscreen.training.classifier.data import Cubes
+from lungscreen.training.classifier.recipe import ClassifierFolds
 
 __all__ = ["assign_folds"]
 

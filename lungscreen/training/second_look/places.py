@@ -22,8 +22,8 @@ from lungscreen.patches import cut_patch
 from lungscreen.phantom import Phantom, make_phantom, sized
 from lungscreen.phantom.anatomy import draw_person
 from lungscreen.phantom.config import Size
-from lungscreen.training.classifier_data import SIDE, Cubes
-from lungscreen.training.second_look_recipe import Mining
+from lungscreen.training.classifier.data import SIDE, Cubes
+from lungscreen.training.second_look.recipe import Mining
 
 __all__ = ["Places", "join_places", "mine_cubes", "mine_phantoms", "mine_places"]
 

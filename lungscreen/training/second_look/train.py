@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +23,11 @@ from lungscreen.classify.inference import mean_logits
 from lungscreen.classify.network import FoldedNetwork, Network
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.errors import UsageError
-from lungscreen.training.checkpoint import load_checkpoint, save_checkpoint
-from lungscreen.training.classifier_data import SIDE
-from lungscreen.training.classifier_samples import cut_patches, draw_batch, shift_centres
-from lungscreen.training.second_look_data import Places
-from lungscreen.training.second_look_recipe import SecondLookTraining
-from lungscreen.training.steps import follow, take_step
+from lungscreen.training.classifier.data import SIDE
+from lungscreen.training.classifier.samples import cut_patches, draw_batch, shift_centres
+from lungscreen.training.loop import Course, Leg, LoopConfig, TrainingState, resume, run_loop
+from lungscreen.training.second_look.places import Places
+from lungscreen.training.second_look.recipe import SecondLookTraining
 
 __all__ = ["choose_threshold", "look_again", "train_second_look"]
 
@@ -53,16 +52,6 @@ FAINT_HU = -500.0
 """Mean inside its outline below which a nodule is faint: these are few, and the first that a threshold loses."""
 
 
-@dataclass(eq=False)
-class _State:
-    """All that a checkpoint holds."""
-
-    network: FoldedNetwork
-    mean: FoldedNetwork
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-
-
 @dataclass(frozen=True, eq=False)
 class _Deck:
     """What is drawn from: of real and of made places (in this order) the nodules and the false marks, and how often each."""
@@ -71,6 +60,15 @@ class _Deck:
     false: tuple[Indices, Indices]
     nodule_shares: tuple[Shares, Shares]
     false_shares: tuple[Shares, Shares]
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """patch, mask: (n, 1, p, p, p).  chosen: (n,) which places they are."""
+
+    patch: Tensor
+    mask: Tensor
+    chosen: Indices
 
 
 def train_second_look(
@@ -86,28 +84,63 @@ def train_second_look(
     places; `training-diverged`.
     """
     deck = _deal(config, places, train)
-    state = _start(config)
     identity = config.identity([places.names[n] for n in train], places.centres[train].tolist())
-    if checkpoint and checkpoint.exists():
-        _restore(state, load_checkpoint(checkpoint, identity))
-    intensity, masks = _tensors(places)
-    while state.step < config.steps:
-        torch.manual_seed(config.seed * 1_000_003 + state.step)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        draw = np.random.default_rng((config.seed, state.step))
-        losses = []
-        for step in range(state.step, min(state.step + config.save_every, config.steps)):
-            _set_rate(state.optimiser, config, step)
-            chosen = _draw_places(config, deck, draw)
-            at, cube, bounds = places.centres[chosen], places.cube[chosen], _bounds(places, chosen, deck, draw)
-            batch = draw_batch(intensity, masks, at, cube, config.patch, config.variation, generator, bounds)
-            losses.append(_step(state, batch, places, chosen))
-            follow(state.mean, state.network, config.ema, step)
-        state.step += len(losses)
-        progress(f"second look, step {state.step}/{config.steps}: loss {np.mean(losses):.3f}")
-        if checkpoint:
-            save_checkpoint(_content(state, identity), checkpoint)
-    return state.mean.eval()
+    network, mean, optimiser = _start(config)
+    state = TrainingState(identity, network, optimiser, mean)
+    course = _SecondLookCourse(config, places, deck, network)
+    if checkpoint:
+        resume(state, course, checkpoint)
+    run_loop(state, course, LoopConfig(config.steps, CLIP, config.ema), checkpoint, progress=progress)
+    return mean.eval()
+
+
+@dataclass(eq=False)
+class _SecondLookCourse(Course[_Batch]):
+    """What is learned from; a leg ends where the checkpoint is written."""
+
+    config: SecondLookTraining
+    places: Places
+    deck: _Deck
+    network: FoldedNetwork
+
+    @cached_property
+    def _tensors(self) -> tuple[Tensor, Tensor]:
+        return _tensors(self.places)
+
+    def next_stop(self, step: int) -> int:
+        return step + self.config.save_every
+
+    def rate(self, step: int) -> float:
+        share = step / self.config.steps
+        height = share / RISE if share < RISE else 0.5 + 0.5 * math.cos(math.pi * (share - RISE) / (1 - RISE))
+        return self.config.rate * max(height, 1e-3)
+
+    def batches(self, first: int, stop: int) -> Iterator[_Batch]:
+        config, places = self.config, self.places
+        torch.manual_seed(config.seed * 1_000_003 + first)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + first)
+        draw = np.random.default_rng((config.seed, first))
+        for _ in range(first, stop):
+            chosen = _draw_places(config, self.deck, draw)
+            at, cube, bounds = places.centres[chosen], places.cube[chosen], _bounds(places, chosen, self.deck, draw)
+            patch, mask = draw_batch(*self._tensors, at, cube, config.patch, config.variation, generator, bounds)
+            yield _Batch(patch, mask, chosen)
+
+    def learn(self, batch: _Batch) -> dict[str, float]:
+        self.network.train().zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            answer, outline = self.network(batch.patch)
+        truth = torch.from_numpy(self.places.nodule[batch.chosen].astype(np.float32))
+        loss = functional.binary_cross_entropy_with_logits(answer.float()[:, 0], truth)
+        drawn = torch.from_numpy(np.flatnonzero(self.places.outlined[batch.chosen]))
+        if len(drawn):
+            outlines = functional.binary_cross_entropy_with_logits(outline.float()[drawn], batch.mask[drawn])
+            loss = loss + OUTLINE_WEIGHT * outlines
+        loss.backward()  # type: ignore[no-untyped-call]
+        return {"loss": float(loss.detach())}
+
+    def describe(self, leg: Leg) -> str:
+        return f"second look, step {leg.stop}/{self.config.steps}: loss {leg.loss:.3f}"
 
 
 def look_again(
@@ -131,26 +164,6 @@ def choose_threshold(probabilities: NDArray[np.float64], sensitivity: float) -> 
     """The highest threshold that keeps (at or above it) at least this share of nodules, a little below the lowest kept."""
     lost = int(np.floor((1 - sensitivity) * len(probabilities) + 1e-9))
     return float(np.sort(probabilities)[lost]) * 0.999
-
-
-def _step(state: _State, batch: tuple[Tensor, Tensor], places: Places, chosen: Indices) -> float:
-    patch, mask = batch
-    state.network.train()
-    with torch.autocast("cpu", torch.bfloat16):
-        answer, outline = state.network(patch)
-    truth = torch.from_numpy(places.nodule[chosen].astype(np.float32))
-    loss = functional.binary_cross_entropy_with_logits(answer.float()[:, 0], truth)
-    drawn = torch.from_numpy(np.flatnonzero(places.outlined[chosen]))
-    if len(drawn):
-        loss = loss + OUTLINE_WEIGHT * functional.binary_cross_entropy_with_logits(outline.float()[drawn], mask[drawn])
-    return take_step(loss, state.network, state.optimiser, CLIP)
-
-
-def _set_rate(optimiser: torch.optim.Optimizer, config: SecondLookTraining, step: int) -> None:
-    share = step / config.steps
-    height = share / RISE if share < RISE else 0.5 + 0.5 * math.cos(math.pi * (share - RISE) / (1 - RISE))
-    for group in optimiser.param_groups:
-        group["lr"] = config.rate * max(height, 1e-3)
 
 
 def _deal(config: SecondLookTraining, places: Places, train: Indices) -> _Deck:
@@ -203,27 +216,10 @@ def _tensors(places: Places) -> tuple[Tensor, Tensor]:
     return intensity, torch.from_numpy(places.masks)[:, None].half()
 
 
-# -- checkpoints -----------------------------------------------------------------------------------------------------
-def _start(config: SecondLookTraining) -> _State:
+def _start(config: SecondLookTraining) -> tuple[FoldedNetwork, FoldedNetwork, torch.optim.Optimizer]:
+    """Network, running mean, optimiser."""
     torch.manual_seed(config.seed)
     made = FoldedNetwork(config.widths, outputs=1)
     network: FoldedNetwork = made.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=config.weight_decay)
-    return _State(network, copy.deepcopy(network), optimiser)
-
-
-def _content(state: _State, identity: str) -> dict[str, Any]:
-    return {
-        "identity": identity,
-        "step": state.step,
-        "network": state.network.state_dict(),
-        "mean": state.mean.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-    }
-
-
-def _restore(state: _State, content: dict[str, Any]) -> None:
-    state.network.load_state_dict(content["network"])
-    state.mean.load_state_dict(content["mean"])
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.step = content["step"]
+    return network, copy.deepcopy(network), optimiser

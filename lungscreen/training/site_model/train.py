@@ -1,4 +1,4 @@
-"""Cases ─► train_fusion ─► fusion.json: a site's own logistic model.
+"""Cases ─► train_site_model ─► fusion.json: a site's own logistic model.
 
     folds by patient: standardise, fit, calibrate on the other folds ─► out-of-fold probabilities ─► what it is worth
     all cases: the same ─► the model that is kept
@@ -25,9 +25,9 @@ from lungscreen.evaluation.output import write_classification, write_csv
 from lungscreen.evaluation.statistics import normal_reach
 from lungscreen.files import replace_file
 from lungscreen.fusion import LOGIT, SiteModel, Term, fusion_json
-from lungscreen.training.fusion_cases import Cases
+from lungscreen.training.site_model.cases import Cases
 
-__all__ = ["COEFFICIENT_COLUMNS", "Fitted", "FusionTraining", "fit_fusion", "train_fusion"]
+__all__ = ["COEFFICIENT_COLUMNS", "Fitted", "SiteModelTraining", "fit_site_model", "train_site_model"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -56,7 +56,7 @@ COEFFICIENT_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class FusionTraining:
+class SiteModelTraining:
     """How the model is fitted."""
 
     folds: int = 5
@@ -107,12 +107,12 @@ class Fitted:
 
 
 # -- the model -------------------------------------------------------------------------------------------------------
-def train_fusion(
+def train_site_model(
     cases: Cases,
     out: Path,
     meaning: str,
     network_sha256: str,
-    config: FusionTraining | None = None,
+    config: SiteModelTraining | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> SiteModel:
     """Fit, cross-validate and write: fusion.json (the model), coefficients.csv, and evaluation.json with its plots, which
@@ -122,12 +122,12 @@ def train_fusion(
 
     Errors: `training-data-invalid` with too few of a class, `output-failed`.
     """
-    config = config or FusionTraining()
+    config = config or SiteModelTraining()
     if not meaning.strip():
         raise UsageError("usage", "say what the outcome is")
     cases, said = _usable(cases, config)
     fused, alone = (_out_of_fold(part, config) for part in (cases, _only_network(cases)))
-    fitted = fit_fusion(cases, config)
+    fitted = fit_site_model(cases, config)
     measured = ClassificationConfig(thresholds=(float(cases.labels.mean()),), seed=config.seed)
     rival = Predictions(cases.labels, alone, cases.patients)
     figures = evaluate_classification(rival, measured).figures
@@ -167,7 +167,7 @@ def train_fusion(
     return model
 
 
-def fit_fusion(cases: Cases, config: FusionTraining) -> Fitted:
+def fit_site_model(cases: Cases, config: SiteModelTraining) -> Fitted:
     """Fit on all of the cases, calibrated by folds within them. Every column has to vary among those that are known."""
     folds = list(_folds(cases, config.inner_folds, config.seed + 1))
     trials = [(penalty, _held_out_scores(cases, folds, penalty)) for penalty in config.penalties]
@@ -187,12 +187,12 @@ def fit_fusion(cases: Cases, config: FusionTraining) -> Fitted:
     return Fitted(terms, slope, slope * offset + intercept, penalty, intervals)
 
 
-def _out_of_fold(cases: Cases, config: FusionTraining) -> Floats:
+def _out_of_fold(cases: Cases, config: SiteModelTraining) -> Floats:
     """What models say that have not seen the patient; each fold standardises, chooses and calibrates anew."""
     found = np.empty(len(cases.labels))
     for fold in _folds(cases, config.folds, config.seed):
         rest, _ = _varying(_take(cases, ~fold))
-        found[fold] = fit_fusion(rest, config).probabilities(_take(cases, fold))
+        found[fold] = fit_site_model(rest, config).probabilities(_take(cases, fold))
     return found
 
 
@@ -308,7 +308,7 @@ def _only_network(cases: Cases) -> Cases:
     return replace(cases, columns=(LOGIT,), values=cases.values[:, [place]])
 
 
-def _usable(cases: Cases, config: FusionTraining) -> tuple[Cases, tuple[Notice, ...]]:
+def _usable(cases: Cases, config: SiteModelTraining) -> tuple[Cases, tuple[Notice, ...]]:
     """Enough patients of both classes, and columns that say something.
 
     Errors: `training-data-invalid`.

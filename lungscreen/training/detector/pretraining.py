@@ -9,7 +9,8 @@ their annotations. The backbone is all but the last layer; that one begins by ch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from lungscreen.detect.network import STRIDE, Architecture, NoduleNet, scale_hu
-from lungscreen.errors import LungscreenError
-from lungscreen.training.checkpoint import load_checkpoint, save_checkpoint
-from lungscreen.training.detector_curves import append_rows, forget_after
-from lungscreen.training.detector_loader import load_batches
-from lungscreen.training.detector_recipe import DetectorTraining, Pretraining
-from lungscreen.training.detector_samples import Engine
-from lungscreen.training.detector_voxels import Floats
+from lungscreen.training.detector.loader import load_batches
+from lungscreen.training.detector.recipe import DetectorTraining, Pretraining
+from lungscreen.training.detector.samples import Engine
+from lungscreen.training.detector.voxels import Floats
+from lungscreen.training.loop import Course, Leg, LoopConfig, TrainingState, resume, run_loop
 
 __all__ = ["hide_blocks", "pretrain", "reconstruction_loss"]
 
@@ -45,38 +44,58 @@ def pretrain(
     Errors: `config-invalid` where `out` holds another recipe's, `training-diverged`, `output-failed`,
     `training-data-invalid`.
     """
-    settings, saved, table = config.pretraining, out / "pretraining.pt", out / "pretraining.csv"
     torch.manual_seed(config.seed + 1)
-    network = _filler(config.architecture).to(device).train()
+    network = _filler(config.architecture).to(device)
     network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=config.schedule.weight_decay)
-    step = 0
-    if saved.exists():
-        content = load_checkpoint(saved, identity)
-        network.load_state_dict(content["network"])
-        optimiser.load_state_dict(content["optimiser"])
-        step = int(content["step"])
-        forget_after(table, step)
-        progress(f"pre-training: going on from step {step}")
-    while step < settings.steps:
-        stop = min(settings.steps, (step // settings.save_every + 1) * settings.save_every)
-        rows = []
-        batches = load_batches(lambda n: _batch(engine, settings, config.seed, n), step, stop, config.schedule.workers)
-        for hu, hidden in batches:
-            rate = _rate(step, settings)
-            loss = _step(network, optimiser, hu.to(device), hidden.to(device), rate, config.schedule.clip)
-            step += 1
-            rows.append({"step": step, "rate": rate, "loss": loss})
-            if not math.isfinite(loss):
-                raise LungscreenError("training-diverged", f"the loss is {loss} at step {step} of the pre-training")
-        append_rows(table, rows)
-        content = {
-            "identity": identity, "step": step,
-            "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-        }  # fmt: skip
-        save_checkpoint(content, saved)
-        progress(f"pre-training, step {step}: loss {np.mean([row['loss'] for row in rows]):.5f}")
+    settings, decay = config.pretraining, config.schedule.weight_decay
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=decay)
+    state = TrainingState(identity, network, optimiser)
+    course = _PretrainingCourse(config, engine, network, device)
+    checkpoint, log = out / "pretraining.pt", out / "pretraining.csv"
+    if resume(state, course, checkpoint, [log]):
+        progress(f"pre-training: going on from step {state.step}")
+    run_loop(state, course, LoopConfig(settings.steps, config.schedule.clip), checkpoint, log, progress)
     return {key: value for key, value in network.state_dict().items() if not key.startswith("head.")}
+
+
+@dataclass(eq=False)
+class _PretrainingCourse(Course[tuple[Tensor, Tensor]]):
+    """Patches of the engine, and what of them is hidden."""
+
+    config: DetectorTraining
+    engine: Engine
+    network: NoduleNet
+    device: torch.device
+
+    def next_stop(self, step: int) -> int:
+        every = self.config.pretraining.save_every
+        return (step // every + 1) * every
+
+    def rate(self, step: int) -> float:
+        """Warm-up over a tenth of the steps, then a cosine to 0."""
+        settings = self.config.pretraining
+        rise = min(1.0, (step + 1) / max(1, settings.steps // 10))
+        return settings.rate * rise * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+
+    def batches(self, first: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+        engine, config = self.engine, self.config
+        return load_batches(
+            lambda n: _batch(engine, config.pretraining, config.seed, n), first, stop, config.schedule.workers
+        )
+
+    def learn(self, batch: tuple[Tensor, Tensor]) -> dict[str, float]:
+        hu, hidden = (part.to(self.device) for part in batch)
+        mean = hu.mean((2, 3, 4), keepdim=True)
+        seen = torch.where(hidden > 0, mean, hu).contiguous(memory_format=torch.channels_last_3d)
+        self.network.train().zero_grad()
+        with torch.autocast(hu.device.type, torch.bfloat16):
+            out = self.network(seen)
+        loss = reconstruction_loss(out.float(), hu, hidden, self.network.architecture)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return {"loss": float(loss.detach())}
+
+    def describe(self, leg: Leg) -> str:
+        return f"pre-training, step {leg.stop}: loss {leg.loss:.5f}"
 
 
 def hide_blocks(rng: np.random.Generator, shape: tuple[int, ...], share: float, side: int) -> Floats:
@@ -117,26 +136,3 @@ def _batch(engine: Engine, settings: Pretraining, seed: int, number: int) -> tup
         hus.append(hu)
         hidden.append(hide_blocks(rng, hu.shape, settings.hidden, settings.block))
     return np.stack(hus)[:, None], np.stack(hidden)[:, None]
-
-
-def _step(
-    network: NoduleNet, optimiser: torch.optim.Optimizer, hu: Tensor, hidden: Tensor, rate: float, clip: float
-) -> float:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    mean = hu.mean((2, 3, 4), keepdim=True)
-    seen = torch.where(hidden > 0, mean, hu).contiguous(memory_format=torch.channels_last_3d)
-    optimiser.zero_grad(set_to_none=True)
-    with torch.autocast(hu.device.type, torch.bfloat16):
-        out = network(seen)
-    loss = reconstruction_loss(out.float(), hu, hidden, network.architecture)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
-    optimiser.step()
-    return float(loss.detach())
-
-
-def _rate(step: int, settings: Pretraining) -> float:
-    """Warm-up over a tenth of the steps, then a cosine to 0."""
-    rise = min(1.0, (step + 1) / max(1, settings.steps // 10))
-    return settings.rate * rise * 0.5 * (1 + math.cos(math.pi * step / settings.steps))

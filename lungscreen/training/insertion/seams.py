@@ -26,11 +26,11 @@ from lungscreen.detect.network import STRIDE
 from lungscreen.errors import LungscreenError
 from lungscreen.evaluation.statistics import area_under_curve
 from lungscreen.files import replace_file
-from lungscreen.training.detector_blocks import Block
-from lungscreen.training.detector_data import CUBE, Cube, unpack_mask
-from lungscreen.training.detector_insertion import ALIKE, read_surroundings
-from lungscreen.training.detector_samples import Engine
-from lungscreen.training.detector_voxels import Floats, cut_mirrored
+from lungscreen.training.detector.blocks import Block
+from lungscreen.training.detector.data import CUBE, Cube, unpack_mask
+from lungscreen.training.detector.inserter import ALIKE, read_surroundings
+from lungscreen.training.detector.samples import Engine
+from lungscreen.training.detector.voxels import Floats, cut_mirrored
 
 __all__ = ["Crop", "SeamsConfig", "SeamsResult", "check_seams", "write_seams"]
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from lungscreen.training.detector_data import CUBE, Mark
-from lungscreen.training.detector_voxels import Bools, Floats
+from lungscreen.training.detector.data import CUBE, Mark
+from lungscreen.training.detector.voxels import Bools, Floats
 
 __all__ = ["Block", "Noise", "SampleConfig"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from lungscreen.config import config_hash
-from lungscreen.training.classifier_recipe import PATCHES, ClassifierSplit
-from lungscreen.training.classifier_samples import Variation
+from lungscreen.training.classifier.recipe import PATCHES, ClassifierSplit
+from lungscreen.training.classifier.samples import Variation
 
 __all__ = ["Mining", "SecondLookTraining"]
 

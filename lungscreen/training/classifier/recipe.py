@@ -7,7 +7,7 @@ from typing import Literal
 
 from lungscreen.classify.network import FoldedNetwork, Network, NoduleNetwork
 from lungscreen.config import config_hash
-from lungscreen.training.classifier_samples import Variation
+from lungscreen.training.classifier.samples import Variation
 
 __all__ = ["ClassifierFolds", "ClassifierSplit", "ClassifierTraining", "build_network"]
 
@@ -99,6 +99,11 @@ class ClassifierTraining:
             raise ValueError("expected a reach of 0 to half the patch")
         if not (0 < self.rate < 1 and 0 <= self.ema < 1 and self.clip > 0 and self.outline_weight >= 0):
             raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, clip above 0, outline_weight of at least 0")
+
+    @property
+    def subsets(self) -> tuple[str, ...] | None:
+        """Subsets whose cubes are read; None for all of them."""
+        return (*self.split.train_subsets, *self.split.choice_subsets) if self.split else None
 
     def identity(self, *what: object) -> str:
         """A hash over all that decides what a member learns from the same cubes, up to the end of the first cycle."""

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from lungscreen.classify.network import Network
 from lungscreen.errors import UsageError
-from lungscreen.training.classifier_data import Cubes, select
-from lungscreen.training.classifier_folds import assign_folds
-from lungscreen.training.classifier_member import train_member
-from lungscreen.training.classifier_recipe import ClassifierSplit, ClassifierTraining
-from lungscreen.training.classifier_scores import (
+from lungscreen.training.classifier.data import Cubes, select
+from lungscreen.training.classifier.folds import assign_folds
+from lungscreen.training.classifier.member import train_member
+from lungscreen.training.classifier.recipe import ClassifierSplit, ClassifierTraining
+from lungscreen.training.classifier.scores import (
     Numbers,
     fit_numbers,
     look_at,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from lungscreen.training.detector_voxels import Floats
+from lungscreen.training.detector.voxels import Floats
 
 __all__ = ["load_batches"]
 

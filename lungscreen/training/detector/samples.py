@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
-from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan, unpack_mask
-from lungscreen.training.detector_insertion import Inserter, hollow
-from lungscreen.training.detector_voxels import (
+from lungscreen.training.detector.blocks import Block, Noise, SampleConfig
+from lungscreen.training.detector.data import CUBE, Cube, Mark, Scan, unpack_mask
+from lungscreen.training.detector.inserter import Inserter, hollow
+from lungscreen.training.detector.voxels import (
     Floats,
     ball,
     beyond,

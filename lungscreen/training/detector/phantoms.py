@@ -1,4 +1,4 @@
-"""Synthetic lungs without nodules among the detector's scans: seeds → shards, as `detector_data` makes them of real scans.
+"""Synthetic lungs without nodules among the detector's scans: seeds → shards, as `detector.data` makes them of real scans.
 
 What the network marks in them is false beyond doubt, and real nodules are set into them as into real lungs.
 """
@@ -15,8 +15,8 @@ import numpy as np
 from scipy import ndimage
 
 from lungscreen.files import replace_file
-from lungscreen.training.detector_data import LUNG_ROOM_MM
-from lungscreen.training.detector_samples import SYNTHETIC
+from lungscreen.training.detector.data import LUNG_ROOM_MM
+from lungscreen.training.detector.samples import SYNTHETIC
 
 if TYPE_CHECKING:
     from lungscreen.phantom.config import Size

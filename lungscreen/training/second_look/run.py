@@ -18,11 +18,11 @@ from lungscreen.config import config_hash
 from lungscreen.detect import load_detector
 from lungscreen.errors import LungscreenError, UsageError
 from lungscreen.files import replace_file
-from lungscreen.training.classifier_data import Cubes, read_cubes, select
-from lungscreen.training.classifier_scores import write_table
-from lungscreen.training.second_look import choose_threshold, look_again, train_second_look
-from lungscreen.training.second_look_data import Places, mine_places
-from lungscreen.training.second_look_recipe import SecondLookTraining
+from lungscreen.training.classifier.data import Cubes, read_cubes, select
+from lungscreen.training.classifier.scores import write_table
+from lungscreen.training.second_look.places import Places, mine_places
+from lungscreen.training.second_look.recipe import SecondLookTraining
+from lungscreen.training.second_look.train import choose_threshold, look_again, train_second_look
 from lungscreen.weights import WeightsFile, add_weights, find_weights, load_tensors
 
 __all__ = ["make_second_look", "replace_second_look", "sides_of"]

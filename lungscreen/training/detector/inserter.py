@@ -17,9 +17,9 @@ from scipy import ndimage
 from lungscreen.phantom.config import NoduleSpec, Shape
 from lungscreen.phantom.nodules import blob_distance, make_blob
 from lungscreen.records import NoduleType
-from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
-from lungscreen.training.detector_data import CUBE, Cube, Mark, unpack_mask
-from lungscreen.training.detector_voxels import Bools, Floats, cut_mirrored
+from lungscreen.training.detector.blocks import Block, Noise, SampleConfig
+from lungscreen.training.detector.data import CUBE, Cube, Mark, unpack_mask
+from lungscreen.training.detector.voxels import Bools, Floats, cut_mirrored
 
 __all__ = ["ALIKE", "Inserter", "hollow", "read_surroundings"]
 

@@ -23,9 +23,9 @@ from lungscreen.classify.calibration import (
 from lungscreen.classify.inference import cut_views, find_views, mean_logits, measure_patches
 from lungscreen.classify.network import ATTRIBUTES, OUTPUTS, Network
 from lungscreen.classify.score import Score, fit_score
-from lungscreen.training.classifier_data import Cubes
-from lungscreen.training.classifier_recipe import ClassifierTraining
-from lungscreen.training.classifier_samples import cut_patches, shift_centres, to_tensors
+from lungscreen.training.classifier.data import Cubes
+from lungscreen.training.classifier.recipe import ClassifierTraining
+from lungscreen.training.classifier.samples import cut_patches, shift_centres, to_tensors
 
 __all__ = ["HIGH", "LOW", "SHIFT_MM", "Looks", "Numbers", "fit_numbers", "look_at", "prediction_rows", "write_table"]
 

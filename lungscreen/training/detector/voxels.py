@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungscreen.detect.network import STRIDE
-from lungscreen.training.detector_data import CUBE, Mark
+from lungscreen.training.detector.data import CUBE, Mark
 
 __all__ = ["Bools", "Floats", "ball", "beyond", "cut_mirrored", "make_targets", "minus", "thicken", "uneven_ball"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lungscreen.classify.preparation import scale_hu
-from lungscreen.training.classifier_data import SIDE, Cubes
+from lungscreen.training.classifier.data import SIDE, Cubes
 
 __all__ = ["Variation", "cut_patches", "draw_batch", "shift_centres", "to_tensors"]
 

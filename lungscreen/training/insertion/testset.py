@@ -19,12 +19,22 @@ from numpy.typing import NDArray
 from lungscreen.errors import LungscreenError, OutputError
 from lungscreen.evaluation.output import make_folder, write_csv
 from lungscreen.geometry import Geometry
-from lungscreen.training.detector_blocks import Block, Noise, SampleConfig
-from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan, load_cubes, load_scan, unpack_mask
-from lungscreen.training.detector_insertion import ALIKE, Inserter, read_surroundings
-from lungscreen.training.detector_voxels import cut_mirrored
+from lungscreen.training.detector.blocks import Block, Noise, SampleConfig
+from lungscreen.training.detector.data import (
+    CUBE,
+    Cube,
+    Mark,
+    Scan,
+    load_cubes,
+    load_scan,
+    prepare_cubes,
+    prepare_scans,
+    unpack_mask,
+)
+from lungscreen.training.detector.inserter import ALIKE, Inserter, read_surroundings
+from lungscreen.training.detector.voxels import cut_mirrored
 
-__all__ = ["InsertedSet", "InsertedSetConfig", "write_inserted_set"]
+__all__ = ["InsertedSet", "InsertedSetConfig", "prepare_insertion", "write_inserted_set"]
 
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "type")
 
@@ -74,6 +84,21 @@ class _Image:
     scan: Scan
     hu: NDArray[np.int16]
     placed: list[tuple[Cube, Mark]]
+
+
+def prepare_insertion(data: Path, out: Path, config: InsertedSetConfig) -> Path:
+    """The folder of shards that the set is made of: `data` itself if it holds shards, `out`/shards otherwise, which are
+    made where they are not there yet.
+
+    Errors: as `prepare_cubes` and `prepare_scans`.
+    """
+    if (data / "cubes.npz").is_file():
+        return data
+    shards = out / "shards"
+    if not (shards / "cubes.npz").is_file():
+        prepare_cubes(data, shards)
+    prepare_scans(data, shards, config.scans)
+    return shards
 
 
 def write_inserted_set(

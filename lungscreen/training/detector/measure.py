@@ -15,8 +15,8 @@ from scipy import ndimage
 from torch.nn import functional
 
 from lungscreen.detect.network import STRIDE, NoduleNet
-from lungscreen.training.detector_data import CUBE, Cube, Mark, Scan
-from lungscreen.training.detector_samples import Engine, MinedMarks
+from lungscreen.training.detector.data import CUBE, Cube, Mark, Scan
+from lungscreen.training.detector.samples import Engine, MinedMarks
 
 __all__ = ["RATES", "Measured", "find_marks", "measure", "mine"]
 

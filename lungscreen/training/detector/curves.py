@@ -1,46 +1,20 @@
-"""What a training run writes down: CSV files that grow, and a picture of them."""
+"""What a run of the detector's training shows: a table of what was measured, and a picture of both tables."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from lungscreen.errors import OutputError
-from lungscreen.training.detector_measure import Measured
+from lungscreen.training.detector.measure import Measured
+from lungscreen.training.loop import append_rows
 
-__all__ = ["append_rows", "draw_curves", "forget_after", "log_measured"]
+__all__ = ["draw_curves", "log_measured"]
 
 
 def log_measured(path: Path, step: int, measured: Measured) -> None:
     """A row of `measured.csv`."""
     append_rows(path, [{"step": step, **measured.row()}])
-
-
-def append_rows(path: Path, rows: list[dict[str, float]]) -> None:
-    """Rows to the end of a CSV file, which starts with their names.
-
-    Errors: `output-failed`.
-    """
-    try:
-        new = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise OutputError("output-failed", f"cannot write: {error}", str(path)) from None
-
-
-def forget_after(path: Path, step: int) -> None:
-    """Rows of steps that the checkpoint has not seen go: they will be made again."""
-    if not path.exists():
-        return
-    head, *rows = path.read_text(encoding="utf-8").splitlines()
-    kept = [row for row in rows if int(row.split(",")[0]) <= step]
-    path.write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
 
 
 def draw_curves(out: Path) -> None:
