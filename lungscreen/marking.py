@@ -21,12 +21,10 @@ from lungscreen.errors import InputError, Refusal
 from lungscreen.files import replace_file
 from lungscreen.geometry import Vector
 from lungscreen.lungs import segment_lungs
-from lungscreen.pipeline import Pipeline, grade_candidates, read_first_series
+from lungscreen.pipeline import Pipeline, grade_candidates, keep_doubtful, read_first_series
 from lungscreen.records import Candidate, Study
 from lungscreen.report import finding_document, findings_csv, refused_csv
-from lungscreen.selection import keep_doubtful
 from lungscreen.series import find_series
-from lungscreen.stopwatch import Stopwatch
 from lungscreen.walking import any_size, guard, is_complete, prepare_output, show_progress
 
 __all__ = ["Point", "assess_points", "read_points"]
@@ -128,7 +126,7 @@ def _grade(
     study, volume = read_first_series(study, pipeline.volume)
     lungs = segment_lungs(volume, pipeline.lungs) if use_lungs else None
     marks = [Candidate(point.centre_mm, math.nan, math.nan) for point in points]
-    found = grade_candidates(volume, lungs, marks, classifier, pipeline, Stopwatch())
+    found = grade_candidates(volume, lungs, marks, classifier, pipeline)
     person, said = match_clinical(clinical, study.patient, study.exam)
     doubted = [keep_doubtful(finding, "a reader marked it") for finding in found]
     graded = assess_baseline(doubted, lungs, person, pipeline.assess).findings

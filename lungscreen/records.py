@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,13 @@ from lungscreen.errors import Notice, Refusal
 from lungscreen.geometry import Geometry, Vector
 
 __all__ = [
+    "NOT_ASSESSED",
     "Acquisition",
     "Attributes",
     "Attribution",
     "Candidate",
     "ClinicalData",
+    "Evidence",
     "Exam",
     "Finding",
     "Instance",
@@ -41,6 +43,7 @@ __all__ = [
     "PriorExam",
     "Provenance",
     "Rating",
+    "Reading",
     "Report",
     "Risk",
     "Series",
@@ -51,6 +54,9 @@ __all__ = [
     "Volume",
     "WeightsUsed",
 ]
+
+NOT_ASSESSED: Final = "not assessed"
+"""A value, not a gap: no rule was applied, or nothing was compared, and beside it stands why."""
 
 Verdict = Literal["finding", "no nodule", "too small", "not listed", "below the operating point"]
 """What became of a candidate: a finding; taken for no nodule by the second look; smaller than the least size; above the
@@ -435,13 +441,22 @@ class Person:
     programmes: tuple[Eligibility, ...]
 
 
+class Evidence(StrEnum):
+    """How an earlier exam shows a nodule."""
+
+    FINDING = "finding"
+    """A finding of that exam's reading."""
+    BELOW = "below the operating point"
+    """The detector marked it there, with a lower score."""
+    UNMARKED = "measured at the place"
+    """No detector marked it; what lies there looks alike and was measured."""
+    REPORT = "report"
+    """Taken over from that exam's report: its images were not read."""
+
+
 @dataclass(frozen=True, slots=True)
 class PastNodule:
-    """A nodule as an earlier exam showed it. Axes and diameter in mm, volumes in mm³; None is not known.
-
-    how: "finding" of that exam's reading; "below the operating point" there; "measured at the place" where no detector
-    pointed; "report": taken over from that exam's report, its images not read.
-    """
+    """A nodule as an earlier exam showed it. Axes and diameter in mm, volumes in mm³; None is not known."""
 
     date: str
     """YYYYMMDD."""
@@ -456,7 +471,7 @@ class PastNodule:
     solid_volume_mm3: float | None = None
     centre_mm: Vector | None = None
     """LPS mm of that exam's own series."""
-    how: str = "finding"
+    how: Evidence = Evidence.FINDING
     category: str = ""
     """Its own category in that exam's report, empty where not known."""
     number: int | None = None
@@ -556,6 +571,16 @@ class Finding:
     """What the classifier takes the mark for, by the threshold of its weights; empty where it does not tell."""
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One exam read. found: what reached the operating point, measured and rated; in any number and size."""
+
+    volume: Volume
+    lungs: Lungs
+    candidates: tuple[Candidate, ...]
+    found: tuple[Finding, ...]
+
+
 # -- report ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class WeightsUsed:
@@ -599,7 +624,7 @@ class Report:
     cut_off: int
     """Findings above the operating point that the limit of findings left out."""
     category: str
-    """Exam category, or "not assessed"."""
+    """Exam category, or `NOT_ASSESSED`."""
     category_reason: str
     notices: tuple[Notice, ...]
     provenance: Provenance

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lungscreen.classify import load_classifier
-from lungscreen.comparison import Comparison, Prior, Reading, Tools, compare_exams
-from lungscreen.growth import GrowthConfig
+from lungscreen.comparison import Comparison, ComparisonConfig, Prior
 from lungscreen.lungs import LungsConfig, segment_lungs
 from lungscreen.measure import MeasureConfig, locate_nodule, measure_nodules
 from lungscreen.phantom import NoduleSpec, Phantom, PhantomConfig, Pose, make_phantom, sized
+from lungscreen.pipeline import FindingsConfig, Networks, Pipeline, compare_with_priors
 from lungscreen.records import (
     Acquisition,
     Candidate,
+    ClinicalData,
     Exam,
     Finding,
     Lungs,
     NoduleType,
     Patient,
+    Reading,
     Series,
     Study,
     Volume,
@@ -137,12 +140,37 @@ def read_true(phantom: Phantom, seed: int = 0) -> Reading:
     return Reading(volume, lungs, tuple(marks), tuple(grade(volume, lungs, marks)))
 
 
-def compare_pair(pair: PairOfVisits, config: GrowthConfig | None = None) -> tuple[Comparison, list[Outcome]]:
+Grade = Callable[[Volume, Lungs, Sequence[Candidate]], list[Finding]]
+
+
+def compare_readings(
+    now: Reading,
+    day: date,
+    priors: Sequence[Prior],
+    read: Callable[[], Reading],
+    grade: Grade,
+    person: ClinicalData | None = None,
+    least_mm: float = 3.0,
+    config: ComparisonConfig | None = None,
+) -> Comparison:
+    """The pipeline's own comparison; `read` reads any earlier exam, `grade` measures marks, the operating point is 0.5."""
+    pipeline = Pipeline(
+        "pair", comparison=config or ComparisonConfig(), findings=FindingsConfig(least_mm=least_mm)
+    )  # fmt: skip
+    nobody: Any = None
+    networks = Networks(nobody, nobody, (), {"screening": 0.5})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lungscreen.pipeline.priors._read_prior", lambda *_: read())
+        patch.setattr("lungscreen.pipeline.priors.grade_candidates", lambda v, lungs, marks, *_: grade(v, lungs, marks))
+        return compare_with_priors(now, day, priors, person, pipeline, networks)
+
+
+def compare_pair(pair: PairOfVisits, config: ComparisonConfig | None = None) -> tuple[Comparison, list[Outcome]]:
     """Compare both visits, and say of each true nodule what became of it."""
     before, after = read_true(pair.before, 1), read_true(pair.after, 2)
-    tools = Tools(lambda _: before, grade, 0.5, 0.0, config or GrowthConfig())
     prior = Prior(FIRST, study_of(before.volume))
-    compared = compare_exams(after, FIRST + timedelta(pair.days), [prior], None, tools)
+    day = FIRST + timedelta(pair.days)
+    compared = compare_readings(after, day, [prior], lambda: before, grade, least_mm=0.0, config=config)
     rows = zip(pair.before.nodules, pair.after.nodules, before.found, compared.found, strict=False)
     return compared, [_outcome(*row, pair.days) for row in rows]
 

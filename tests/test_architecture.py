@@ -18,14 +18,12 @@ from lungscreen.cli.main import COMMANDS
 from lungscreen.codes import CODES
 
 PACKAGE = Path(lungscreen.__file__).parent
-STAGES = {"series", "volume", "lungs", "detect", "measure", "classify", "assess", "growth", "report"}
+STAGES = {"series", "volume", "lungs", "detect", "measure", "classify", "assess", "report"}
 ABOVE = {
     "batch",
     "pipeline",
-    "reading",
     "comparison",
     "screening",
-    "selection",
     "searching",
     "marking",
     "walking",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from phantom_pairs import compare_readings
 from report_examples import make_finding, make_report, make_volume
 from small_chest import ORIGIN, SHAPE, SPACING, chest
 
@@ -19,9 +20,6 @@ from lungscreen.comparison import (
     EarlierReport,
     Prior,
     PriorTable,
-    Reading,
-    Tools,
-    compare_exams,
     earlier_exams,
     match_priors,
     read_priors,
@@ -46,6 +44,7 @@ from lungscreen.records import (
     PastNodule,
     Patient,
     PriorExam,
+    Reading,
     Series,
     Study,
     Volume,
@@ -393,9 +392,11 @@ def compare(
     def reading(volume: Volume, lungs: Lungs, marks: Sequence[Candidate]) -> Reading:
         return Reading(volume, lungs, tuple(marks), tuple(grade(volume, lungs, [m for m in marks if m.score >= 0.5])))
 
-    tools = Tools(lambda _: reading(volume_then, lungs_then, marks_then), grade, 0.5, 3.0)
     prior = Prior(date(2020, 1, 1), EARLIER if images else None, report)
-    return compare_exams(reading(volume_now, lungs_now, marks_now), DAY, [prior], person, tools)
+    now = reading(volume_now, lungs_now, marks_now)
+    return compare_readings(
+        now, DAY, [prior], lambda: reading(volume_then, lungs_then, marks_then), grade, person
+    )  # fmt: skip
 
 
 def test_stable_growing_new_and_resolved_are_told_apart() -> None:
@@ -508,14 +509,13 @@ def test_an_earlier_exam_that_cannot_be_read_is_said_and_its_report_stands_in() 
     grade = Grader()
     grade.balls = {volume.series_uid: {A: 12.0}}
 
-    def fail(_: Prior) -> Reading:
+    def fail() -> Reading:
         raise VolumeError("slice-gap", "a hole")
 
     now = Reading(volume, lungs, (mark(A),), tuple(grade(volume, lungs, [mark(A)])))
-    tools = Tools(fail, grade, 0.5, 3.0)
-    done = compare_exams(now, DAY, [Prior(date(2020, 1, 1), EARLIER)], None, tools)
+    done = compare_readings(now, DAY, [Prior(date(2020, 1, 1), EARLIER)], fail, grade)
     assert ([n.code for n in done.notices], done.priors) == (["prior-unreadable"], ())
-    done = compare_exams(now, DAY, [Prior(date(2020, 1, 1), EARLIER, a_report())], None, tools)
+    done = compare_readings(now, DAY, [Prior(date(2020, 1, 1), EARLIER, a_report())], fail, grade)
     assert [n.code for n in done.notices] == ["prior-unreadable", "prior-by-size"]
 
 
@@ -523,7 +523,7 @@ def test_older_exams_that_were_not_looked_at_are_said() -> None:
     volume, lungs = exam("1.1", {})
     now = Reading(volume, lungs, (), ())
     priors = [Prior(date(2020, 1, 1), None, a_report()), Prior(date(2019, 1, 1), study("0.9", "20190101"))]
-    done = compare_exams(now, DAY, priors, None, Tools(lambda _: now, Grader(), 0.5, 3.0))
+    done = compare_readings(now, DAY, priors, lambda: now, Grader())
     assert "prior-older" in [n.code for n in done.notices]
 
 
@@ -543,7 +543,7 @@ def test_what_is_outside_this_scan_is_not_called_resolved() -> None:
     marks = [mark(A), mark(C)]
     then = Reading(volume_then, lungs_then, tuple(marks), tuple(grade(volume_then, lungs_then, marks)))
     now = Reading(volume, lungs, (mark(A),), tuple(grade(volume, lungs, [mark(A)])))
-    done = compare_exams(now, DAY, [Prior(date(2020, 1, 1), EARLIER)], None, Tools(lambda _: then, grade, 0.5, 3.0))
+    done = compare_readings(now, DAY, [Prior(date(2020, 1, 1), EARLIER)], lambda: then, grade)
     assert [lost.state for lost in done.lost] == ["not assessed"]
     assert "outside this scan" in done.lost[0].text
 

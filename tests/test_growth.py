@@ -11,17 +11,17 @@ import pytest
 from phantom_pairs import PairOfVisits, as_volume, compare_pair, make_pair
 from small_chest import ORIGIN, SHAPE, SPACING, chest
 
-from lungscreen.comparison import Comparison
-from lungscreen.geometry import Geometry, Vector
-from lungscreen.growth import (
+from lungscreen.comparison import (
     Alignment,
-    GrowthConfig,
+    Comparison,
+    ComparisonConfig,
     NodulePlace,
     align_exams,
     look_again,
     match_by_size,
     match_nodules,
 )
+from lungscreen.geometry import Geometry, Vector
 from lungscreen.records import Acquisition, Exam, Lungs, NoduleType, Patient, Series, Volume
 
 
@@ -125,7 +125,7 @@ def test_an_alignment_leads_there_and_back() -> None:
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        GrowthConfig(**wrong)
+        ComparisonConfig(**wrong)
 
 
 # -- looked for again ------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_what_is_no_chest_like_this_is_not_aligned() -> None:
     part = np.zeros_like(lungs.mask)
     part[28:34, 20:28, 15:25] = lungs.mask[28:34, 20:28, 15:25]
     alignment = align_exams(volume, lungs, volume, replace(lungs, mask=part))
-    assert alignment.overlap < GrowthConfig().least_overlap
+    assert alignment.overlap < ComparisonConfig().least_overlap
 
 
 @pytest.fixture(scope="module")

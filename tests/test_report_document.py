@@ -10,11 +10,10 @@ import pytest
 from report_examples import ACQUISITION, EXAM, make_finding, make_lungs, make_provenance, make_report, make_volume
 
 from lungscreen.errors import LungscreenError, Notice, Refusal
-from lungscreen.records import Acquisition, Attributes, Exam, Location, Patient, Risk, Study
+from lungscreen.records import NOT_ASSESSED, Acquisition, Attributes, Exam, Location, Patient, Risk, Study
 from lungscreen.report import (
     ATTRIBUTES_MEANING,
     MALIGNANCY_MEANING,
-    NOT_ASSESSED,
     build_report,
     check_acquisition,
     report_document,

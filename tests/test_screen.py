@@ -499,7 +499,7 @@ def test_an_unexpected_error_costs_one_study(
     def fail(*_: object) -> None:
         raise RuntimeError("PHANTOM^NAME in a library's message")
 
-    monkeypatch.setattr("lungscreen.pipeline.segment_lungs", fail)
+    monkeypatch.setattr("lungscreen.pipeline.exam.segment_lungs", fail)
     assert main(["screen", str(tiny_folder), "--out", str(tmp_path / "out")]) == ExitCode.SOME_REFUSED
     (row,) = rows(tmp_path / "out" / "worklist.csv")
     assert (row["status"], row["code"]) == ("failed", "internal-error")

@@ -12,8 +12,7 @@ from report_examples import make_finding, make_volume
 
 from lungscreen.comparison import Prior
 from lungscreen.comparison.reports import EarlierReport
-from lungscreen.records import Attributes, Candidate, Finding, NoduleChange, NoduleType, PastNodule, Patient
-from lungscreen.selection import (
+from lungscreen.pipeline.selection import (
     FindingsConfig,
     keep_doubtful,
     look_twice,
@@ -21,6 +20,7 @@ from lungscreen.selection import (
     select_findings,
     verdicts_of,
 )
+from lungscreen.records import Attributes, Candidate, Finding, NoduleChange, NoduleType, PastNodule, Patient
 
 CONFIG = FindingsConfig()
 VOLUME = make_volume()

@@ -14,23 +14,23 @@ import numpy as np
 import pytest
 from report_examples import make_finding, make_report, make_volume
 
-from lungscreen.classify import find_classifier
-from lungscreen.cli.exit_codes import ExitCode
-from lungscreen.cli.main import main
-from lungscreen.clinical import ClinicalTable, read_clinical
-from lungscreen.errors import InputError, LungscreenError, UsageError
-from lungscreen.fusion import (
+from lungscreen.assess.site_model import (
     LOGIT,
     FusionConfig,
     SiteModel,
     Term,
     add_site_risk,
-    describe_person,
     find_site_model,
     fusion_json,
     logit,
+    person_terms,
     read_site_model,
 )
+from lungscreen.classify import find_classifier
+from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.main import main
+from lungscreen.clinical import ClinicalTable, read_clinical
+from lungscreen.errors import InputError, LungscreenError, UsageError
 from lungscreen.pipeline import Pipeline, used_weights
 from lungscreen.records import ClinicalData
 from lungscreen.report import PictureConfig, report_document
@@ -375,10 +375,10 @@ def test_what_is_not_known_is_said_or_needed() -> None:
 
 
 def test_people_in_numbers() -> None:
-    who = describe_person(ClinicalData(sex="F", smoking_status="former", copd=False, bmi=25.5, race="white"))
+    who = person_terms(ClinicalData(sex="F", smoking_status="former", copd=False, bmi=25.5, race="white"))
     assert (who["female"], who["current_smoker"], who["former_smoker"], who["copd"], who["bmi"]) == (1, 0, 1, 0, 25.5)
     assert math.isnan(who["age"])
-    assert all(math.isnan(value) for value in describe_person(None).values())
+    assert all(math.isnan(value) for value in person_terms(None).values())
     assert not [name for name in who if "race" in name]
 
 

@@ -39,14 +39,14 @@ from lungscreen.assess.nelson import (
     is_suspicious_after_new,
 )
 from lungscreen.assess.plco import PLCO_RACES, estimate_plco
-from lungscreen.assess.results import NOT_ASSESSED, RANK, Advice, Category, LungRads, read_category
+from lungscreen.assess.results import RANK, Advice, Category, LungRads, read_category
 from lungscreen.assess.risks import describe_person
 from lungscreen.assess.rounding import mean_diameter
+from lungscreen.assess.site_model import FusionConfig, SiteModel, add_site_risk, find_site_model
 from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, assess_baseline, assess_follow_up
 
 __all__ = [
     "BROCK_MODELS",
-    "NOT_ASSESSED",
     "PLCO_RACES",
     "PROGRAMMES",
     "RANK",
@@ -67,12 +67,15 @@ __all__ = [
     "FdgUptake",
     "FindingFacts",
     "FleischnerContext",
+    "FusionConfig",
     "Growth",
     "LungRads",
     "Measure",
     "NoduleAtExam",
     "NoduleHistory",
     "PersonAndNodule",
+    "SiteModel",
+    "add_site_risk",
     "advise_bts",
     "advise_bts_follow_up",
     "advise_eu_position",
@@ -89,6 +92,7 @@ __all__ = [
     "estimate_mayo",
     "estimate_plco",
     "estimate_va",
+    "find_site_model",
     "grade_airway_nodule",
     "grade_cyst",
     "grade_exam",

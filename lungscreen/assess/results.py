@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lungscreen import records
 from lungscreen.errors import Notice
 
-__all__ = ["MANAGEMENT", "NOT_ASSESSED", "RANK", "Advice", "Category", "LungRads", "highest", "read_category"]
+__all__ = ["MANAGEMENT", "RANK", "Advice", "Category", "LungRads", "highest", "read_category"]
 
 
 class LungRads(StrEnum):
@@ -23,12 +24,9 @@ class LungRads(StrEnum):
     SUSPICIOUS_4X = "4X"
     NOT_CLASSIFIED = "not classified"
     """Lung-RADS leaves it out by its own words (thin-walled cysts)."""
-    NOT_ASSESSED = "not assessed"
+    NOT_ASSESSED = records.NOT_ASSESSED
     """The rule could not be applied."""
 
-
-NOT_ASSESSED = LungRads.NOT_ASSESSED.value
-"""A value, not a gap: the rule was not applied, and `needs` says what it lacked."""
 
 RANK: dict[LungRads, int] = {
     LungRads.NEGATIVE: 1,

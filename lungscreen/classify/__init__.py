@@ -65,6 +65,11 @@ class Classifier(Protocol):
         """Stands in the report beside what it says."""
         ...
 
+    @property
+    def no_nodule_below(self) -> float | None:
+        """Probability of being a nodule below which a mark is taken for none; None where it does not tell."""
+        ...
+
     def rate(self, patches: NDArray[np.float32]) -> Answers:
         """(n, p, p, p), n at least 1 → what it says of them."""
         ...

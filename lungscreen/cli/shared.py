@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.errors import UsageError
+from lungscreen.operating_points import OPERATING_POINTS
 from lungscreen.text import plain_text
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def add_pipeline(parser: argparse.ArgumentParser) -> None:
 def add_operating_point(parser: argparse.ArgumentParser) -> None:
     """`--operating-point`."""
     parser.add_argument(
-        "--operating-point", choices=("screening", "second-reader", "high-specificity"),
+        "--operating-point", choices=tuple(OPERATING_POINTS),
         help="which candidates become findings (default: as the pipeline says)",
     )  # fmt: skip
 

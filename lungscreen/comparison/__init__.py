@@ -1,25 +1,47 @@
 """An exam against earlier ones: which exams they are, and what became of each nodule.
 
-read_priors     folder, inventory ─► PriorTable: earlier studies and earlier reports
-match_priors    PriorTable, Study ─► the patient's earlier exams, the latest first, and what is to be said of the others
-compare_exams   Reading, priors ─► Comparison: each finding with its change, lost nodules, notices
+read_priors       folder, inventory ─► PriorTable: earlier studies and earlier reports
+match_priors      PriorTable, Study ─► the patient's earlier exams, the latest first, and notices about the others
+align_exams       Volume, Lungs × 2 ─► Alignment: where a place of this exam lay in the earlier one, and back
+pair_exams        Reading × 2, Alignment ─► Pairing: pairs of nodules, and marks still to be measured in either exam
+compare_images    Pairing, those marks measured ─► Comparison: findings with their changes, lost nodules, notices
+compare_by_report findings, earlier report ─► Comparison by sizes alone
 """
 
-from lungscreen.comparison.compare import Comparison, Reading, Tools, compare_exams, earlier_exams
-from lungscreen.comparison.find import Prior, PriorTable, exam_day, match_priors, read_priors, unmatched_priors
+from lungscreen.comparison.again import Sighting, look_again
+from lungscreen.comparison.align import Alignment, align_exams
+from lungscreen.comparison.compare import Between, Comparison, compare_by_report, compare_images
+from lungscreen.comparison.config import ComparisonConfig
+from lungscreen.comparison.earlier import earlier_exams
+from lungscreen.comparison.match import Matches, NodulePlace, Pair, match_by_size, match_nodules
+from lungscreen.comparison.pairing import Pairing, Sought, pair_exams
+from lungscreen.comparison.priors import Prior, PriorTable, exam_day, match_priors, read_priors, unmatched_priors
 from lungscreen.comparison.reports import EarlierReport, read_report
 
 __all__ = [
+    "Alignment",
+    "Between",
     "Comparison",
+    "ComparisonConfig",
     "EarlierReport",
+    "Matches",
+    "NodulePlace",
+    "Pair",
+    "Pairing",
     "Prior",
     "PriorTable",
-    "Reading",
-    "Tools",
-    "compare_exams",
+    "Sighting",
+    "Sought",
+    "align_exams",
+    "compare_by_report",
+    "compare_images",
     "earlier_exams",
     "exam_day",
+    "look_again",
+    "match_by_size",
+    "match_nodules",
     "match_priors",
+    "pair_exams",
     "read_priors",
     "read_report",
     "unmatched_priors",

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import Literal
 
 from lungscreen.assess import DoublingTime, Growth, doubling_time, judge_growth
-from lungscreen.records import Finding, Measurement, NoduleChange, PastNodule
+from lungscreen.records import NOT_ASSESSED, Evidence, Finding, Measurement, NoduleChange, PastNodule
 
 __all__ = ["describe_change", "say_not_compared"]
 
@@ -24,7 +24,7 @@ up to 25 % in 95 % of nodules (the cut of BTS 2015 and NELSON). Added to what th
 
 def say_not_compared(reason: str) -> NoduleChange:
     """The change of a finding whose earlier state nobody knows."""
-    return NoduleChange("not assessed", f"not assessed: {reason}")
+    return NoduleChange(NOT_ASSESSED, f"{NOT_ASSESSED}: {reason}")
 
 
 def describe_change(finding: Finding, exams: Sequence[PastNodule], day: date) -> NoduleChange:
@@ -95,6 +95,6 @@ def _words(
         parts.append(f"volume {percent:+.0f} %")
     if doubling is not None and doubling.days is not None:
         parts.append(f"volume-doubling time {_time_in_words(doubling)}")
-    if last.how != "finding":
-        parts.append(f"then {last.how}" if last.how != "report" else "then by its report")
+    if last.how is not Evidence.FINDING:
+        parts.append("then by its report" if last.how is Evidence.REPORT else f"then {last.how}")
     return "; ".join(parts)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lungscreen.errors import InputError
 from lungscreen.geometry import Vector
-from lungscreen.records import NoduleType, PastNodule, Patient
+from lungscreen.records import Evidence, NoduleType, PastNodule, Patient
 from lungscreen.text import plain_text
 
 __all__ = ["EarlierReport", "read_report"]
@@ -81,15 +81,15 @@ def _current(finding: dict[str, Any], date: str, uid: str) -> PastNodule | None:
     size, where = finding["measurement"], finding["location"]
     if size is None:
         return None
-    return _nodule({**size, **where, **finding, "date": date, "study_uid": uid}, "report")
+    return _nodule({**size, **where, **finding, "date": date, "study_uid": uid})
 
 
 def _past(row: dict[str, Any]) -> PastNodule | None:
     """An exam of a nodule's history."""
-    return _nodule(row, "report")
+    return _nodule(row)
 
 
-def _nodule(row: dict[str, Any], how: str) -> PastNodule | None:
+def _nodule(row: dict[str, Any]) -> PastNodule | None:
     long_mm, short_mm = _positive(row["long_axis_mm"]), _positive(row["short_axis_mm"])
     mean_mm = _positive(row["mean_diameter_mm"])
     if long_mm is None or short_mm is None or mean_mm is None or short_mm > long_mm:
@@ -107,7 +107,7 @@ def _nodule(row: dict[str, Any], how: str) -> PastNodule | None:
         solid_mean_diameter_mm=_number(row["solid_mean_diameter_mm"]),
         solid_volume_mm3=_number(row["solid_volume_mm3"]),
         centre_mm=_place(row.get("position_mm")),
-        how=how,
+        how=Evidence.REPORT,
         category=_words(row.get("category")),
         number=number if isinstance(number, int) else None,
         side=_words(row.get("side")) or "unknown",

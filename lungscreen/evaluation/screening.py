@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from lungscreen.assess import NOT_ASSESSED, RANK, LungRads, NoduleAtExam, NoduleHistory, grade_nodule
+from lungscreen.assess import RANK, LungRads, NoduleAtExam, NoduleHistory, grade_nodule
 from lungscreen.errors import InputError, Notice
 from lungscreen.evaluation.matching import match_marks
 from lungscreen.evaluation.statistics import share_interval
 from lungscreen.evaluation.tables import Marks, Nodules
-from lungscreen.records import NoduleType
+from lungscreen.records import NOT_ASSESSED, NoduleType
 
 __all__ = [
     "EXAM_COLUMNS",

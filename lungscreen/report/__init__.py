@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lungscreen.files import clean_leftovers, replace_folder
 from lungscreen.records import Report
-from lungscreen.report.assemble import CATEGORY_ORDER, NOT_ASSESSED, build_report, rank_findings, study_key
+from lungscreen.report.assemble import CATEGORY_ORDER, build_report, rank_findings, study_key
 from lungscreen.report.document import (
     ATTRIBUTES_MEANING,
     MALIGNANCY_MEANING,
@@ -45,7 +45,6 @@ __all__ = [
     "CATEGORY_ORDER",
     "FINDING_COLUMNS",
     "MALIGNANCY_MEANING",
-    "NOT_ASSESSED",
     "REFUSED_COLUMNS",
     "SCHEMA_VERSION",
     "WORKLIST_COLUMNS",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from lungscreen.errors import Notice
 from lungscreen.records import (
+    NOT_ASSESSED,
     Candidate,
     Finding,
     LostNodule,
@@ -26,13 +27,10 @@ from lungscreen.records import (
 )
 from lungscreen.results.validated import check_acquisition
 
-__all__ = ["CATEGORY_ORDER", "NOT_ASSESSED", "build_report", "category_rank", "rank_findings", "study_key"]
+__all__ = ["CATEGORY_ORDER", "build_report", "category_rank", "rank_findings", "study_key"]
 
 CATEGORY_ORDER = ("4X", "4B", "0", "4A", "3", "2", "1")
 """Exam categories in the order in which a worklist is read; "not assessed" comes after them."""
-
-NOT_ASSESSED = "not assessed"
-"""The category where no rule was applied, or not to all that it needs."""
 
 _NEVER_HIDDEN = ("4X", "4B", "4A")
 """Categories that stand even where another finding could not be graded: it could only add suspicion."""

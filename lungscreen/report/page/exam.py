@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lungscreen.errors import Refusal
-from lungscreen.records import Acquisition, PriorExam, Report
-from lungscreen.report.assemble import NOT_ASSESSED
+from lungscreen.records import NOT_ASSESSED, Acquisition, PriorExam, Report
 from lungscreen.report.page.pieces import REASON, category_chip, facts_list, sentence, with_unit
 from lungscreen.report.pictures import PLANES, PictureConfig, look_through, overview_svg
 from lungscreen.results.text import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lungscreen.geometry import Vector
-from lungscreen.records import Attributes, Finding, Location, NoduleType, Report, Risk
+from lungscreen.records import Attributes, Evidence, Finding, Location, NoduleType, Report, Risk
 from lungscreen.report.document import ATTRIBUTES_MEANING, MALIGNANCY_MEANING
 from lungscreen.report.masks import finding_position
 from lungscreen.report.page.pieces import (
@@ -181,14 +181,14 @@ def _history(finding: Finding) -> str:
     rows = [
         (
             readable_date(past.date), str(past.nodule_type), past.mean_diameter_mm, past.long_axis_mm,
-            past.short_axis_mm, past.volume_mm3, past.volume_sd_mm3, past.category, past.how,
+            past.short_axis_mm, past.volume_mm3, past.volume_sd_mm3, past.category, str(past.how),
         )
         for past in change.exams
     ]  # fmt: skip
     rows.append(
         (
             "this exam", finding.nodule_type.value, size.mean_diameter_mm, size.long_axis_mm,
-            size.short_axis_mm, size.volume_mm3, size.volume_sd_mm3, finding.category, "finding",
+            size.short_axis_mm, size.volume_mm3, size.volume_sd_mm3, finding.category, str(Evidence.FINDING),
         )
     )  # fmt: skip
     heads = (("", "Exam"), ("", "Type"), ("n", "Mean, mm"), ("n", "Axes, mm"), ("n", "Volume, mm³"), ("", "Category"), ("", "How"))  # fmt: skip

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from lungscreen.errors import Notice
-from lungscreen.records import Finding
-from lungscreen.report.assemble import NOT_ASSESSED
+from lungscreen.records import NOT_ASSESSED, Finding
 from lungscreen.results.text import ABSENT, escape, shown
 
 __all__ = [

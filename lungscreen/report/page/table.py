@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lungscreen.records import Finding, LostNodule, Report
-from lungscreen.report.assemble import NOT_ASSESSED
+from lungscreen.records import NOT_ASSESSED, Finding, LostNodule, Report
 from lungscreen.report.document import MALIGNANCY_MEANING
 from lungscreen.report.page.pieces import (
     REASON,

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from lungscreen.detect.network import NoduleNet, build_network, describe
 from lungscreen.errors import OutputError, UsageError
+from lungscreen.operating_points import OPERATING_POINTS
 from lungscreen.training.detector.curves import draw_curves, log_measured
 from lungscreen.training.detector.loader import load_batches
 from lungscreen.training.detector.measure import RATES, Measured, measure, mine
@@ -35,11 +36,7 @@ from lungscreen.training.detector.sides import TrainingData, read_sides
 from lungscreen.training.loop import Course, Leg, LoopConfig, TrainingState, resume, run_loop
 from lungscreen.weights import WeightsFile, add_weights, load_tensors
 
-__all__ = ["OPERATING_RATES", "detection_loss", "train_detector"]
-
-
-OPERATING_RATES = {"screening": 4.0, "second-reader": 1.0, "high-specificity": 0.5}
-"""Operating point → false marks per 5 litres of lung (about a scan) on what is kept for choices."""
+__all__ = ["detection_loss", "train_detector"]
 
 
 Progress = Callable[[str], None]
@@ -100,7 +97,7 @@ def _export(network: NoduleNet, config: DetectorTraining, measured: Measured | N
     points: dict[str, float] = {}
     if measured is not None:
         by_rate = dict(zip(RATES, measured.thresholds, strict=True))
-        points = {name: by_rate[rate] for name, rate in OPERATING_RATES.items()}
+        points = {name: by_rate[rate] for name, rate in OPERATING_POINTS.items()}
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.cpu() for key, value in network.state_dict().items()}
     version = f"{config.identity[:8]}-{config.schedule.steps}"

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lungscreen.assess.site_model import LOGIT, logit, person_terms
 from lungscreen.clinical import ClinicalTable
 from lungscreen.errors import InputError, Notice
 from lungscreen.evaluation.tables import Table, read_table_file
-from lungscreen.fusion import LOGIT, describe_person, logit
 from lungscreen.records import ClinicalData
 
 __all__ = ["Cases", "read_cases"]
@@ -63,9 +63,9 @@ def read_cases(predictions: Path, clinical: ClinicalTable, outcomes: Path) -> Ca
         raise InputError("training-data-invalid", "no prediction has an outcome: do patient_id and study_uid agree?")
     rows = list(used.values())
     people, unmatched = _people(said, rows, clinical)
-    columns = (LOGIT, *describe_person(None))
+    columns = (LOGIT, *person_terms(None))
     values = np.array(
-        [[logit(network[row]), *describe_person(person).values()] for row, person in zip(rows, people, strict=True)]
+        [[logit(network[row]), *person_terms(person).values()] for row, person in zip(rows, people, strict=True)]
     )
     left = {
         "rows without a probability": int(unrated.sum()),

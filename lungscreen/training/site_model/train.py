@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lungscreen.assess.site_model import LOGIT, SiteModel, Term, fusion_json
 from lungscreen.errors import InputError, Notice, UsageError
 from lungscreen.evaluation.classification import ClassificationConfig, Predictions, evaluate_classification
 from lungscreen.evaluation.output import write_classification, write_csv
 from lungscreen.evaluation.statistics import normal_reach
 from lungscreen.files import replace_file
-from lungscreen.fusion import LOGIT, SiteModel, Term, fusion_json
 from lungscreen.training.site_model.cases import Cases
 
 __all__ = ["COEFFICIENT_COLUMNS", "Fitted", "SiteModelTraining", "fit_site_model", "train_site_model"]

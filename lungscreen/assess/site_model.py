@@ -24,10 +24,10 @@ __all__ = [
     "SiteModel",
     "Term",
     "add_site_risk",
-    "describe_person",
     "find_site_model",
     "fusion_json",
     "logit",
+    "person_terms",
     "read_site_model",
 ]
 
@@ -97,7 +97,7 @@ class SiteModel:
             raise ValueError("expected a finite slope of 0 or more and a finite intercept")
         if [term.name for term in self.terms].count(LOGIT) != 1:
             raise ValueError(f"expected one term {LOGIT}")
-        unknown = {term.name for term in self.terms} - {LOGIT, *describe_person(None)}
+        unknown = {term.name for term in self.terms} - {LOGIT, *person_terms(None)}
         if unknown:
             raise ValueError(f"unknown term {min(unknown)}")
 
@@ -108,7 +108,7 @@ class SiteModel:
 
     def risk(self, network: float, person: ClinicalData | None) -> Risk:
         """network: the network's probability, 0 to 1. What is not known counts as such, and is named."""
-        known = describe_person(person) | {LOGIT: logit(network)}
+        known = person_terms(person) | {LOGIT: logit(network)}
         missing = [term for term in self.terms if math.isnan(known[term.name])]
         needs = tuple(_words(term.name) for term in missing if term.if_missing is None)
         total = sum(_part(term, known[term.name]) for term in self.terms)
@@ -182,7 +182,7 @@ def add_site_risk(
     )
 
 
-def describe_person(person: ClinicalData | None) -> dict[str, float]:
+def person_terms(person: ClinicalData | None) -> dict[str, float]:
     """What a model may use of a person: numbers, yes as 1 and no as 0; NaN is not known. Race is no term on purpose."""
     who = person or ClinicalData()
     found = {name: _number(getattr(who, name)) for name in (*NUMBERS, *FLAGS)}

@@ -14,13 +14,13 @@ from typing import Literal
 
 from lungscreen.comparison import Prior
 from lungscreen.errors import Notice
-from lungscreen.records import Candidate, Finding, Verdict
+from lungscreen.operating_points import OPERATING_POINTS
+from lungscreen.records import Candidate, Evidence, Finding, Verdict
 from lungscreen.report import rank_findings
 
 __all__ = [
     "LARGE_MM",
     "FindingsConfig",
-    "OperatingPoint",
     "Selection",
     "keep_doubtful",
     "look_twice",
@@ -29,13 +29,11 @@ __all__ = [
     "verdicts_of",
 ]
 
-OperatingPoint = Literal["screening", "second-reader", "high-specificity"]
-
 LARGE_MM = 20.0
 """From this size on, by the outline or by the detector, a mark stays a finding whatever the second look says: a missed
 large nodule is the worst mistake, and false marks of that size are rare and quickly seen."""
 
-READ_BEFORE = ("finding", "report")
+READ_BEFORE = (Evidence.FINDING, Evidence.REPORT)
 """How an earlier exam has to show a nodule (`PastNodule.how`) for its mark to stay: as a finding of that exam. A place
 where only something alike was measured does not count, since vessels are in both exams too."""
 
@@ -44,7 +42,8 @@ where only something alike was measured does not count, since vessels are in bot
 class FindingsConfig:
     """Which candidates become findings."""
 
-    operating_point: OperatingPoint = "screening"
+    operating_point: str = "screening"
+    """One of `OPERATING_POINTS`."""
     least_mm: float = 3.0
     """Mean diameter below which a candidate is no finding."""
     mass_mm: float = 30.0
@@ -58,6 +57,9 @@ class FindingsConfig:
     """Whether marks that the classifier takes for no nodule are listed apart instead of graded."""
 
     def __post_init__(self) -> None:
+        if self.operating_point not in OPERATING_POINTS:
+            expected = ", ".join(OPERATING_POINTS)
+            raise ValueError(f"operating_point: expected one of {expected}, got {self.operating_point!r}")
         if not 0 <= self.least_mm < self.mass_mm:
             raise ValueError("least_mm, mass_mm: expected 0 <= least_mm < mass_mm")
         if self.most < 1:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lungscreen.comparison.align import Alignment
+from lungscreen.comparison.config import ComparisonConfig
 from lungscreen.geometry import Vector
-from lungscreen.growth.align import Alignment
-from lungscreen.growth.config import GrowthConfig
 from lungscreen.records import NoduleType
 
 __all__ = ["Matches", "NodulePlace", "Pair", "match_by_size", "match_nodules"]
@@ -69,13 +69,13 @@ def match_nodules(
     current: Sequence[NodulePlace],
     earlier: Sequence[NodulePlace],
     alignment: Alignment,
-    config: GrowthConfig | None = None,
+    config: ComparisonConfig | None = None,
 ) -> Matches:
     """Pair the nodules of two aligned exams by place, then size and type; one to one.
 
     A nodule farther than `match_mm` (or half its diameter, where that is more) from its expected place is no partner.
     """
-    config = config or GrowthConfig()
+    config = config or ComparisonConfig()
     expected = [alignment.to_earlier(place.centre_mm) for place in current]
     away = np.array([[math.dist(e, p.centre_mm) for p in earlier] for e in expected]).reshape(
         len(current), len(earlier)
@@ -90,14 +90,14 @@ def match_nodules(
 
 
 def match_by_size(
-    current: Sequence[NodulePlace], earlier: Sequence[NodulePlace], config: GrowthConfig | None = None
+    current: Sequence[NodulePlace], earlier: Sequence[NodulePlace], config: ComparisonConfig | None = None
 ) -> Matches:
     """Pair nodules of an exam with those of an earlier report whose images are not there.
 
     Coordinates of two visits do not agree, so only the same side and zone, a consistent type and a similar size count,
     and only where exactly one partner is possible on both sides. What has no partner is not said to be new or gone.
     """
-    config = config or GrowthConfig()
+    config = config or ComparisonConfig()
     possible = np.array([[_could_be(now, then) for then in earlier] for now in current], dtype=bool)
     possible = possible.reshape(len(current), len(earlier))
     pairs = [
@@ -129,7 +129,7 @@ def _could_be(now: NodulePlace, then: NodulePlace) -> bool:
     return same_place and factor <= MOST_FACTOR_BY_SIZE and _types_agree(now, then)
 
 
-def _assign(cost: NDArray[np.float64], away: NDArray[np.float64], config: GrowthConfig) -> Matches:
+def _assign(cost: NDArray[np.float64], away: NDArray[np.float64], config: ComparisonConfig) -> Matches:
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(cost)
@@ -141,7 +141,7 @@ def _assign(cost: NDArray[np.float64], away: NDArray[np.float64], config: Growth
     return _sorted_out(pairs, *cost.shape)
 
 
-def _is_ambiguous(cost: NDArray[np.float64], i: int, j: int, config: GrowthConfig) -> bool:
+def _is_ambiguous(cost: NDArray[np.float64], i: int, j: int, config: ComparisonConfig) -> bool:
     """Whether another partner, of either nodule, costs nearly as little."""
     others = np.concatenate([np.delete(cost[i], j), np.delete(cost[:, j], i)])
     return bool((others <= max(cost[i, j] * config.unclear_share, _UNCLEAR_FLOOR)).any())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["GrowthConfig"]
+__all__ = ["ComparisonConfig"]
 
 
 @dataclass(frozen=True, slots=True)
-class GrowthConfig:
+class ComparisonConfig:
     """Settings of the comparison with earlier exams.
 
     most_tries: earlier exams that are tried, the latest first, until one can be read and aligned; each costs a reading.

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lungscreen.comparison.config import ComparisonConfig
 from lungscreen.geometry import Geometry, Vector
-from lungscreen.growth.config import GrowthConfig
 from lungscreen.records import Lungs, Volume
 
 __all__ = ["Alignment", "align_exams"]
@@ -60,13 +60,13 @@ class Alignment:
 
 
 def align_exams(
-    current: Volume, current_lungs: Lungs, earlier: Volume, earlier_lungs: Lungs, config: GrowthConfig | None = None
+    current: Volume, current_lungs: Lungs, earlier: Volume, earlier_lungs: Lungs, config: ComparisonConfig | None = None
 ) -> Alignment:
     """Align the lungs of two exams of one patient. Deterministic but for the last digits (threads add in any order).
 
     Volumes are canonical; each has its lungs on its own grid. An alignment that failed shows in `overlap`.
     """
-    config = config or GrowthConfig()
+    config = config or ComparisonConfig()
     now = _Coarse.make(current, current_lungs, config)
     then = _Coarse.make(earlier, earlier_lungs, config)
     rigid = _rigid(now, then)
@@ -88,7 +88,7 @@ class _Coarse:
     centre_mm: NDArray[np.float64]
 
     @classmethod
-    def make(cls, volume: Volume, lungs: Lungs, config: GrowthConfig) -> _Coarse:
+    def make(cls, volume: Volume, lungs: Lungs, config: ComparisonConfig) -> _Coarse:
         """Block means of the lungs' box."""
         inside = lungs.mask > 0
         room = [int(np.ceil(3 * config.margin_mm / s)) for s in volume.geometry.spacing_mm]
@@ -184,7 +184,7 @@ def _affine(now: _Coarse, then: _Coarse, rigid: Any) -> Any:
     return affine if _ran(method, now, then) else rigid
 
 
-def _bend(now: _Coarse, then: _Coarse, affine: Any, config: GrowthConfig) -> Any:
+def _bend(now: _Coarse, then: _Coarse, affine: Any, config: ComparisonConfig) -> Any:
     """The affine alignment with a smooth displacement before it."""
     sitk = _sitk()
     mesh = [max(2, round(n * s / config.control_mm)) for n, s in zip(now.image.GetSize(), now.image.GetSpacing())]  # noqa: B905

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lungscreen.comparison.config import ComparisonConfig
 from lungscreen.geometry import Vector
-from lungscreen.growth.config import GrowthConfig
 from lungscreen.patches import cut_patch
 from lungscreen.records import Volume
 
@@ -50,10 +50,10 @@ def look_again(
     diameter_mm: float,
     other: Volume,
     expected_mm: Vector,
-    config: GrowthConfig | None = None,
+    config: ComparisonConfig | None = None,
 ) -> Sighting | None:
     """Look in `other`, around `expected_mm`, for what `shown` shows at `centre_mm`. None where that lies outside."""
-    config = config or GrowthConfig()
+    config = config or ComparisonConfig()
     if not other.geometry.contains(expected_mm):
         return None
     half = round(min(max(diameter_mm / 2 + AROUND_MM, LEAST_HALF_MM), MOST_HALF_MM) / STEP_MM)

@@ -1,0 +1,122 @@
+"""The whole chain on one page.
+
+folder ─► Series ─► Volume ─► Lungs ─► Candidate… ─► Finding… ─► Comparison ─► Report
+series    volume    lungs    detect        measure     comparison    assess
+classify                  report
+└─ prepare_study ──────────┘
+└─ read_exam ────────────────────┘
+compare_with_priors: each earlier exam read alike
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime
+
+from lungscreen import __version__
+from lungscreen.assess import Assessment, add_site_risk, assess_baseline, assess_follow_up, describe_person
+from lungscreen.clinical import ClinicalTable, match_clinical
+from lungscreen.comparison import Comparison, PriorTable, earlier_exams, exam_day, match_priors
+from lungscreen.config import config_hash
+from lungscreen.pipeline.exam import Prepared, prepare_study, read_exam
+from lungscreen.pipeline.networks import Networks
+from lungscreen.pipeline.priors import compare_with_priors
+from lungscreen.pipeline.selection import select_findings, verdicts_of
+from lungscreen.pipeline.settings import Pipeline
+from lungscreen.records import ClinicalData, Finding, Lungs, Provenance, Report, Study, Volume
+from lungscreen.report import build_report
+from lungscreen.stopwatch import Stopwatch
+from lungscreen.volume import source_fingerprint
+
+__all__ = ["screen_study"]
+
+
+def screen_study(
+    study: Study | Prepared,
+    pipeline: Pipeline,
+    networks: Future[Networks],
+    clinical: ClinicalTable | None = None,
+    clock: Stopwatch | None = None,
+    priors: PriorTable | None = None,
+) -> Report:
+    """One study from its files to its report. The networks may still be loading: they are waited for when needed.
+
+    study: as it was found, or with its volume and lungs where those were made ahead.
+    clinical: what is known of the people beside the images; the row of this exam is looked up.
+    clock: takes the seconds of the stages.
+    priors: what may be earlier exams of the people; the ones of this patient are looked up and compared.
+
+    Errors: what keeps every one of the study's series from being read, `no-lungs`, `weights-invalid`.
+    """
+    clock = clock or Stopwatch()
+    prepared = study if isinstance(study, Prepared) else prepare_study(study, pipeline, clock)
+    study = prepared.study
+    with clock.stage("networks"):
+        loaded = networks.result()
+    exam = read_exam(prepared, pipeline, loaded, clock)
+    person, about_person = match_clinical(clinical, study.patient, study.exam)
+    with clock.stage("compare"):
+        earlier, about_priors = match_priors(priors, study)
+        compared = compare_with_priors(exam, exam_day(study.exam.date), earlier, person, pipeline, loaded)
+    selected = select_findings(compared.found, pipeline.findings)
+    cut_off = len(selected.not_listed)
+    with clock.stage("assess"):
+        assessment = _assess(selected.findings, exam.lungs, person, study, compared, pipeline, cut_off)
+    said = (*assessment.notices, *about_priors, *compared.notices, *selected.notices, *about_person)
+    return build_report(
+        study,
+        exam.volume,
+        exam.lungs,
+        exam.candidates,
+        add_site_risk(assessment.findings, loaded.site_model, person),
+        cut_off,
+        _provenance(exam.volume, pipeline, loaded, clock),
+        category=assessment.category,
+        category_reason=assessment.category_reason,
+        notices=(*loaded.notices, *said),
+        not_assessed=assessment.not_assessed,
+        priors=compared.priors,
+        lost=compared.lost,
+        no_nodules=selected.no_nodules,
+        verdicts=verdicts_of(exam.candidates, selected),
+        person=describe_person(person),
+    )
+
+
+def _assess(
+    findings: Sequence[Finding],
+    lungs: Lungs,
+    person: ClinicalData | None,
+    study: Study,
+    compared: Comparison,
+    pipeline: Pipeline,
+    cut_off: int,
+) -> Assessment:
+    """By the rows of a first exam, or of a follow-up where an earlier one was compared."""
+    day = exam_day(study.exam.date)
+    if not compared.priors or day is None:
+        return assess_baseline(findings, lungs, person, pipeline.assess, cut_off=cut_off)
+    earlier = [earlier_exams(finding) for finding in findings]
+    assessment = assess_follow_up(findings, lungs, person, day, earlier, pipeline.assess, cut_off=cut_off)
+    graded = [
+        finding if finding.change is None else dataclasses.replace(finding, growth=finding.change.text)
+        for finding in assessment.findings
+    ]
+    return dataclasses.replace(assessment, findings=tuple(graded))
+
+
+def _provenance(volume: Volume, pipeline: Pipeline, networks: Networks, clock: Stopwatch) -> Provenance:
+    threshold = pipeline.findings.threshold
+    return Provenance(
+        software_version=__version__,
+        pipeline_name=pipeline.name,
+        pipeline_hash=config_hash(pipeline),
+        weights=networks.weights,
+        operating_point=f"score of {threshold:g} and up" if threshold else pipeline.findings.operating_point,
+        series_uid=volume.series_uid,
+        sop_instance_uids_sha256=source_fingerprint(volume.series),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=dict(clock.seconds),
+    )

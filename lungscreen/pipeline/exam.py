@@ -1,0 +1,121 @@
+"""One exam read, this one or an earlier one: Study ─► Prepared ─► Reading.
+
+prepare_study      Study ─► Prepared: volume and lungs, without a network
+read_exam          Prepared ─► Reading: candidates, and the findings among them
+grade_candidates   marks ─► Finding…: each outlined, measured, typed, located and rated
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lungscreen.classify import classify_nodules
+from lungscreen.comparison import Prior
+from lungscreen.detect import detect_nodules
+from lungscreen.lungs import segment_lungs
+from lungscreen.measure import Measured, find_lung_boxes, locate_nodule, measure_nodules
+from lungscreen.pipeline.first_series import read_first_series
+from lungscreen.pipeline.networks import Networks, NoduleNetwork
+from lungscreen.pipeline.selection import look_twice
+from lungscreen.pipeline.settings import Pipeline
+from lungscreen.records import Candidate, Finding, Location, Lungs, Rating, Reading, Study, Volume
+from lungscreen.stopwatch import Stopwatch
+
+__all__ = ["Prepared", "grade_candidates", "prepare_study", "read_exam"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study as far as it goes without a network: what may be done ahead, in another process."""
+
+    study: Study
+    volume: Volume
+    lungs: Lungs
+
+
+def prepare_study(study: Study, pipeline: Pipeline, clock: Stopwatch | None = None) -> Prepared:
+    """Volume and lungs of a study.
+
+    Errors: what keeps every one of the study's series from being read, `no-lungs`.
+    """
+    clock = clock or Stopwatch()
+    with clock.stage("volume"):
+        study, volume = read_first_series(study, pipeline.volume)
+    with clock.stage("lungs"):
+        lungs = segment_lungs(volume, pipeline.lungs)
+    return Prepared(study, volume, lungs)
+
+
+def read_exam(
+    prepared: Prepared,
+    pipeline: Pipeline,
+    networks: Networks,
+    clock: Stopwatch | None = None,
+    prior: Prior | None = None,
+) -> Reading:
+    """One exam, or an earlier one: candidates looked for, and those of the operating point measured, rated and located.
+
+    prior: the earlier exam that this is; nodules of its report that the detector does not mark now are read too.
+    """
+    clock, volume, lungs = clock or Stopwatch(), prepared.volume, prepared.lungs
+    with clock.stage("detect"):
+        candidates = detect_nodules(volume, lungs, networks.detector, pipeline.detect)
+    threshold = networks.threshold(pipeline)
+    chosen = [candidate for candidate in candidates if candidate.score >= threshold]
+    chosen += [] if prior is None else prior.unmarked(chosen)
+    found = grade_candidates(volume, lungs, chosen, networks.classifier, pipeline, clock)
+    return Reading(volume, lungs, candidates, tuple(found))
+
+
+def grade_candidates(
+    volume: Volume,
+    lungs: Lungs | None,
+    candidates: Sequence[Candidate],
+    classifier: NoduleNetwork,
+    pipeline: Pipeline,
+    clock: Stopwatch | None = None,
+) -> list[Finding]:
+    """Each candidate outlined, measured, typed, located and rated, in order; not ranked, not yet assessed."""
+    clock = clock or Stopwatch()
+    with clock.stage("measure"):
+        measured = measure_nodules(volume, lungs, candidates, pipeline.measure, classifier)
+    with clock.stage("classify"):
+        ratings = classify_nodules(volume, candidates, classifier, pipeline.classify)
+    with clock.stage("locate"):
+        boxes = find_lung_boxes(lungs)
+        places = [
+            locate_nodule(volume, lungs, candidate.centre_mm, one.outline, boxes)
+            for candidate, one in zip(candidates, measured, strict=True)
+        ]
+    below = classifier.no_nodule_below if pipeline.findings.second_look else None
+    graded = zip(candidates, places, measured, ratings, strict=True)
+    return [_finding(*parts, below, pipeline.findings.mass_mm) for parts in graded]
+
+
+def _finding(
+    candidate: Candidate,
+    location: Location,
+    measured: Measured,
+    rating: Rating | None,
+    no_nodule_below: float | None,
+    mass_mm: float,
+) -> Finding:
+    size = measured.measurement
+    is_nodule = None if rating is None else rating.nodule_probability
+    return Finding(
+        number=0,
+        candidate=candidate,
+        location=location,
+        outline=measured.outline,
+        measurement=size,
+        nodule_type=measured.nodule_type,
+        malignancy=None if rating is None else rating.malignancy,
+        is_mass=size is not None and size.mean_diameter_mm > mass_mm,
+        notices=measured.notices,
+        attributes=None if rating is None else dataclasses.replace(rating.attributes, sphericity=measured.sphericity),
+        nodule_probability=is_nodule,
+        attribution=None if rating is None else rating.attribution,
+        second_look=look_twice(is_nodule, no_nodule_below),
+    )

@@ -1,0 +1,50 @@
+"""pipelines/*.toml ─► Pipeline: the settings of every stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lungscreen.assess import AssessConfig, FusionConfig
+from lungscreen.classify import ClassifyConfig
+from lungscreen.comparison import ComparisonConfig
+from lungscreen.config import packaged_folder, read_table, read_toml
+from lungscreen.detect import DetectConfig
+from lungscreen.errors import UsageError
+from lungscreen.lungs import LungsConfig
+from lungscreen.measure import MeasureConfig
+from lungscreen.pipeline.selection import FindingsConfig
+from lungscreen.series import SeriesConfig
+from lungscreen.volume import VolumeConfig
+
+__all__ = ["Pipeline", "read_pipeline"]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The settings of every stage: `pipelines/*.toml`. The hash over them stands in every report."""
+
+    name: str
+    series: SeriesConfig = field(default_factory=SeriesConfig)
+    volume: VolumeConfig = field(default_factory=VolumeConfig)
+    lungs: LungsConfig = field(default_factory=LungsConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    assess: AssessConfig = field(default_factory=AssessConfig)
+    comparison: ComparisonConfig = field(default_factory=ComparisonConfig)
+    findings: FindingsConfig = field(default_factory=FindingsConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+
+def read_pipeline(name_or_file: str) -> Pipeline:
+    """A shipped pipeline by name, or any TOML file.
+
+    Errors: `config-invalid`.
+    """
+    path = Path(name_or_file)
+    if path.suffix != ".toml":
+        path = packaged_folder("pipelines") / f"{path.name}.toml"
+        if not path.is_file():
+            raise UsageError("config-invalid", "no pipeline of that name", name_or_file)
+    return read_table(Pipeline, read_toml(path), path.stem)
