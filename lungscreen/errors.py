@@ -13,6 +13,7 @@ documentation's table is checked. A `Notice` carries a code too: nothing refused
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,12 @@ __all__ = [
     "UsageError",
     "VolumeError",
     "WeightsError",
+    "is_lack_of_memory",
 ]
+
+
+NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "failed to allocate")
+"""What PyTorch and ITK say where Python would raise MemoryError."""
 
 
 class LungscreenError(Exception):
@@ -98,3 +104,11 @@ class Refusal:
     def __post_init__(self) -> None:
         if self.code not in CODES:
             raise AssertionError(f"unknown code {self.code!r}: add it to lungscreen/codes.py")
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, which is no fault of the file that was being read."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    words = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(phrase in words for phrase in NO_MEMORY)

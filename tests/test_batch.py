@@ -15,12 +15,12 @@ from dicom_factory import make_series
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.database import open_database
 from lungscreen.batch.index import INDEX_FILE, Index
-from lungscreen.batch.keys import Pseudonyms, default_key_file, load_key
 from lungscreen.batch.ledger import Ledger, Offer
 from lungscreen.batch.lock import hold_lock, is_held
 from lungscreen.batch.machine import Machine, look_at_machine, share_out
 from lungscreen.clinical import read_clinical
 from lungscreen.errors import LungscreenError, OutputError, UsageError
+from lungscreen.pseudonyms import Pseudonyms, default_key_file, load_key
 
 NAMES = Pseudonyms(b"k" * 32)
 

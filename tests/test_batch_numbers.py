@@ -12,10 +12,10 @@ from batch_models import MODELS
 
 from lungscreen.batch import BatchConfig, BatchRun, run_batch
 from lungscreen.batch.index import Index
-from lungscreen.batch.keys import Pseudonyms
 from lungscreen.batch.ledger import Ledger, Offer
 from lungscreen.batch.status import read_status
 from lungscreen.pipeline import read_pipeline
+from lungscreen.pseudonyms import Pseudonyms
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from pydicom.uid import generate_uid
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.errors import InputError
-from lungscreen.marking import read_points
+from lungscreen.jobs.assess import read_points
 
 ORIGIN = (-30.0, 12.5, 200.0)
 CENTRE = (-30.0 + 22, 12.5 + 20, 200.0 + 19)

@@ -1,7 +1,7 @@
 """inputs ─► Index ─► Ledger ─► workers ─► studies/<key>/, worklist, morning page: nothing lost, nothing twice.
 
-keys        pseudonyms by keyed hash           ledger      one row a study, without names
 index       which files, which study           looks       what the index keeps of a file
+ledger      one row a study, without names
 scanner     looks at the inputs, or watches    study       one study, from its files to its results
 engines     where tasks are carried out        workers     processes of this machine
 parcel      a study that was read, on its way to the networks
@@ -15,6 +15,6 @@ machine     cores and memory, shared out       lock        one run at a time on 
 
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Models, shipped_models
-from lungscreen.batch.run import BatchRun, Ended, is_complete, make_output, run_batch
+from lungscreen.batch.run import BatchRun, Ended, run_batch
 
-__all__ = ["BatchConfig", "BatchRun", "Ended", "Models", "is_complete", "make_output", "run_batch", "shipped_models"]
+__all__ = ["BatchConfig", "BatchRun", "Ended", "Models", "run_batch", "shipped_models"]

@@ -10,10 +10,10 @@ from typing import Any
 
 from lungscreen.batch.ledger import LEDGER_FILE, Row
 from lungscreen.batch.night import describe_night, night_page
-from lungscreen.batch.run import make_output
 from lungscreen.batch.status import open_ledger, read_status
 from lungscreen.errors import UsageError
 from lungscreen.files import replace_file
+from lungscreen.jobs.studies import make_output
 
 __all__ = ["find_parts", "join_nights", "read_joint_status"]
 

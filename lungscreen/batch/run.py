@@ -6,7 +6,7 @@ import getpass
 import hashlib
 import json
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from lungscreen import __version__
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Engine, InProcess, Models, shipped_models
 from lungscreen.batch.index import Index, Turn
-from lungscreen.batch.keys import Pseudonyms, load_key
 from lungscreen.batch.ledger import LEDGER_FILE, Ledger
 from lungscreen.batch.lock import hold_lock
 from lungscreen.batch.machine import look_at_machine, memory_limit_mb, share_out
@@ -28,11 +27,13 @@ from lungscreen.batch.workers import Processes
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import read_priors
 from lungscreen.config import config_hash
-from lungscreen.errors import OutputError, Refusal, UsageError
+from lungscreen.errors import Refusal, UsageError
+from lungscreen.jobs.studies import is_complete, make_output
 from lungscreen.pipeline import Pipeline
+from lungscreen.pseudonyms import Pseudonyms, load_key
 from lungscreen.report import clean_leftovers
 
-__all__ = ["BatchRun", "Ended", "is_complete", "make_output", "run_batch"]
+__all__ = ["BatchRun", "Ended", "run_batch"]
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,6 @@ class Ended:
         return 0 < self.studies == self.states["done"] and is_complete(self.refusals)
 
 
-NEVER_MEANT = frozenset(
-    {"not-dicom", "not-ct", "localizer", "series-other-chosen", "duplicate-files", "series-part", "prior-other-patient"}
-)
-"""Codes of what is in a healthy folder too and nobody meant to have read: it leaves a run complete."""
-
-
-def is_complete(refusals: Iterable[Refusal]) -> bool:
-    """Whether nothing is among them that somebody may have meant to have read."""
-    return all(refusal.code in NEVER_MEANT or refusal.scope == "series" for refusal in refusals)
-
-
 def run_batch(run: BatchRun, *, stopped: Callable[[], bool] = lambda: False, models: Models | None = None) -> Ended:
     """Read every study of the inputs that is new, and go on where an earlier run into the same folder left off.
 
@@ -119,19 +109,6 @@ def run_batch(run: BatchRun, *, stopped: Callable[[], bool] = lambda: False, mod
             return _pass_by(run, work, models, names, ledger, stopped)
         finally:
             ledger.close()
-
-
-def make_output(out: Path, inputs: Sequence[Path]) -> None:
-    """Make `out`, and see that it is none of the inputs.
-
-    Errors: `usage`, `output-failed`.
-    """
-    if out.resolve() in {path.resolve() for path in inputs}:
-        raise UsageError("usage", "the results cannot go into the input itself: name another folder with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("output-failed", f"cannot make the folder: {error.strerror}", str(out)) from None
 
 
 def _pass_by(

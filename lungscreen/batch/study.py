@@ -5,7 +5,6 @@ Runs in the worker, or in the process itself where one is enough.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -18,9 +17,10 @@ import numpy as np
 from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable
-from lungscreen.errors import LungscreenError, Notice, OutputError, Refusal, UsageError, WeightsError
+from lungscreen.errors import Notice, Refusal
+from lungscreen.jobs.guard import describe_failure, study_rows
 from lungscreen.kernels import classify_kernel
-from lungscreen.logs import LOG, where_raised
+from lungscreen.logs import LOG
 from lungscreen.pipeline import Networks, Pipeline, Prepared, prepare_study, screen_study
 from lungscreen.records import Inventory, Report, Study
 from lungscreen.report import report_document, write_report
@@ -28,13 +28,7 @@ from lungscreen.series import group_sources
 from lungscreen.series.studies import plain_name
 from lungscreen.stopwatch import Stopwatch
 
-__all__ = ["RUN_ERRORS", "Outcome", "Read", "Work", "describe_document", "judge_task", "read_task", "run_task"]
-
-RUN_ERRORS = (OutputError, WeightsError, UsageError)
-"""What goes wrong for every study alike."""
-
-NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "failed to allocate")
-"""What PyTorch and ITK say where Python would raise MemoryError."""
+__all__ = ["Outcome", "Read", "Work", "describe_document", "judge_task", "read_task", "run_task"]
 
 GONE = frozenset({"file-unreadable", "input-missing"})
 """Codes that a share which went away in the night gives too."""
@@ -56,7 +50,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
+    """The outcome of a task.
 
     state: done, refused; failed (the software's fault); away (its files cannot be reached, which says nothing of it).
     facts: figures of the study for the morning page, without names.
@@ -161,16 +155,10 @@ class _Course:
         try:
             with self.clock.stage("study"):
                 yield
-        except RUN_ERRORS:
-            raise
-        except LungscreenError as error:
-            self._end("failed" if error.code == "internal-error" else "refused", error.code, error.reason)
         except Exception as error:  # whatever a library throws at a hostile file
-            if _is_lack_of_memory(error):
-                self._end("failed", "out-of-memory", "There was not enough memory for this study.")
-                return
-            LOG.error("study failed", extra={"fields": {"key": self.task.key, "where": where_raised(error)}})
-            self._end("failed", "internal-error", "The software failed on this study.")
+            failure = describe_failure(error, self.task.key)
+            self.state, self.code = failure.state, failure.code
+            self.refusals += _refuse(self.task, self.study, failure.code, failure.reason)
 
     def outcome(self) -> Outcome:
         """What became of it."""
@@ -182,10 +170,6 @@ class _Course:
         return Outcome(
             self.task.key, self.state, self.code, tuple(self.refusals), seconds, self.clock.peak_mb, self.facts
         )
-
-    def _end(self, state: str, code: str, reason: str) -> None:
-        self.state, self.code = state, code
-        self.refusals += _refuse(self.task, self.study, code, reason)
 
 
 def find_study(task: Task) -> tuple[Study | None, tuple[Refusal, ...]]:
@@ -281,14 +265,7 @@ def _study_code(refusals: Sequence[Refusal]) -> str:
 def _refuse(task: Task, study: Study | None, code: str, reason: str) -> tuple[Refusal, ...]:
     uid = study.exam.study_uid if study else task.person.study_uid
     patient_id = study.patient.patient_id if study else task.person.patient_id
-    return Refusal(uid, code, reason, "study", uid, patient_id), *(study.not_read if study else ())
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    words = str(error).lower() if isinstance(error, RuntimeError) else ""
-    return isinstance(error, MemoryError) or any(phrase in words for phrase in NO_MEMORY)
+    return study_rows(uid, patient_id, code, reason, study.not_read if study else ())
 
 
 def _reachable(task: Task) -> bool:

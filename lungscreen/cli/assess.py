@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Assess, then say where the findings are."""
+    from lungscreen.jobs.assess import assess_points, read_points
     from lungscreen.logs import start_logs
-    from lungscreen.marking import assess_points, read_points
     from lungscreen.pipeline import read_pipeline
 
     start_logs(args.log_json)

@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Detect, then say where the candidates are."""
+    from lungscreen.jobs.detect import detect_inputs
     from lungscreen.logs import start_logs
     from lungscreen.pipeline import read_pipeline
-    from lungscreen.searching import detect_inputs
 
     start_logs(args.log_json)
     read, complete = detect_inputs(

@@ -130,10 +130,10 @@ def _run_robustness(args: argparse.Namespace) -> int:
         write_robustness,
     )
     from lungscreen.files import replace_file
+    from lungscreen.jobs.detect import load_search, with_weights
+    from lungscreen.jobs.studies import is_complete, prepare_output, read_volumes
     from lungscreen.pipeline import operating_points
     from lungscreen.report import refused_csv
-    from lungscreen.searching import load_search, read_volumes, with_weights
-    from lungscreen.walking import is_complete, prepare_output
 
     pipeline = with_weights(chosen_pipeline(args), args.weights)
     weights, point = find_detector(pipeline.detect), pipeline.findings.operating_point

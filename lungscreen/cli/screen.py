@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Screen, then say where the results are."""
+    from lungscreen.jobs.screen import screen_inputs
     from lungscreen.logs import start_logs
-    from lungscreen.screening import screen_inputs
 
     start_logs(args.log_json)
     pipeline = chosen_pipeline(args)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.errors import InputError, Notice, VolumeError
+from lungscreen.errors import InputError, Notice, VolumeError, is_lack_of_memory
 from lungscreen.files import scratch_folder
 from lungscreen.geometry import Geometry
 from lungscreen.records import Series, Source, Volume
@@ -145,9 +145,9 @@ def _read(path: Path) -> _Image:
         return reader(path)
     except (InputError, VolumeError):
         raise
-    except MemoryError:
-        raise VolumeError("volume-too-large", "the image does not fit into memory") from None
     except Exception as error:  # readers raise whatever they like
+        if is_lack_of_memory(error):
+            raise
         raise InputError("image-damaged", f"the image cannot be read ({type(error).__name__})") from None
 
 

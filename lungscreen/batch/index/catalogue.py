@@ -11,12 +11,12 @@ from lungscreen.batch.index.refusals import RefusalTable
 from lungscreen.batch.index.schema import INDEX_FILE, MIGRATIONS
 from lungscreen.batch.index.studies import StudyTable
 from lungscreen.batch.index.visit import Scan, Visit
-from lungscreen.batch.keys import Pseudonyms
 from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable
 from lungscreen.dicomfile import quiet_pydicom
 from lungscreen.errors import Refusal
+from lungscreen.pseudonyms import Pseudonyms
 from lungscreen.series import SeriesConfig
 from lungscreen.sources import SourceReader
 

@@ -6,8 +6,8 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from lungscreen.batch.keys import Pseudonyms
 from lungscreen.batch.looks import Look
+from lungscreen.pseudonyms import Pseudonyms
 
 __all__ = ["FileTable", "Turn"]
 

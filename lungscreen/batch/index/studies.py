@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lungscreen.batch.database import guarded
-from lungscreen.batch.keys import Pseudonyms
 from lungscreen.batch.ledger import Offer
 from lungscreen.batch.tasks import Person, Task
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable
+from lungscreen.pseudonyms import Pseudonyms
 from lungscreen.records import ClinicalData, Source
 
 __all__ = ["URGENT_FOLDER", "StudyTable"]

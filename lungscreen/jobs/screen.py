@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungscreen.batch import BatchConfig, BatchRun, is_complete, run_batch
+from lungscreen.batch import BatchConfig, BatchRun, run_batch
 from lungscreen.clinical import ClinicalTable
 from lungscreen.errors import Refusal
+from lungscreen.jobs.studies import is_complete
 from lungscreen.pipeline import Pipeline
 
 __all__ = ["Summary", "screen_inputs"]
@@ -19,7 +20,7 @@ __all__ = ["Summary", "screen_inputs"]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of a run: studies found, those with a report, and everything that was not read."""
+    """The outcome of a run: studies found, those with a report, and everything that was not read."""
 
     studies: int
     reports: int

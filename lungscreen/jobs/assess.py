@@ -20,12 +20,12 @@ from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.errors import InputError, Refusal
 from lungscreen.files import replace_file
 from lungscreen.geometry import Vector
+from lungscreen.jobs.studies import any_size, guard_study, is_complete, prepare_output, show_progress
 from lungscreen.lungs import segment_lungs
 from lungscreen.pipeline import Pipeline, grade_candidates, keep_doubtful, read_first_series
 from lungscreen.records import Candidate, Study
 from lungscreen.report import finding_document, findings_csv, refused_csv
 from lungscreen.series import find_series
-from lungscreen.walking import any_size, guard, is_complete, prepare_output, show_progress
 
 __all__ = ["Point", "assess_points", "read_points"]
 
@@ -34,7 +34,7 @@ MOST_POINTS = 1_000_000
 COLUMNS = ("seriesuid", "x_mm", "y_mm", "z_mm", "finding")
 
 _Row = tuple[tuple[str, str, str], str, dict[str, Any]]
-"""Whose it is (patient, study, series), what the reader calls it, and the finding as report.json has it."""
+"""Patient, study and series, what the reader calls it, and the finding as report.json has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def assess_points(
     marked = [one for study in inventory.studies for one in _with_points(study, wanted)]
     for study in show_progress(marked):
         numbers = wanted[study.series[0].series_uid]
-        with guard(study, refusals):
+        with guard_study(study, refusals):
             graded = _grade(study, [points[n] for n in numbers], pipeline, classifier, clinical, use_lungs)
             rows.update(zip(numbers, graded, strict=True))
     missing = sorted({point.series_uid for n, point in enumerate(points) if n not in rows})

@@ -5,21 +5,20 @@ inputs ─► Inventory ─► (Volume ─► Lungs? ─► Candidate…)… ─
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lungscreen.detect import detect_nodules, find_detector, load_detector
-from lungscreen.errors import Refusal
 from lungscreen.files import replace_file
+from lungscreen.jobs.studies import any_size, guard_study, is_complete, prepare_output, show_progress
 from lungscreen.lungs import segment_lungs
 from lungscreen.pipeline import Pipeline, read_first_series
 from lungscreen.records import Candidate, Volume
 from lungscreen.report import candidates_csv, refused_csv
 from lungscreen.series import find_series
-from lungscreen.walking import any_size, guard, is_complete, prepare_output, show_progress
 
-__all__ = ["Search", "detect_inputs", "load_search", "read_volumes", "with_weights"]
+__all__ = ["Search", "detect_inputs", "load_search", "with_weights"]
 
 Search = Callable[[Volume], Sequence[Candidate]]
 """Everything from a volume to its candidates."""
@@ -44,29 +43,13 @@ def detect_inputs(
     refusals = list(inventory.refused)
     found: list[tuple[str, Sequence[Candidate]]] = []
     for study in show_progress(inventory.studies):
-        with guard(study, refusals):
+        with guard_study(study, refusals):
             read, volume = read_first_series(study, pipeline.volume)
             found.append((volume.series_uid, search(volume)))
             refusals += (*read.not_read, *volume.refused)
     replace_file(out / "candidates.csv", candidates_csv(found))
     replace_file(out / "refused.csv", refused_csv(refusals))
     return len(found), len(found) == len(inventory.studies) > 0 and is_complete(refusals)
-
-
-def read_volumes(inputs: Sequence[Path], out: Path, pipeline: Pipeline, refusals: list[Refusal]) -> Iterator[Volume]:
-    """Every volume in the inputs, one by one; what cannot be read is added to `refusals`.
-
-    out: results, not searched for inputs.
-    """
-    inventory = find_series(inputs, pipeline.series, skip=out)
-    refusals.extend(inventory.refused)
-    for study in show_progress(inventory.studies):
-        volume = None
-        with guard(study, refusals):
-            read, volume = read_first_series(study, pipeline.volume)
-            refusals += (*read.not_read, *volume.refused)
-        if volume is not None:
-            yield volume
 
 
 def with_weights(pipeline: Pipeline, weights: Path | None) -> Pipeline:
