@@ -6,8 +6,12 @@ Archives stay open while a `SourceReader` lives, so a thousand members cost one 
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -45,21 +49,50 @@ class SourceReader:
 
         Errors: `file-unreadable`; `file-too-large` where the whole was asked for and is above `MAX_FILE_BYTES`.
         """
-        try:
-            with self._open(source) as file:
-                data = file.read(MAX_FILE_BYTES + 1 if most_bytes is None else most_bytes)
-        except _READ_ERRORS as error:
-            raise InputError("file-unreadable", f"cannot be read ({_brief(error)})", str(source)) from None
+        with self.open(source) as file:
+            data = file.read(MAX_FILE_BYTES + 1 if most_bytes is None else most_bytes)
         if most_bytes is None and len(data) > MAX_FILE_BYTES:
             raise InputError("file-too-large", f"larger than {MAX_FILE_BYTES >> 30} GiB", str(source))
         return data
 
+    @contextmanager
+    def open(self, source: Source) -> Iterator[BinaryIO]:
+        """The source as a stream, for what is too large to be read at once; what goes wrong in the block counts too.
+
+        Errors: `file-unreadable`.
+        """
+        try:
+            with self._open(source) as file:
+                yield file
+        except _READ_ERRORS as error:
+            raise InputError("file-unreadable", f"cannot be read ({_brief(error)})", str(source)) from None
+
+    def size(self, source: Source) -> int:
+        """The source's bytes, unpacked; of a member, as its archive says.
+
+        Errors: `file-unreadable`.
+        """
+        try:
+            return (
+                self._archive(source).getinfo(source.member).file_size if source.member else source.path.stat().st_size
+            )
+        except (*_READ_ERRORS, KeyError) as error:
+            raise InputError("file-unreadable", f"cannot be read ({_brief(error)})", str(source)) from None
+
     def _open(self, source: Source) -> BinaryIO:
-        if not source.member:
-            return source.path.open("rb")
+        if source.member:
+            return self._archive(source).open(source.member)  # type: ignore[return-value]
+        # without waiting: a pipe would keep us until somebody writes into it
+        file = os.fdopen(os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise OSError("not a regular file")
+        return file
+
+    def _archive(self, source: Source) -> zipfile.ZipFile:
         if source.path not in self._archives:
             self._archives[source.path] = zipfile.ZipFile(source.path)
-        return self._archives[source.path].open(source.member)  # type: ignore[return-value]
+        return self._archives[source.path]
 
 
 def source_fingerprint(series: Series) -> str:

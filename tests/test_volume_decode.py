@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import struct
 import subprocess
@@ -39,6 +40,7 @@ from lungscreen.series import find_series
 from lungscreen.volume import VolumeConfig, build_volume
 from lungscreen.volume import decode as decoders
 from lungscreen.volume.decode import DECODERS, decode_frame
+from lungscreen.volume.library_warnings import hear_warnings
 from lungscreen.volume.values import Rescale, Values, read_shape, to_hu
 
 ANY_SIZE = VolumeConfig(min_slices=1, min_extent_mm=0)
@@ -239,6 +241,61 @@ def test_fragments_are_joined(tmp_path: Path) -> None:
     assert np.array_equal(build(tmp_path).hu, ramp_hu(4))
 
 
+@pytest.mark.parametrize("syntax", ENCODERS, ids=["JPEG-LS", "JPEG 2000", "JPEG lossless"])
+@pytest.mark.parametrize("tail", [b"\xff", b"\xff\xff", b" ", b"\0\0"], ids=["FF", "FF FF", "blank", "zeros"])
+def test_bytes_behind_a_codestream_s_end(tmp_path: Path, syntax: str, tail: bytes) -> None:
+    """As in the WG-04 samples."""
+
+    def edit(dataset: Dataset, k: int) -> None:
+        ENCODERS[syntax](dataset, k)
+        stream = _first_stream(dataset)
+        set_codestream(dataset, stream[: stream.rindex(b"\xff\xd9") + 2] + tail)
+
+    make_series(tmp_path, slices=4, syntax=syntax, edit=edit)
+    assert np.array_equal(build(tmp_path).hu, ramp_hu(4))
+
+
+@pytest.mark.parametrize("syntax", [JPEG_LS, JPEG_LOSSLESS], ids=["JPEG-LS", "JPEG lossless"])
+def test_fill_bytes_before_a_marker(tmp_path: Path, syntax: str) -> None:
+    """T.81, B.1.1.2: any number of FF."""
+    header = b"\xff\xf7" if syntax == JPEG_LS else b"\xff\xc3"
+
+    def edit(dataset: Dataset, k: int) -> None:
+        ENCODERS[syntax](dataset, k)
+        stream = _first_stream(dataset)
+        at = stream.index(header)
+        set_codestream(dataset, stream[:at] + b"\xff\xff\xff" + stream[at:])
+
+    make_series(tmp_path, slices=4, syntax=syntax, edit=edit)
+    assert np.array_equal(build(tmp_path).hu, ramp_hu(4))
+
+
+@pytest.mark.parametrize(
+    ("excess", "right"),
+    [
+        (b"\0\0", True),
+        (b"\x20\x07" * 3, True),
+        (b"\0" * 514, True),
+        (b"\0" * 32, False),
+        (b"\0" * 40, False),
+        (b"\x20\x07" * 257, False),
+    ],
+    ids=["two zeros", "less than a row", "a block of zeros", "a column", "a row", "more pixels"],
+)
+def test_bytes_behind_the_pixels(tmp_path: Path, excess: bytes, right: bool) -> None:
+    """Padding is passed over (PS3.5, 8.1.1); what may be pixels, so that rows or columns are wrong, is damage."""
+
+    def edit(dataset: Dataset, k: int) -> None:
+        dataset.PixelData += excess
+
+    make_series(tmp_path, slices=4, edit=edit)
+    if right:
+        assert np.array_equal(build(tmp_path).hu, ramp_hu(4))
+    else:
+        with pytest.raises(VolumeError, match="pixels-damaged"):
+            build(tmp_path)
+
+
 # -- refused syntaxes ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "syntax",
@@ -323,6 +380,53 @@ def _first_stream(dataset: Dataset) -> bytes:
     from pydicom.encaps import generate_frames
 
     return next(generate_frames(dataset.PixelData, number_of_frames=1))
+
+
+@pytest.mark.parametrize("syntax", ENCODERS, ids=["JPEG-LS", "JPEG 2000", "JPEG lossless"])
+@pytest.mark.parametrize("spoil", ["second half", "third quarter", "a thousand bytes"])
+def test_zeros_within_a_codestream_are_damage(
+    tmp_path: Path, syntax: str, spoil: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its end is there: libjpeg only warns, on the error stream, and OpenJPEG says nothing at all."""
+    hu = np.random.default_rng(3).integers(-900, 900, (8, 64, 64)).astype(np.int16)
+
+    def edit(dataset: Dataset, k: int) -> None:
+        ENCODERS[syntax](dataset, k)
+        if k == 3:
+            stream = bytearray(_first_stream(dataset).rstrip(b"\0"))
+            half, end = len(stream) // 2, len(stream) - 2
+            stop = {"second half": end, "third quarter": (half + end) // 2, "a thousand bytes": half + 1000}[spoil]
+            stream[half:stop] = bytes(stop - half)
+            set_codestream(dataset, bytes(stream))
+
+    make_series(tmp_path, hu, step_mm=2.0, syntax=syntax, edit=edit)
+    volume = build(tmp_path)
+    assert [row.code for row in volume.refused] == ["pixels-damaged"]
+    assert np.array_equal(np.delete(volume.hu, 3, axis=0), np.delete(hu, 3, axis=0))
+    assert capfd.readouterr().err == ""
+
+
+def test_what_others_write_on_the_error_stream_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    with hear_warnings() as said:
+        os.write(2, b"a line of somebody's\nCorrupt JPEG data: 3 extraneous bytes before marker 0xd9\n")
+    assert said == ["Corrupt JPEG data: 3 extraneous bytes before marker 0xd9"]
+    assert capfd.readouterr().err == "a line of somebody's\n"
+
+
+@pytest.mark.parametrize("layers", [1, 6])
+def test_empty_packets_are_no_damage(tmp_path: Path, layers: int) -> None:
+    """A blank slice in small precincts: hundreds of packets of one zero byte each."""
+    hu = np.full((4, 512, 512), -1024, np.int16)
+
+    def edit(dataset: Dataset, k: int) -> None:
+        file = BytesIO()
+        options = {"quality_mode": "rates", "quality_layers": [2**n for n in range(layers)][::-1]}
+        image = Image.fromarray(stored_of(dataset))
+        image.save(file, "JPEG2000", irreversible=False, no_jp2=True, precinct_size=(64, 64), **options)
+        set_codestream(dataset, file.getvalue())
+
+    make_series(tmp_path, hu, syntax=JPEG_2000, edit=edit)
+    assert np.array_equal(build(tmp_path).hu, hu)
 
 
 def test_a_truncated_encapsulated_file(tmp_path: Path) -> None:
