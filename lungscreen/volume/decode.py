@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lungscreen.dicomfile import transfer_syntax
-from lungscreen.errors import VolumeError
+from lungscreen.errors import VolumeError, is_lack_of_memory
 from lungscreen.volume.codestreams import (
     check_run_lengths,
     check_wavelets,
@@ -37,7 +37,7 @@ __all__ = ["DECODERS", "decode_frame"]
 
 _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _PADDING_BYTES = 1 << 16
-"""Excess that older writers put behind the last pixel (PS3.5, 8.1.1): at most so much, of one value..."""
+"""Excess that older writers put behind the last pixel (PS3.5, 8.1.1): at most so much, all of one value."""
 
 
 def decode_frame(dataset: Dataset, shape: FrameShape, index: int = 0) -> Stored:
@@ -54,6 +54,8 @@ def decode_frame(dataset: Dataset, shape: FrameShape, index: int = 0) -> Stored:
     except VolumeError:
         raise
     except Exception as error:  # decoders raise whatever they like
+        if is_lack_of_memory(error):
+            raise
         raise VolumeError("pixels-damaged", f"the pixels cannot be decoded ({type(error).__name__})") from None
     except BaseException as error:
         # pyo3's PanicException is no Exception
