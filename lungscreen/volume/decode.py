@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lungscreen.dicomfile import transfer_syntax
-from lungscreen.errors import VolumeError, is_lack_of_memory
+from lungscreen.errors import VolumeError
 from lungscreen.volume.codestreams import (
     check_run_lengths,
     check_wavelets,
@@ -54,8 +54,6 @@ def decode_frame(dataset: Dataset, shape: FrameShape, index: int = 0) -> Stored:
     except VolumeError:
         raise
     except Exception as error:  # decoders raise whatever they like
-        if is_lack_of_memory(error):
-            raise
         raise VolumeError("pixels-damaged", f"the pixels cannot be decoded ({type(error).__name__})") from None
     except BaseException as error:
         # pyo3's PanicException is no Exception
