@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,7 @@ def test_spacing_tags_are_not_used(tmp_path: Path) -> None:
     """SpacingBetweenSlices, SliceLocation and GantryDetectorTilt lie."""
     make_series(tmp_path, slices=8, tags={"SpacingBetweenSlices": 9, "SliceLocation": 1, "GantryDetectorTilt": 20})
     volume = build(tmp_path)
-    assert volume.geometry.spacing_mm[0] == pytest.approx(2.5)
+    assert volume.geometry.spacing_mm[0] == pytest.approx(2.0)
     assert codes(volume) == []
 
 
@@ -264,6 +265,78 @@ def test_passes_whose_slices_each_have_their_own_time(tmp_path: Path) -> None:
     volume = build(tmp_path)
     assert (volume.hu == -800).all()
     assert codes(volume) == ["several-passes"]
+
+
+def _times(first: int) -> Callable[[Dataset, int], None]:
+    """Each slice has a time of its own."""
+    return lambda dataset, k: setattr(dataset, "AcquisitionTime", f"{100000 + first + k}.5")
+
+
+def test_a_slice_that_was_scanned_once_more(tmp_path: Path) -> None:
+    """All positions of the first run, not half of them."""
+    hu, uids = ramp_hu(21), {"study_uid": "1.2.3", "series_uid": "1.2.3.4", "tags": {"FrameOfReferenceUID": "1.2.3.9"}}
+    make_series(tmp_path, hu, edit=_times(0), **uids)
+    again = slice_positions(21, 2.5)[10:11]
+    make_series(tmp_path, hu[10:11] + 50, positions_mm=again, edit=_times(500), prefix="again", **uids)
+    volume = build(tmp_path)
+    assert np.array_equal(volume.hu, hu)
+    assert codes(volume) == ["several-passes"]
+
+
+@pytest.mark.parametrize("upwards", [True, False])
+def test_a_second_run_of_a_part(tmp_path: Path, upwards: bool) -> None:
+    """Never a volume of slices of both."""
+    hu, uids = ramp_hu(21), {"study_uid": "1.2.3", "series_uid": "1.2.3.4", "tags": {"FrameOfReferenceUID": "1.2.3.9"}}
+    make_series(tmp_path, hu, edit=_times(0), **uids)
+    order = np.arange(5, 16) if upwards else np.arange(15, 4, -1)
+    places = slice_positions(21, 2.5)[order]
+    make_series(tmp_path, (hu + 100)[order], positions_mm=places, edit=_times(500), prefix="again", **uids)
+    volume = build(tmp_path)
+    assert np.array_equal(volume.hu, hu)
+    assert codes(volume) == ["several-passes"]
+
+
+@pytest.mark.parametrize("told_by", ["AcquisitionNumber", "AcquisitionTime"])
+@pytest.mark.parametrize("shift", [0.0, 1.0], ids=["same places", "other places"])
+def test_two_runs_that_overlap_are_joined(tmp_path: Path, told_by: str, shift: float) -> None:
+    """What only one of them shows is not lost; where both are one of them alone is read."""
+    hu, uids = ramp_hu(30), {"study_uid": "1.2.3", "series_uid": "1.2.3.4"}
+    places = slice_positions(30, 2.5)
+    for name, part, value in (("a", slice(0, 20), "1"), ("b", slice(12, 30), "2")):
+        moved = places[part] + (shift if name == "b" else 0) * np.array([0, 0, 1.0])
+        tags = {"FrameOfReferenceUID": "1.2.3.9", told_by: value}
+        make_series(tmp_path, hu[part] + (name == "b"), positions_mm=moved, tags=tags, prefix=name, **uids)
+    volume = build(tmp_path)
+    assert volume.hu.shape[0] == 30
+    assert np.array_equal(volume.hu[:20], hu[:20])
+    assert codes(volume)[:2] == ["several-passes", "several-passes"]
+    if not shift:
+        assert np.array_equal(volume.hu[20:], hu[20:] + 1)
+
+
+def test_alternating_images_with_times_are_no_runs(tmp_path: Path) -> None:
+    """Two images at each position, one after the other: no pass could be told from its neighbours."""
+    hu, uids = ramp_hu(21), {"study_uid": "1.2.3", "series_uid": "1.2.3.4", "tags": {"FrameOfReferenceUID": "1.2.3.9"}}
+    for number in range(2):
+
+        def edit(dataset: Dataset, k: int, number: int = number) -> None:
+            dataset.AcquisitionTime = f"{100000 + 2 * k + number}"
+
+        make_series(tmp_path, hu + number, edit=edit, prefix=f"phase{number}", **uids)
+    assert code_of(tmp_path) == "several-images-per-position"
+
+
+def test_time_points_half_a_step_apart_are_no_thin_series(tmp_path: Path) -> None:
+    """Evenly spaced together, but the temporal positions differ."""
+    two_passes(tmp_path, ({"TemporalPositionIdentifier": "1"}, {"TemporalPositionIdentifier": "2"}), 1.0)
+    volume = build(tmp_path)
+    assert volume.geometry.spacing_mm[0] == pytest.approx(2.0)
+    assert codes(volume) == ["several-passes"]
+
+
+def test_temporal_positions_that_number_the_slices_split_nothing(tmp_path: Path) -> None:
+    make_series(tmp_path, ramp_hu(21), edit=lambda dataset, k: setattr(dataset, "TemporalPositionIdentifier", k + 1))
+    assert np.array_equal(build(tmp_path).hu, ramp_hu(21))
 
 
 def test_passes_that_nothing_tells_apart(tmp_path: Path) -> None:

@@ -1,14 +1,20 @@
-"""Frames ─► the frames of one pass: copies dropped, passes, phases and stacks told apart, the one with most lung kept."""
+"""Frames ─► the frames of one pass: copies dropped, passes, phases and stacks told apart, the one with most lung kept.
+
+A pass holds each position once and covers one stretch of the body. What other passes show beyond its ends is joined to
+it; different temporal positions never are.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from lungscreen.errors import Notice, Refusal, VolumeError
+from lungscreen.volume.config import FILLED_SLICES, SAME_POSITION_MM
 from lungscreen.volume.frames import Frame, split_stacks
 from lungscreen.volume.pixels import PixelReader
 from lungscreen.volume.stack import is_uniform, same_positions, slice_normal
@@ -19,6 +25,9 @@ SAMPLES = 9
 """Slices of each pass that are looked at to find the one with most lung."""
 LUNG_HU = (-950, -500)
 """What counts as lung there."""
+
+LEAST_JOINED = 3
+"""Slices by which another pass goes on beyond an end, to be joined; passes that alternate differ by one or two."""
 
 
 @dataclass
@@ -41,25 +50,25 @@ def choose_pass(frames: Sequence[Frame], reader: PixelReader, series_uid: str) -
         Refusal(series_uid, "series-part", f"{len(other)} frames that are no axial slices in HU", "series")
         for other in others
     ]
-    kept, copies = _drop_copies(chosen.frames, reader)
+    moment = _with_most_lung(_moments(chosen.frames), reader, series_uid, "temporal position")
+    notices, refused = chosen.notices + moment.notices, chosen.refused + moment.refused
+    kept, copies = _drop_copies(moment.frames, reader)
     if copies:
-        chosen.notices.append(Notice("slices-duplicate", f"{copies} slices occur twice with the same pixels."))
-    if kept is None:
-        parts = _split_passes(chosen.frames)
-        if parts is None:
-            raise VolumeError(
-                "several-images-per-position",
-                "several different images lie at one position; acquisition number, temporal position and time do not "
-                "tell them apart",
-                series_uid,
-            )
-    else:
-        chosen.frames = kept
-        parts = _split_passes(kept) if not is_uniform(_along(kept)) else None
-        if parts is None or not _overlap(parts):
-            return chosen
-    best = _with_most_lung(parts, reader, series_uid, "pass")
-    return Pass(best.frames, chosen.notices + best.notices, chosen.refused + best.refused)
+        notices.append(Notice("slices-duplicate", f"{copies} slices occur twice with the same pixels."))
+    if kept is not None and is_uniform(_along(kept)):
+        return Pass(kept, notices, refused)
+    passes = _split_passes(moment.frames if kept is None else kept)
+    if kept is not None and (passes is None or not _overlap(passes)):
+        return Pass(kept, notices, refused)
+    if passes is None:
+        raise VolumeError(
+            "several-images-per-position",
+            "several different images lie at one position; acquisition number, temporal position and time do not "
+            "tell them apart",
+            series_uid,
+        )
+    best = _join_ends(_with_most_lung(passes, reader, series_uid, "pass"), passes)
+    return Pass(best.frames, notices + best.notices, refused + best.refused)
 
 
 def _along(frames: Sequence[Frame]) -> np.ndarray:
@@ -108,39 +117,84 @@ def _refuse_same_uid(frame: Frame, other: Frame) -> None:
         )
 
 
+def _moments(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """The frames of each temporal position; all of them where it numbers the slices."""
+    parts = _parts_by(frames, lambda frame: frame.temporal_position)
+    return [list(frames)] if max(map(len, parts)) == 1 else sorted(parts, key=len, reverse=True)
+
+
+def _parts_by(frames: Sequence[Frame], key: Callable[[Frame], str]) -> list[list[Frame]]:
+    parts: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        parts[key(frame)].append(frame)
+    return list(parts.values())
+
+
 def _split_passes(frames: Sequence[Frame]) -> list[list[Frame]] | None:
-    """Parts that are each evenly spaced, by the first property that makes such parts; None where none does."""
-    for parts in _ways(frames):
-        if len(parts) > 1 and all(len(part) > 1 and is_uniform(_along(part)) for part in parts):
+    """Passes, the largest first, by the first property that makes such parts; None where none does."""
+    along = np.sort(_along(frames))
+    steps = np.diff(along)
+    longest = (FILLED_SLICES + 1.5) * float(np.median(steps[steps > SAME_POSITION_MM] if steps.any() else [0.0]))
+    most = max(len(cluster) for cluster in same_positions(along))
+    for parts in (
+        _parts_by(frames, lambda frame: frame.acquisition_number),
+        _parts_by(frames, lambda frame: frame.acquisition_time),
+        _runs(frames, longest),
+    ):
+        # where passes clash there are as many as images at one position; more of them would be made of several
+        if 1 < len(parts) <= max(most, 2) and all(_is_pass(part, longest) for part in parts):
             return sorted(parts, key=len, reverse=True)
     return None
 
 
-def _ways(frames: Sequence[Frame]) -> Iterator[list[list[Frame]]]:
-    keys: tuple[Callable[[Frame], str], ...] = (
-        lambda frame: frame.acquisition_number,
-        lambda frame: frame.temporal_position,
-        lambda frame: frame.acquisition_time,
-    )
-    for key in keys:
-        parts: dict[str, list[Frame]] = defaultdict(list)
-        for frame in frames:
-            parts[key(frame)].append(frame)
-        yield list(parts.values())
-    if all(frame.acquisition_time for frame in frames):
-        # each slice has a time of its own: passes follow one another
-        ordered = sorted(frames, key=lambda frame: frame.acquisition_time)
-        passes = max(len(cluster) for cluster in same_positions(_along(frames)))
-        if passes > 1 and len(frames) % passes == 0:
-            size = len(frames) // passes
-            yield [ordered[start : start + size] for start in range(0, len(frames), size)]
+def _is_pass(part: Sequence[Frame], longest_mm: float) -> bool:
+    """Each position once, and no hole that could not be filled."""
+    steps = np.diff(np.sort(_along(part)))
+    return bool(((steps > SAME_POSITION_MM) & (steps <= longest_mm)).all())
+
+
+def _runs(frames: Sequence[Frame], longest_mm: float) -> list[list[Frame]]:
+    """In the order of their times: a run ends where the next slice is there already, or lies elsewhere."""
+    if not all(frame.acquisition_time for frame in frames):
+        return []
+    places = _along(frames)
+    order = sorted(range(len(frames)), key=lambda n: (frames[n].acquisition_time, places[n]))
+    runs: list[list[int]] = []
+    for n in order:
+        steps = np.abs(places[runs[-1]] - places[n]) if runs else np.array([np.inf])
+        if SAME_POSITION_MM < steps.min() <= longest_mm:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return [[frames[n] for n in run] for run in runs]
 
 
 def _overlap(parts: Sequence[Sequence[Frame]]) -> bool:
     """Whether parts lie in the same place (interleaved passes), not one after the other (runs of one scan)."""
-    ranges = [(_along(part).min(), _along(part).max()) for part in parts]
-    low, high = max(start for start, _ in ranges), min(end for _, end in ranges)
-    return bool(high - low > 0.5 * min(end - start for start, end in ranges))
+    ranges = sorted((_along(part).min(), _along(part).max()) for part in parts)
+    return any(second[0] < first[1] - SAME_POSITION_MM for first, second in itertools.pairwise(ranges))
+
+
+def _join_ends(best: Pass, passes: Sequence[Sequence[Frame]]) -> Pass:
+    """The pass, and what the others show beyond its ends, where that goes on without a hole: the largest first."""
+    frames = list(best.frames)
+    step = float(np.median(np.diff(np.sort(_along(frames))))) if len(frames) > 1 else 0.0
+    joined = 0
+    for other in passes:
+        for sign in (1, -1):
+            end = float((sign * _along(frames)).max())
+            beyond = []
+            for place, n in sorted(zip(sign * _along(other), range(len(other)), strict=True)):
+                if 0.5 * step < place - end < 1.5 * step:
+                    beyond.append(other[n])
+                    end = float(place)
+            if len(beyond) >= LEAST_JOINED:
+                frames += beyond
+                joined += len(beyond)
+    if not joined:
+        return best
+    text = f"{joined} slices that only another pass shows were joined to it: look at the seam."
+    return Pass(frames, [*best.notices, Notice("several-passes", text)], best.refused)
 
 
 def _with_most_lung(parts: list[list[Frame]], reader: PixelReader, series_uid: str, what: str) -> Pass:
