@@ -21,6 +21,7 @@ from lungscreen.geometry import Geometry, Vector
 __all__ = [
     "NOT_ASSESSED",
     "Acquisition",
+    "Advice",
     "Attributes",
     "Attribution",
     "Candidate",
@@ -28,12 +29,14 @@ __all__ = [
     "Evidence",
     "Exam",
     "Finding",
+    "Grade",
     "Instance",
     "Inventory",
     "Location",
     "LostNodule",
     "Lungs",
     "Malignancy",
+    "Measured",
     "Measurement",
     "NoduleChange",
     "NoduleType",
@@ -324,6 +327,18 @@ class Measurement:
     solid_volume_mm3: float = 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was found at a candidate's place; None where nothing could be outlined, and a notice says so."""
+
+    outline: Outline | None = None
+    measurement: Measurement | None = None
+    nodule_type: NoduleType = NoduleType.UNKNOWN
+    notices: tuple[Notice, ...] = ()
+    sphericity: float | None = None
+    """How radiologists would rate the outline's roundness, 1 to 5."""
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """Where a finding lies."""
@@ -537,38 +552,105 @@ class PriorExam:
     """The exam's category in its report, empty where not known."""
 
 
-@dataclass(frozen=True, eq=False)
-class Finding:
-    """A candidate that reached the operating point, measured and graded."""
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a guideline advises for a nodule, or that it was not assessed and what is needed."""
 
-    number: int
-    candidate: Candidate
-    location: Location
-    outline: Outline | None = None
-    measurement: Measurement | None = None
-    nodule_type: NoduleType = NoduleType.UNKNOWN
-    malignancy: Malignancy | None = None
-    is_mass: bool = False
-    """Mean diameter above 30 mm."""
-    category: str = ""
+    guideline: str
+    group: str
+    """The guideline's own class ("solid, single, 6–8 mm"; "indeterminate"), or `NOT_ASSESSED`, "not applicable"."""
+    advice: str
+    clause: str
+    needs: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """What the rules and published models say of one finding."""
+
+    category: str
+    """Lung-RADS category, or `NOT_ASSESSED`."""
     category_reason: str = ""
-    notices: tuple[Notice, ...] = ()
     category_clause: str = ""
     """Row, note or declared choice that the category rests on."""
     management: str = ""
     """What the table advises for the category."""
+    growth: str = ""
+    """How the rules read its growth since the last exam, in words; "not assessed: no prior" without one."""
     risks: tuple[Risk, ...] = ()
     """Published models (Brock), beside the network's probability and never multiplied into it."""
-    growth: str = ""
-    """What became of it since the last exam, or "not assessed: no prior"."""
-    change: NoduleChange | None = None
-    """The same in numbers, exam by exam; None where no earlier exam was compared."""
-    attributes: Attributes | None = None
+    advice: tuple[Advice, ...] = ()
+    """What other guidelines advise: those that the pipeline names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """A candidate that reached the operating point, in parts: one for each stage, whole once that stage is done."""
+
+    number: int
+    """In the report, from 1; 0 before it is ranked."""
+    candidate: Candidate
+    """As the detector marked it."""
+    location: Location
+    measured: Measured
+    rating: Rating | None = None
+    """The classifier's; None where it lies outside the volume, or is taken for no nodule."""
     nodule_probability: float | None = None
     """That it is a nodule at all, see `Rating`."""
-    attribution: Attribution | None = None
     second_look: Literal["", "nodule", "no nodule"] = ""
     """What the classifier takes the mark for, by the threshold of its weights; empty where it does not tell."""
+    is_mass: bool = False
+    """Mean diameter above 30 mm."""
+    change: NoduleChange | None = None
+    """Since earlier exams; None where none was compared."""
+    grade: Grade | None = None
+    """None before it is assessed."""
+    notices: tuple[Notice, ...] = ()
+
+    # what is asked most, without asking for the part first
+    @property
+    def outline(self) -> Outline | None:
+        """None where nothing could be outlined."""
+        return self.measured.outline
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """None where nothing could be outlined."""
+        return self.measured.measurement
+
+    @property
+    def nodule_type(self) -> NoduleType:
+        """What it is made of."""
+        return self.measured.nodule_type
+
+    @property
+    def malignancy(self) -> Malignancy | None:
+        """None where nothing rated it."""
+        return None if self.rating is None else self.rating.malignancy
+
+    @property
+    def attributes(self) -> Attributes | None:
+        """None where nothing rated it."""
+        return None if self.rating is None else self.rating.attributes
+
+    @property
+    def attribution(self) -> Attribution | None:
+        """None where nothing rated it."""
+        return None if self.rating is None else self.rating.attribution
+
+    @property
+    def category(self) -> str:
+        """Lung-RADS category; empty where no rule was applied."""
+        return "" if self.grade is None else self.grade.category
+
+    @property
+    def growth(self) -> str:
+        """How it changed since the last exam, in words; empty where nobody asked."""
+        if self.change is not None:
+            return self.change.text
+        return "" if self.grade is None else self.grade.growth
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ from lungscreen.assess.nelson import (
     is_suspicious_after_new,
 )
 from lungscreen.assess.plco import PLCO_RACES, estimate_plco
-from lungscreen.assess.results import RANK, Advice, Category, LungRads, read_category
+from lungscreen.assess.results import RANK, Category, LungRads, read_category
 from lungscreen.assess.risks import describe_person
 from lungscreen.assess.rounding import mean_diameter
 from lungscreen.assess.site_model import FusionConfig, SiteModel, add_site_risk, find_site_model
@@ -50,7 +50,6 @@ __all__ = [
     "PLCO_RACES",
     "PROGRAMMES",
     "RANK",
-    "Advice",
     "AirwayNodule",
     "AssessConfig",
     "Assessment",

@@ -11,9 +11,8 @@ from decimal import Decimal
 
 from lungscreen.assess.growth import doubling_time, has_grown_by_volume
 from lungscreen.assess.inputs import NoduleAtExam, days_between
-from lungscreen.assess.results import Advice
 from lungscreen.assess.rounding import tenths, whole
-from lungscreen.records import NOT_ASSESSED, NoduleType, Risk
+from lungscreen.records import NOT_ASSESSED, Advice, NoduleType, Risk
 
 __all__ = ["BtsContext", "advise_bts", "advise_bts_follow_up"]
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lungscreen.assess.inputs import NoduleAtExam
-from lungscreen.assess.results import Advice
 from lungscreen.assess.rounding import exact, whole
-from lungscreen.records import NOT_ASSESSED, ClinicalData, NoduleType
+from lungscreen.records import NOT_ASSESSED, Advice, ClinicalData, NoduleType
 
 __all__ = ["FleischnerContext", "advise_fleischner", "fleischner_size_mm"]
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from lungscreen.assess.growth import doubling_time, has_grown_by_volume
 from lungscreen.assess.inputs import NoduleAtExam, days_between
-from lungscreen.assess.results import Advice
 from lungscreen.assess.rounding import tenths, whole
-from lungscreen.records import NOT_ASSESSED, NoduleType
+from lungscreen.records import NOT_ASSESSED, Advice, NoduleType
 
 __all__ = [
     "advise_eu_position",

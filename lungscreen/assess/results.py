@@ -1,4 +1,4 @@
-"""What the rules answer: a category or an advice, with its clause and what it lacked. A risk is `records.Risk`."""
+"""What the rules answer: a category, with its clause and what it lacked. An advice is `records.Advice`, a risk `records.Risk`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 from lungscreen import records
 from lungscreen.errors import Notice
 
-__all__ = ["MANAGEMENT", "RANK", "Advice", "Category", "LungRads", "highest", "read_category"]
+__all__ = ["MANAGEMENT", "RANK", "Category", "LungRads", "highest", "read_category"]
 
 
 class LungRads(StrEnum):
@@ -83,20 +83,6 @@ class Category:
         return (
             f"{self.name}S" if self.significant_other and self.name in (LungRads.INCOMPLETE, *RANK) else str(self.name)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What a guideline advises for a nodule, or that it was not assessed and what is needed."""
-
-    guideline: str
-    group: str
-    """The guideline's own class ("solid, single, 6–8 mm"; "indeterminate"), or "not assessed", "not applicable"."""
-    advice: str
-    clause: str
-    needs: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
 
 
 def read_category(text: str) -> LungRads | None:

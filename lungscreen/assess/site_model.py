@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lungscreen.errors import UsageError
-from lungscreen.records import ClinicalData, Finding, Risk, WeightsUsed
+from lungscreen.records import NOT_ASSESSED, ClinicalData, Finding, Grade, Risk, WeightsUsed
 
 __all__ = [
     "FUSION_SCHEMA",
@@ -177,9 +177,14 @@ def add_site_risk(
         return tuple(findings)
     chosen = range(len(scores)) if model.unit == "finding" else (scores.index(max(scores)),)
     return tuple(
-        replace(finding, risks=(*finding.risks, model.risk(score, person))) if n in chosen and score >= 0 else finding
+        _with_risk(finding, model.risk(score, person)) if n in chosen and score >= 0 else finding
         for n, (finding, score) in enumerate(zip(findings, scores, strict=True))
     )
+
+
+def _with_risk(finding: Finding, risk: Risk) -> Finding:
+    grade = finding.grade or Grade(NOT_ASSESSED)
+    return replace(finding, grade=replace(grade, risks=(*grade.risks, risk)))
 
 
 def person_terms(person: ClinicalData | None) -> dict[str, float]:

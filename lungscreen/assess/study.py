@@ -17,7 +17,7 @@ from lungscreen.assess.results import RANK, Category, LungRads
 from lungscreen.assess.risks import estimate_risks
 from lungscreen.assess.rounding import tenths
 from lungscreen.errors import Notice
-from lungscreen.records import ClinicalData, Finding, Lungs, NoduleType
+from lungscreen.records import ClinicalData, Finding, Grade, Lungs, NoduleType
 
 __all__ = ["AssessConfig", "Assessment", "FindingFacts", "assess_baseline", "assess_follow_up"]
 
@@ -314,16 +314,15 @@ def _with_grade(
     finding: Finding, grade: _Grade, facts: FindingFacts, clinical: ClinicalData | None, count: int
 ) -> Finding:
     category = grade.category
-    return replace(
-        finding,
+    said = Grade(
         category=str(category.name),
         category_reason=category.reason,
         category_clause=category.clause,
         management=category.management,
-        risks=estimate_risks(finding, clinical or ClinicalData(), facts.spiculated, facts.estimated, count),
         growth=grade.growth,
-        notices=(*finding.notices, *category.notices),
+        risks=estimate_risks(finding, clinical or ClinicalData(), facts.spiculated, facts.estimated, count),
     )
+    return replace(finding, grade=said, notices=(*finding.notices, *category.notices))
 
 
 # -- the exam --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lungscreen.measure.fissure import Fissure, find_fissure
 from lungscreen.measure.location import LungBoxes, find_lung_boxes, locate_nodule
-from lungscreen.measure.measure import MeasureConfig, Measured, Outliner, measure_nodules
+from lungscreen.measure.measure import MeasureConfig, Outliner, measure_nodules
 from lungscreen.measure.shape import rate_sphericity
 from lungscreen.measure.sizes import Axes, effective_diameter, measure_axes, measure_mask, round_axis, round_mean
 
@@ -17,7 +17,6 @@ __all__ = [
     "Fissure",
     "LungBoxes",
     "MeasureConfig",
-    "Measured",
     "Outliner",
     "effective_diameter",
     "find_fissure",

@@ -34,9 +34,9 @@ from lungscreen.measure.sizes import (
 )
 from lungscreen.measure.texture import Texture, describe_texture, total_levels, type_of
 from lungscreen.patches import Patch, cut_patch, to_outline
-from lungscreen.records import Candidate, Lungs, Measurement, NoduleType, Outline, Volume
+from lungscreen.records import Candidate, Lungs, Measured, Measurement, NoduleType, Outline, Volume
 
-__all__ = ["MeasureConfig", "Measured", "Outliner", "measure_nodules"]
+__all__ = ["MeasureConfig", "Outliner", "measure_nodules"]
 
 
 CUT_SHARE = 0.5
@@ -104,18 +104,6 @@ class Outliner(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What was found at a candidate's place; None where nothing could be outlined, and a notice says so."""
-
-    outline: Outline | None
-    measurement: Measurement | None
-    nodule_type: NoduleType
-    notices: tuple[Notice, ...] = ()
-    sphericity: float | None = None
-    """How radiologists would rate the outline's roundness, 1 to 5."""
-
-
-@dataclass(frozen=True, eq=False)
 class _Drawn:
     """A region on its patch, and the field whose edge is the outline."""
 
@@ -151,12 +139,12 @@ def _measure_one(
 ) -> Measured:
     if not inside:
         notice = Notice("outside-volume", "The point lies outside the volume; nothing was measured there.")
-        return Measured(None, None, NoduleType.UNKNOWN, (notice,))
+        return Measured(notices=(notice,))
     drawn = drawn or _outline_by_intensity(volume, lungs, candidate, config)
     outline = None if drawn is None else to_outline(drawn.border, drawn.patch)
     if drawn is None or outline is None:
         notice = Notice("not-outlined", "Nothing at this place stands out from the lung; it was not measured.")
-        return Measured(None, None, NoduleType.UNKNOWN, (notice,))
+        return Measured(notices=(notice,))
     box = box_around(drawn.region.edge, 6)
     patch, region = drawn.patch.crop(box), drawn.region.crop(box)
     texture = describe_texture(patch.hu, region, patch.step_mm)

@@ -10,7 +10,6 @@ compare_with_priors: each earlier exam read alike
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -99,12 +98,7 @@ def _assess(
     if not compared.priors or day is None:
         return assess_baseline(findings, lungs, person, pipeline.assess, cut_off=cut_off)
     earlier = [earlier_exams(finding) for finding in findings]
-    assessment = assess_follow_up(findings, lungs, person, day, earlier, pipeline.assess, cut_off=cut_off)
-    graded = [
-        finding if finding.change is None else dataclasses.replace(finding, growth=finding.change.text)
-        for finding in assessment.findings
-    ]
-    return dataclasses.replace(assessment, findings=tuple(graded))
+    return assess_follow_up(findings, lungs, person, day, earlier, pipeline.assess, cut_off=cut_off)
 
 
 def _provenance(volume: Volume, pipeline: Pipeline, networks: Networks, clock: Stopwatch) -> Provenance:

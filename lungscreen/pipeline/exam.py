@@ -15,12 +15,12 @@ from lungscreen.classify import classify_nodules
 from lungscreen.comparison import Prior
 from lungscreen.detect import detect_nodules
 from lungscreen.lungs import segment_lungs
-from lungscreen.measure import Measured, find_lung_boxes, locate_nodule, measure_nodules
+from lungscreen.measure import find_lung_boxes, locate_nodule, measure_nodules
 from lungscreen.pipeline.first_series import read_first_series
 from lungscreen.pipeline.networks import Networks, NoduleNetwork
 from lungscreen.pipeline.selection import look_twice
 from lungscreen.pipeline.settings import Pipeline
-from lungscreen.records import Candidate, Finding, Location, Lungs, Rating, Reading, Study, Volume
+from lungscreen.records import Candidate, Finding, Location, Lungs, Measured, Rating, Reading, Study, Volume
 from lungscreen.stopwatch import Stopwatch
 
 __all__ = ["Prepared", "grade_candidates", "prepare_study", "read_exam"]
@@ -102,20 +102,20 @@ def _finding(
     no_nodule_below: float | None,
     mass_mm: float,
 ) -> Finding:
-    size = measured.measurement
-    is_nodule = None if rating is None else rating.nodule_probability
+    size, is_nodule = measured.measurement, None if rating is None else rating.nodule_probability
     return Finding(
         number=0,
         candidate=candidate,
         location=location,
-        outline=measured.outline,
-        measurement=size,
-        nodule_type=measured.nodule_type,
-        malignancy=None if rating is None else rating.malignancy,
+        measured=measured,
+        rating=None if rating is None else _with_roundness(rating, measured.sphericity),
+        nodule_probability=is_nodule,
+        second_look=look_twice(is_nodule, no_nodule_below),
         is_mass=size is not None and size.mean_diameter_mm > mass_mm,
         notices=measured.notices,
-        attributes=None if rating is None else dataclasses.replace(rating.attributes, sphericity=measured.sphericity),
-        nodule_probability=is_nodule,
-        attribution=None if rating is None else rating.attribution,
-        second_look=look_twice(is_nodule, no_nodule_below),
     )
+
+
+def _with_roundness(rating: Rating, sphericity: float | None) -> Rating:
+    """The rating with the roundness that was measured on the outline, not the network's estimate."""
+    return dataclasses.replace(rating, attributes=dataclasses.replace(rating.attributes, sphericity=sphericity))

@@ -159,7 +159,7 @@ def _why_kept(finding: Finding) -> str:
 
 def _bare(finding: Finding) -> Finding:
     """Without what is only true of nodules."""
-    return dataclasses.replace(finding, malignancy=None, attributes=None, attribution=None, is_mass=False, notices=())
+    return dataclasses.replace(finding, rating=None, is_mass=False, notices=())
 
 
 def _say_small(count: int, config: FindingsConfig) -> tuple[Notice, ...]:

@@ -129,7 +129,8 @@ def _worst_category(findings: Sequence[Finding]) -> tuple[str, str]:
     ungraded = len(findings) - len(graded)
     if ungraded and worst.category not in _NEVER_HIDDEN:
         return NOT_ASSESSED, f"{ungraded} of {len(findings)} findings could not be graded."
-    reason = f"Finding {worst.number}: {worst.category_reason}" if worst.category_reason else f"Finding {worst.number}."
+    why = worst.grade.category_reason if worst.grade else ""
+    reason = f"Finding {worst.number}: {why}" if why else f"Finding {worst.number}."
     return worst.category, reason + (f" {ungraded} more could not be graded." if ungraded else "")
 
 

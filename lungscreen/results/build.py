@@ -123,10 +123,19 @@ def finding_position(finding: Finding, geometry: Geometry) -> Vector:
     return x, y, z
 
 
-def _copy(kind: type[T], record: Any, **other: Any) -> T:
-    """A part of the document from the record that has fields of the same names; `other` are the ones that differ."""
-    names = [part.name for part in parts_of(kind) if part.name not in other and hasattr(record, part.name)]
-    return kind(**{name: getattr(record, name) for name in names}, **other)
+def _copy(kind: type[T], *records: Any, **other: Any) -> T:
+    """A part of the document from the records that have fields of the same names; `other` are the ones that differ.
+
+    Of two records that have a name, the first counts. What a record that is None would have said is None.
+    """
+    values = dict(other)
+    for part in parts_of(kind):
+        having = [record for record in records if hasattr(record, part.name)]
+        if part.name not in other and having:
+            values[part.name] = getattr(having[0], part.name)
+        elif part.name not in other and None in records and part.optional:
+            values[part.name] = None
+    return kind(**values)
 
 
 def _exam(report: Report) -> ReportedExam:
@@ -156,6 +165,7 @@ def _finding(finding: Finding, volume: Volume) -> ReportedFinding:
     return _copy(
         ReportedFinding,
         finding,
+        finding.grade,
         position_mm=finding_position(finding, volume.geometry),
         location=_location(finding.location),
         type=finding.nodule_type,
@@ -166,7 +176,7 @@ def _finding(finding: Finding, volume: Volume) -> ReportedFinding:
         attributes=_attributes(finding.attributes),
         second_look=finding.second_look or None,
         change=_change(finding.change),
-        risks=tuple(map(_risk, finding.risks)),
+        risks=tuple(map(_risk, finding.grade.risks if finding.grade else ())),
         notices=_notices(finding.notices),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lungscreen.geometry import Vector
-from lungscreen.records import Attributes, Evidence, Finding, Location, NoduleType, Report, Risk
+from lungscreen.records import NOT_ASSESSED, Attributes, Evidence, Finding, Location, NoduleType, Report, Risk
 from lungscreen.report.document import ATTRIBUTES_MEANING, MALIGNANCY_MEANING
 from lungscreen.report.masks import finding_position
 from lungscreen.report.page.pieces import (
@@ -54,11 +54,8 @@ def _finding(report: Report, finding: Finding, config: PictureConfig) -> str:
         f"<figcaption>{_crop_caption(report, finding, name, voxel)}</figcaption></figure>"
         for name, plane in PLANES.items()
     )
-    why = (
-        f'<p class="why soft">{escape(sentence(finding.category_reason), REASON)}</p>'
-        if finding.category_reason
-        else ""
-    )
+    reason = finding.grade.category_reason if finding.grade else ""
+    why = f'<p class="why soft">{escape(sentence(reason), REASON)}</p>' if reason else ""
     chip = category_chip(finding.category) if finding.category else ""
     return (
         f'<section class="finding" id="finding-{finding.number}"><div class="title">'
@@ -106,11 +103,11 @@ def _finding_facts(finding: Finding, place: Vector) -> str:
         ("Detection score", shown(finding.candidate.score, 3)),
         ("Place (LPS, mm)", minus(f"{x:.1f}, {y:.1f}, {z:.1f}")),
     )
-    growth = ("Growth", [escape(minus_signs(finding.growth or "not assessed"), REASON)])
+    growth = ("Growth", [escape(minus_signs(finding.growth or NOT_ASSESSED), REASON)])
     wide = (
         growth,
         ("Malignancy probability", [escape(likely)]),
-        *_risks(finding.risks),
+        *_risks(finding.grade.risks if finding.grade else ()),
         *_looks(finding.attributes),
         *_advice(finding),
     )
@@ -225,10 +222,11 @@ def _wide_fact(label: str, lines: Iterable[str]) -> str:
 
 
 def _advice(finding: Finding) -> tuple[tuple[str, list[str]], ...]:
-    if not finding.management:
+    grade = finding.grade
+    if grade is None or not grade.management:
         return ()
-    clause = f"<small>{escape(finding.category_clause, REASON)}</small>" if finding.category_clause else ""
-    return (("What the table advises", [f"{escape(sentence(finding.management), REASON)} {clause}"]),)
+    clause = f"<small>{escape(grade.category_clause, REASON)}</small>" if grade.category_clause else ""
+    return (("What the table advises", [f"{escape(sentence(grade.management), REASON)} {clause}"]),)
 
 
 def _risks(risks: Sequence[Risk]) -> list[tuple[str, list[str]]]:
