@@ -26,6 +26,7 @@ __all__ = [
     "Attribution",
     "Candidate",
     "ClinicalData",
+    "Conclusion",
     "Evidence",
     "Exam",
     "Finding",
@@ -661,6 +662,33 @@ class Reading:
     lungs: Lungs
     candidates: tuple[Candidate, ...]
     found: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Conclusion:
+    """What is concluded from an exam that was read: by selection, comparison with earlier exams, and rules."""
+
+    findings: tuple[Finding, ...] = ()
+    """In any order."""
+    cut_off: int = 0
+    """Findings above the operating point that the limit of findings left out."""
+    no_nodules: tuple[Finding, ...] = ()
+    """Marks above the operating point that the second look takes for no nodule, in any order."""
+    verdicts: tuple[Verdict, ...] = ()
+    """What was decided of each candidate, in their order; empty where nothing was decided."""
+    category: str = ""
+    """The exam's, where a rule gave one; empty: the worst of the findings' categories stands."""
+    category_reason: str = ""
+    not_assessed: tuple[str, ...] = ()
+    """What the exam's category would need and nobody looked at, in words."""
+    priors: tuple[PriorExam, ...] = ()
+    """Earlier exams that were compared, the latest first."""
+    lost: tuple[LostNodule, ...] = ()
+    """Nodules of the last exam that are no findings of this one."""
+    person: Person | None = None
+    """What is known of the person beside the image; None where nothing is."""
+    notices: tuple[Notice, ...] = ()
+    """What else the reader has to know, beyond what the records of the exam carry."""
 
 
 # -- report ----------------------------------------------------------------------------------------------------------

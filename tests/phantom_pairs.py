@@ -119,9 +119,7 @@ def grade(volume: Volume, lungs: Lungs, marks: Sequence[Candidate]) -> list[Find
             n,
             mark,
             locate_nodule(volume, lungs, mark.centre_mm),
-            outline=m.outline,
-            measurement=m.measurement,
-            nodule_type=m.nodule_type,
+            measured=m,
             notices=m.notices,
         )
         for n, (mark, m) in enumerate(zip(marks, measured, strict=True), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,21 @@ from lungscreen.geometry import Geometry
 from lungscreen.records import (
     Acquisition,
     Candidate,
+    Conclusion,
     Exam,
     Finding,
+    Grade,
     Location,
     Lungs,
     Malignancy,
+    Measured,
     Measurement,
     NoduleType,
     Outline,
     Patient,
     Provenance,
+    Rating,
+    Reading,
     Report,
     Series,
     Study,
@@ -83,15 +88,29 @@ def make_finding(
     grid = np.moveaxis(np.indices([b - a for a, b in zip(start, stop, strict=True)]), 0, -1) + start
     mask = np.linalg.norm((grid - voxel) * geometry.spacing_mm, axis=-1) < 6
     x, y, z = (float(c) for c in geometry.to_mm(voxel))
+    size = Measurement(12.1, 11.4, 11.8, 12.0, 11.7, 841.3, 40.2, 12.5, -310.0, 96.0, 850.1)
     finding = Finding(
         number=1,
         candidate=Candidate((x, y, z), 11.0, score),
         location=Location("left", "middle", geometry.shape[0] - voxel[0], 14, "left upper lobe"),
-        outline=Outline((start[0], start[1], start[2]), mask),
-        measurement=Measurement(12.1, 11.4, 11.8, 12.0, 11.7, 841.3, 40.2, 12.5, -310.0, 96.0, 850.1),
-        nodule_type=NoduleType.SOLID,
-        malignancy=None if probability is None else Malignancy(probability, "classifier 1"),
+        measured=Measured(Outline((start[0], start[1], start[2]), mask), size, NoduleType.SOLID),
     )
+    if probability is not None:
+        finding = changed(finding, malignancy=Malignancy(probability, "classifier 1"))
+    return changed(finding, **changes)
+
+
+PARTS = {"measured": Measured(), "rating": Rating(None, None), "grade": Grade("")}  # type: ignore[arg-type]
+"""What a part is before anything in it is known."""
+
+
+def changed(finding: Finding, **changes: Any) -> Finding:
+    """The finding with other fields, each its own or one of a part: measured, rating, grade."""
+    for name, nothing in PARTS.items():
+        own = {field.name for field in fields(nothing)} - {field.name for field in fields(finding)}
+        part = {key: changes.pop(key) for key in own & changes.keys()}
+        if part:
+            finding = replace(finding, **{name: replace(getattr(finding, name) or nothing, **part)})  # type: ignore[arg-type]
     return replace(finding, **changes)
 
 
@@ -111,7 +130,8 @@ def make_report(
     volume = volume or make_volume()
     study = study or Study(volume.series.patient, volume.series.exam, (volume.series,))
     candidates = (*(f.candidate for f in findings), Candidate((1.25, 2.5, -290.123456), 4.0, 0.0123456789))
-    report = build_report(study, volume, make_lungs(volume), candidates, findings, cut_off, make_provenance())
+    conclusion = Conclusion(findings, cut_off)
+    report = build_report(study, Reading(volume, make_lungs(volume), candidates, ()), conclusion, make_provenance())
     return replace(report, **changes)
 
 

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from report_examples import make_finding, make_lungs, make_volume
+from report_examples import changed, make_finding, make_lungs, make_volume
 
 from lungscreen.assess import Assessment, FindingFacts, assess_baseline, assess_follow_up
 from lungscreen.records import Attributes, ClinicalData, Finding, Location, NoduleType
@@ -30,7 +30,7 @@ def nodule(
     assert finding.measurement is not None
     size = replace(finding.measurement, long_axis_mm=mm, short_axis_mm=mm, mean_diameter_mm=mm, volume_mm3=0.52 * mm**3)
     looks = None if spiculation is None else Attributes(3.0, 3.0, 1.0, spiculation, 5.0, 0.0)
-    return replace(finding, measurement=size, attributes=looks)
+    return changed(finding, measurement=size, attributes=looks)
 
 
 def baseline(finding: Finding) -> Assessment:
@@ -53,11 +53,11 @@ def test_estimated_spiculation_is_considered_not_graded(spiculation: float, said
 def test_brock_with_spiculation_takes_the_estimate_only_where_it_is_seen() -> None:
     """A low estimate is no absence, so the b models still lack spiculation; a high one is named as assumed."""
     for spiculation in (None, 1.2):
-        risks = {risk.model[:8]: risk for risk in baseline(nodule(spiculation=spiculation)).findings[0].risks}
+        risks = {risk.model[:8]: risk for risk in baseline(nodule(spiculation=spiculation)).findings[0].grade.risks}
         assert risks["Brock 2b"].probability is None
         assert risks["Brock 2b"].needs == ("spiculation",)
-    plain = {risk.model[:8]: risk for risk in baseline(nodule()).findings[0].risks}
-    spiky = {risk.model[:8]: risk for risk in baseline(nodule(spiculation=4.0)).findings[0].risks}
+    plain = {risk.model[:8]: risk for risk in baseline(nodule()).findings[0].grade.risks}
+    spiky = {risk.model[:8]: risk for risk in baseline(nodule(spiculation=4.0)).findings[0].grade.risks}
     assert (spiky["Brock 2b"].probability or 0) > 0
     assert any("spiculation estimated" in text for text in spiky["Brock 2b"].assumed)
     assert spiky["Brock 2a"].probability == plain["Brock 2a"].probability

@@ -23,6 +23,7 @@ from lungscreen.records import (
     Finding,
     Location,
     Lungs,
+    Measured,
     Measurement,
     NoduleType,
 )
@@ -37,7 +38,7 @@ def lungs(**flags):
 def finding(number=1, mm=6.0, kind=NoduleType.SOLID, *, solid=0.0, transverse=8.0, volume=113.0, zone="upper", lobe=""):
     measured = Measurement(mm, mm, mm, transverse, mm, volume, None, -20, -300, 80, 100, solid, 0.0)
     place = Location("left", zone, 30, lobe=lobe)
-    return Finding(number, Candidate((1.0, 2.0, 3.0), mm, 0.8), place, measurement=measured, nodule_type=kind)
+    return Finding(number, Candidate((1.0, 2.0, 3.0), mm, 0.8), place, Measured(None, measured, kind))
 
 
 def codes(notices):
@@ -47,9 +48,9 @@ def codes(notices):
 def test_each_finding_gets_category_reason_clause_management_and_growth():
     result = assess_baseline([finding(1, 6.0), finding(2, 9.0, volume=400.0)], lungs(), None)
     assert [f.category for f in result.findings] == ["3", "4A"]
-    assert result.findings[0].category_clause.endswith("at baseline")
-    assert "as baseline" in result.findings[0].category_reason
-    assert result.findings[1].management.startswith("low-dose CT in 3 months")
+    assert result.findings[0].grade.category_clause.endswith("at baseline")
+    assert "as baseline" in result.findings[0].grade.category_reason
+    assert result.findings[1].grade.management.startswith("low-dose CT in 3 months")
     assert {f.growth for f in result.findings} == {"not assessed: no prior"}
     assert (result.category, result.exam.clause) == ("4A", "Lung-RADS v2022 note 1, category 4A")
     assert "9.0 mm" in result.category_reason
@@ -85,11 +86,11 @@ def test_lungs_that_are_not_evaluable(flag, mm, category, beside):
 
 
 def test_a_finding_without_measurement_or_type_is_not_assessed_and_no_negative_exam_is_claimed():
-    bare = Finding(2, Candidate((0.0, 0.0, 0.0), 5.0, 0.4), Location("left", "lower", 3))
+    bare = Finding(2, Candidate((0.0, 0.0, 0.0), 5.0, 0.4), Location("left", "lower", 3), Measured())
     result = assess_baseline([finding(1, 4.0), bare], lungs(), WOMAN)
     assert [f.category for f in result.findings] == ["2", "not assessed"]
-    assert result.findings[1].category_reason == "not assessed: needs a measurement"
-    assert result.findings[1].risks[0].needs == ("largest transverse diameter",)
+    assert result.findings[1].grade.category_reason == "not assessed: needs a measurement"
+    assert result.findings[1].grade.risks[0].needs == ("largest transverse diameter",)
     assert result.category == "not assessed"
     positive = assess_baseline([finding(1, 9.0), bare], lungs(), None)
     assert positive.category == "4A"
@@ -101,11 +102,11 @@ def test_a_finding_without_measurement_or_type_is_not_assessed_and_no_negative_e
 def test_calcified_is_category_1_without_brock():
     result = assess_baseline([finding(1, 9.0, NoduleType.CALCIFIED)], lungs(), WOMAN)
     assert result.category == "1"
-    assert result.findings[0].risks[0].probability is None
+    assert result.findings[0].grade.risks[0].probability is None
 
 
 def test_brock_without_person_names_what_it_needs():
-    risks = assess_baseline([finding()], lungs(), None).findings[0].risks
+    risks = assess_baseline([finding()], lungs(), None).findings[0].grade.risks
     assert [r.probability for r in risks] == [None] * 5
     assert risks[0].needs == ("sex",)
     assert risks[1].needs == ("sex", "spiculation")
@@ -114,7 +115,7 @@ def test_brock_without_person_names_what_it_needs():
 def test_brock_takes_the_transverse_size_and_marks_what_was_assumed():
     """Golden: 8 mm, female, upper lobe, 65 years, one nodule; its Lung-RADS mean diameter is another."""
     result = assess_baseline([finding(1, 6.0, transverse=8.0)], lungs(), WOMAN, facts=[FindingFacts(spiculated=False)])
-    one_a, one_b, two_a, two_b, _ = result.findings[0].risks
+    one_a, one_b, two_a, two_b, _ = result.findings[0].grade.risks
     assert [round(100 * r.probability, 3) for r in (one_a, one_b, two_a, two_b)] == [6.575, 5.760, 7.114, 6.281]
     assert one_a.assumed == ("upper lobe assumed from the zone (upper)",)
     assert "spiculation estimated from the image" in one_b.assumed
@@ -122,14 +123,17 @@ def test_brock_takes_the_transverse_size_and_marks_what_was_assumed():
 
 
 def test_brock_counts_the_nodules_that_the_limit_left_out():
-    few = assess_baseline([finding()], lungs(), WOMAN).findings[0].risks[2]
-    many = assess_baseline([finding()], lungs(), WOMAN, cut_off=4).findings[0].risks[2]
+    few = assess_baseline([finding()], lungs(), WOMAN).findings[0].grade.risks[2]
+    many = assess_baseline([finding()], lungs(), WOMAN, cut_off=4).findings[0].grade.risks[2]
     assert many.probability < few.probability
 
 
 def test_what_came_from_the_header_is_marked():
     clinical = ClinicalData(sex="F", age=65, from_header=("sex", "age"))
-    assert "sex from the DICOM header" in assess_baseline([finding()], lungs(), clinical).findings[0].risks[0].assumed
+    assert (
+        "sex from the DICOM header"
+        in assess_baseline([finding()], lungs(), clinical).findings[0].grade.risks[0].assumed
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ def test_what_came_from_the_header_is_marked():
     ],
 )
 def test_lobe_for_brock(zone, lobe, upper):
-    risk = assess_baseline([finding(zone=zone, lobe=lobe)], lungs(), WOMAN).findings[0].risks[0]
+    risk = assess_baseline([finding(zone=zone, lobe=lobe)], lungs(), WOMAN).findings[0].grade.risks[0]
     if upper is None:
         assert risk.needs == ("lobe",)
     else:
@@ -223,10 +227,13 @@ def test_notices_that_a_finding_had_stay():
 )
 def test_an_impossible_measurement_is_not_assessed_rather_than_an_error(sizes):
     broken = finding()
-    broken = replace(broken, measurement=replace(broken.measurement, max_transverse_mm=0.0, **sizes))
+    broken = replace(
+        broken,
+        measured=replace(broken.measured, measurement=replace(broken.measurement, max_transverse_mm=0.0, **sizes)),
+    )
     graded = assess_baseline([broken], lungs(), WOMAN)
     assert graded.category == "not assessed"
-    assert graded.findings[0].risks[0].needs == ("largest transverse diameter",)
+    assert graded.findings[0].grade.risks[0].needs == ("largest transverse diameter",)
 
 
 # -- against earlier exams -------------------------------------------------------------------------------------------
@@ -260,7 +267,7 @@ def test_follow_up_flags_many_new_nodules():
 
 
 def test_follow_up_without_a_measurement_or_earlier_volume():
-    bare = replace(finding(1), measurement=None)
+    bare = replace(finding(1), measured=Measured())
     earlier = [(seen(7.0, date(2025, 9, 1), "3"),), (seen(6.0, date(2025, 9, 1), "3"),)]
     result = assess_follow_up([bare, finding(2)], lungs(), None, TODAY, earlier)
     assert [f.growth for f in result.findings] == ["not assessed: needs a measurement", "stable"]
@@ -302,7 +309,7 @@ def test_follow_up_grades_as_baseline_what_was_not_compared():
     """Outside the earlier scan, or without its images: neither new nor stable (None, not an empty list)."""
     result = assess_follow_up([finding(1), finding(2)], lungs(), None, TODAY, [None, ()])
     assert result.findings[0].growth == "not assessed: no prior"
-    assert "as baseline" in result.findings[0].category_reason
+    assert "as baseline" in result.findings[0].grade.category_reason
     assert result.findings[1].growth == "new"
     many = assess_follow_up([finding(n) for n in range(1, 8)], lungs(), None, TODAY, [None] * 7)
     assert "inflammation-possible" not in codes(many.notices)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from phantom_pairs import compare_readings
-from report_examples import make_finding, make_report, make_volume
+from report_examples import changed, make_finding, make_report, make_volume
 from small_chest import ORIGIN, SHAPE, SPACING, chest
 
 from lungscreen.comparison import (
@@ -38,6 +38,7 @@ from lungscreen.records import (
     Location,
     LostNodule,
     Lungs,
+    Measured,
     Measurement,
     NoduleChange,
     NoduleType,
@@ -267,10 +268,9 @@ def sized(mean: float, volume: float | None = None, sd: float | None = None) -> 
 
 def found(mean: float, centre: Vector = (0.0, 0.0, 0.0), **changes: Any) -> Finding:
     base = Finding(
-        1, Candidate(centre, mean, 0.9), Location("right", "upper", 5), measurement=sized(mean),
-        nodule_type=NoduleType.SOLID,
+        1, Candidate(centre, mean, 0.9), Location("right", "upper", 5), Measured(None, sized(mean), NoduleType.SOLID)
     )  # fmt: skip
-    return replace(base, **changes)
+    return changed(base, **changes)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ class Grader:
         near = {math.dist(GRID.to_mm(v), mark.centre_mm): d for v, d in self.balls[volume.series_uid].items()}
         size = sized(near[min(near)]) if near and min(near) < 8 else None
         where = Location("right", "upper", 3)
-        return Finding(1, mark, where, measurement=size, nodule_type=NoduleType.SOLID)
+        return Finding(1, mark, where, Measured(None, size, NoduleType.SOLID))
 
 
 def mark(voxel: tuple[int, int, int], diameter: float = 12.0, score: float = 0.9) -> Candidate:

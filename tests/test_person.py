@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from report_examples import make_finding, make_lungs, make_report, make_volume
+from report_examples import changed, make_finding, make_lungs, make_report, make_volume
 
 from lungscreen.assess import FindingFacts, assess_baseline, describe_person
 from lungscreen.records import ClinicalData, Finding, Location, NoduleType, Risk
@@ -29,13 +29,13 @@ def nodule(mm: float = 10.0, lobe: str = "left upper lobe", kind: NoduleType = N
     """A finding whose largest transverse diameter is that."""
     finding = make_finding(VOLUME, location=Location("left", "middle", 3, None, lobe), nodule_type=kind)
     assert finding.measurement is not None
-    return replace(finding, measurement=replace(finding.measurement, max_transverse_mm=mm))
+    return changed(finding, measurement=replace(finding.measurement, max_transverse_mm=mm))
 
 
 def mayo(*findings: Finding, person: ClinicalData | None = SMOKER, spiculated: bool | None = False) -> Risk:
     """Mayo of the first finding, its spiculation a reader's."""
     facts = [FindingFacts(spiculated=spiculated, estimated=False)] * len(findings)
-    risks = assess_baseline(findings, LUNGS, person, facts=facts).findings[0].risks
+    risks = assess_baseline(findings, LUNGS, person, facts=facts).findings[0].grade.risks
     assert [risk.model for risk in risks[4:]] == ["Mayo"]
     return risks[4]
 
@@ -64,7 +64,7 @@ def test_mayo_never_invents_a_person(change: dict[str, Any], need: str) -> None:
 
 def test_mayo_asks_the_image_too() -> None:
     assert mayo(nodule(lobe="")).needs == ("lobe",)
-    assert mayo(replace(nodule(), measurement=None)).needs == ("diameter",)
+    assert mayo(changed(nodule(), measurement=None)).needs == ("diameter",)
 
 
 def test_where_only_spiculation_is_not_known_both_answers_stand() -> None:

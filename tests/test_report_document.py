@@ -7,10 +7,30 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
-from report_examples import ACQUISITION, EXAM, make_finding, make_lungs, make_provenance, make_report, make_volume
+from report_examples import (
+    ACQUISITION,
+    EXAM,
+    changed,
+    make_finding,
+    make_lungs,
+    make_provenance,
+    make_report,
+    make_volume,
+)
 
 from lungscreen.errors import LungscreenError, Notice, Refusal
-from lungscreen.records import NOT_ASSESSED, Acquisition, Attributes, Exam, Location, Patient, Risk, Study
+from lungscreen.records import (
+    NOT_ASSESSED,
+    Acquisition,
+    Attributes,
+    Conclusion,
+    Exam,
+    Location,
+    Patient,
+    Reading,
+    Risk,
+    Study,
+)
 from lungscreen.report import (
     ATTRIBUTES_MEANING,
     MALIGNANCY_MEANING,
@@ -135,9 +155,8 @@ def test_marks_that_are_no_nodules_are_numbered_by_score():
     volume = make_volume()
     marks = [make_finding(volume, score=score, number=0) for score in (0.3, 0.7, 0.5)]
     study = Study(volume.series.patient, EXAM, (volume.series,))
-    report = build_report(
-        study, volume, make_lungs(volume), (), (), 0, make_provenance(), no_nodules=marks, verdicts=()
-    )
+    exam = Reading(volume, make_lungs(volume), (), ())
+    report = build_report(study, exam, Conclusion(no_nodules=tuple(marks)), make_provenance())
     assert [(mark.number, mark.candidate.score) for mark in report.no_nodules] == [(1, 0.7), (2, 0.5), (3, 0.3)]
 
 
@@ -154,7 +173,7 @@ def test_what_is_missing_is_null():
 def test_a_number_that_is_none_is_refused_not_written():
     """NaN in a size is a mistake of this software: said, never written."""
     finding = make_finding(make_volume())
-    broken = replace(finding, measurement=replace(finding.measurement, long_axis_mm=float("nan")))
+    broken = changed(finding, measurement=replace(finding.measurement, long_axis_mm=float("nan")))
     with pytest.raises(LungscreenError) as error:
         report_json(make_report(broken))
     assert error.value.code == "internal-error"
@@ -223,9 +242,8 @@ def test_exam_category_is_the_worst_of_the_findings(categories, expected):
 def test_exam_category_of_a_rule_stands():
     volume = make_volume()
     study = Study(volume.series.patient, EXAM, (volume.series,))
-    report = build_report(
-        study, volume, make_lungs(volume), (), (), 0, make_provenance(), category="0", category_reason="apex cut"
-    )
+    exam = Reading(volume, make_lungs(volume), (), ())
+    report = build_report(study, exam, Conclusion(category="0", category_reason="apex cut"), make_provenance())
     assert (report.category, report.category_reason) == ("0", "apex cut")
 
 

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from report_examples import EXAM, GRID, make_finding, make_lungs, make_report, make_volume
+from report_examples import EXAM, GRID, changed, make_finding, make_lungs, make_report, make_volume
 
 from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, Refusal
@@ -205,9 +205,9 @@ def test_solid_part_and_ungraded_category_are_shown():
     volume = make_volume()
     finding = make_finding(volume)
     measured = replace(finding.measurement, solid_mean_diameter_mm=5.25, solid_volume_mm3=70.0, volume_sd_mm3=None)
-    text = _page(replace(finding, measurement=measured, nodule_type=NoduleType.PART_SOLID)).text
+    text = _page(changed(finding, measurement=measured, nodule_type=NoduleType.PART_SOLID)).text
     assert "5.3 mm, 70 mm³" in text
-    assert "Solid part" not in _page(replace(finding, measurement=measured)).text, "only where a part of it is"
+    assert "Solid part" not in _page(changed(finding, measurement=measured)).text, "only where a part of it is"
     assert "841 mm³" in text
     assert "not assessed" in text
 
@@ -274,7 +274,7 @@ def test_marks_that_are_no_nodules_have_a_table_of_their_own():
     """With picture, place and probability; without rating or category, and not among the findings."""
     volume = make_volume()
     bare = make_finding(volume, (12, 30, 20), 0.31, None, nodule_probability=0.02, second_look="no nodule")
-    unmeasured = replace(bare, outline=None, measurement=None, nodule_probability=None)
+    unmeasured = changed(bare, outline=None, measurement=None, nodule_probability=None)
     page = _page(
         make_finding(volume), volume=volume, no_nodules=(replace(bare, number=1), replace(unmeasured, number=2))
     )
@@ -407,7 +407,7 @@ def test_nodule_at_the_edge_shows_what_there_is(voxel, plane):
 def test_mark_outside_the_volume_still_makes_a_page():
     volume = make_volume()
     finding = make_finding(volume)
-    outside = replace(
+    outside = changed(
         finding,
         candidate=replace(finding.candidate, centre_mm=(-500.0, 0.0, 900.0)),
         outline=None,
@@ -424,7 +424,7 @@ def test_heat_lies_where_the_network_looked(plane):
     heat = np.zeros((21, 21, 21), np.float32)
     heat[10 + 5, 10, 10] = heat[10, 10 - 7, 10] = heat[10, 10, 10 + 3] = heat[10, 10, 10] = 1.0
     finding = make_finding(volume)
-    finding = replace(finding, attribution=Attribution(finding.candidate.centre_mm, heat))
+    finding = changed(finding, attribution=Attribution(finding.candidate.centre_mm, heat))
     svg = heat_svg(volume, finding, PLANES[plane], CONFIG)
     (x, y, width, data) = re.search(
         r'<image x="([-\d.]+)" y="([-\d.]+)" width="([\d.]+)"[^>]*png;base64,([^"]+)"', svg
@@ -446,14 +446,14 @@ def test_heat_lies_where_the_network_looked(plane):
 def test_heat_stands_beside_the_pictures_and_says_what_it_is_not():
     volume = make_volume()
     finding = make_finding(volume)
-    hot = replace(finding, attribution=Attribution(finding.candidate.centre_mm, np.ones((40, 40, 40), np.float32)))
+    hot = changed(finding, attribution=Attribution(finding.candidate.centre_mm, np.ones((40, 40, 40), np.float32)))
     html = report_page(make_report(hot, volume=volume), CONFIG)
     assert html.count("data:image/png") == 3
     text = _check_safe(html).text
     for shown in ("What the network looked at", "no outline, no measurement, and no proof"):
         assert shown in text
     assert "What the network looked at" not in _page(finding, volume=volume).text
-    far = replace(hot, attribution=Attribution((500.0, 500.0, 500.0), np.ones((40, 40, 40), np.float32)))
+    far = changed(hot, attribution=Attribution((500.0, 500.0, 500.0), np.ones((40, 40, 40), np.float32)))
     assert "image/png" not in heat_svg(volume, far, PLANES["axial"], CONFIG)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_examples import EXAM, PATIENT, make_finding, make_report, make_volume, study_of
+from report_examples import EXAM, PATIENT, changed, make_finding, make_report, make_volume, study_of
 
 from lungscreen.errors import Notice, Refusal
 from lungscreen.records import (
@@ -127,7 +127,7 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
     )
     assert finding.measurement is not None
     size = replace(finding.measurement, solid_mean_diameter_mm=4.1, solid_volume_mm3=36.5)
-    finding = replace(finding, measurement=size)
+    finding = changed(finding, measurement=size)
     write_report(make_report(finding, make_finding(volume, (3, 9, 9), 0.1, 0.1)), tmp_path)
     write_tables(tmp_path)
     first, second = _rows(tmp_path / "findings.csv")

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from report_examples import make_finding, make_volume
+from report_examples import changed, make_finding, make_volume
 
 from lungscreen.comparison import Prior
 from lungscreen.comparison.reports import EarlierReport
@@ -30,20 +30,20 @@ def mark(score: float = 0.5, size_mm: float = 8.0, probability: float = 0.02, **
     """A measured mark that the second look takes for no nodule."""
     finding = make_finding(VOLUME, score=score, nodule_probability=probability, second_look="no nodule")
     assert finding.measurement is not None
-    finding = replace(
+    finding = changed(
         finding,
         measurement=replace(finding.measurement, mean_diameter_mm=size_mm),
         candidate=Candidate((score, 2.0, 3.0), size_mm, score),
         attributes=Attributes(3.0, 3.0, 3.0, 3.0, 3.0, 0.0),
     )
-    return replace(finding, **changes)
+    return changed(finding, **changes)
 
 
 def nodule(score: float, **changes: Any) -> Finding:
     return mark(score, probability=0.9, second_look="nodule", **changes)
 
 
-def changed(state: str, how: str = "") -> NoduleChange:
+def moved(state: str, how: str = "") -> NoduleChange:
     past = PastNodule("20250101", "1.2", NoduleType.SOLID, 8.0, 8.0, 8.0, how=how)
     return NoduleChange(state, "text", (past,) if how else ())  # type: ignore[arg-type]
 
@@ -82,9 +82,9 @@ def test_no_nodule_is_listed_apart_and_bare() -> None:
         ({"size_mm": 20.0}, "20 mm"),
         ({"candidate": Candidate((1.0, 2.0, 3.0), 20.0, 0.5)}, "20 mm"),
         ({"candidate": Candidate((1.0, 2.0, 3.0), 25.0, 0.5), "measurement": None, "outline": None}, "20 mm"),
-        ({"change": changed("stable", "finding")}, "earlier exam"),
-        ({"change": changed("shrinking", "report")}, "earlier exam"),
-        ({"change": changed("growing", "measured at the place")}, "grew"),
+        ({"change": moved("stable", "finding")}, "earlier exam"),
+        ({"change": moved("shrinking", "report")}, "earlier exam"),
+        ({"change": moved("growing", "measured at the place")}, "grew"),
     ],
     ids=["by outline", "by the detector", "not outlined", "finding before", "in an earlier report", "grew"],
 )
@@ -106,10 +106,10 @@ def test_what_the_second_look_does_not_decide_about(changes: dict[str, Any], wor
         {"size_mm": 19.9},
         {"candidate": Candidate((1.0, 2.0, 3.0), math.nan, 0.5)},
         {"measurement": None, "outline": None},
-        {"change": changed("new")},
-        {"change": changed("stable", "measured at the place")},
-        {"change": changed("stable", "below the operating point")},
-        {"change": changed("not assessed")},
+        {"change": moved("new")},
+        {"change": moved("stable", "measured at the place")},
+        {"change": moved("stable", "below the operating point")},
+        {"change": moved("not assessed")},
     ],
     ids=["just smaller", "no diameter", "not outlined", "new", "alike before", "a weak mark before", "not compared"],
 )
@@ -140,7 +140,7 @@ def test_every_candidate_has_its_verdict() -> None:
 
 def test_one_that_grew_is_not_cut_off() -> None:
     """However low it ranks."""
-    found = [nodule(0.9), nodule(0.8), nodule(0.1, change=changed("growing", "finding"))]
+    found = [nodule(0.9), nodule(0.8), nodule(0.1, change=moved("growing", "finding"))]
     chosen = select_findings(found, FindingsConfig(most=2))
     assert {finding.candidate.score for finding in chosen.findings} == {0.9, 0.1}
     assert [finding.candidate.score for finding in chosen.not_listed] == [0.8]

@@ -442,16 +442,16 @@ def findings() -> list[Any]:
 
 def test_every_finding_has_its_own_risk_beside_the_networks() -> None:
     rated = add_site_risk(findings(), MODEL, ClinicalData(age=62.0))
-    assert [len(finding.risks) for finding in rated] == [1, 1, 0]
-    assert rated[1].risks[0] == MODEL.risk(0.8, ClinicalData(age=62.0))
+    assert [len(finding.grade.risks if finding.grade else ()) for finding in rated] == [1, 1, 0]
+    assert rated[1].grade.risks[0] == MODEL.risk(0.8, ClinicalData(age=62.0))
     assert [f.malignancy for f in rated] == [f.malignancy for f in findings()]
 
 
 def test_an_exams_model_says_something_of_its_most_suspicious_finding_only() -> None:
     rated = add_site_risk(findings(), replace(MODEL, unit="exam"), None)
-    assert [len(finding.risks) for finding in rated] == [0, 1, 0]
+    assert [len(finding.grade.risks if finding.grade else ()) for finding in rated] == [0, 1, 0]
     assert add_site_risk([], MODEL, None) == ()
-    assert add_site_risk(findings()[2:], MODEL, None)[0].risks == ()
+    assert add_site_risk(findings()[2:], MODEL, None)[0].grade is None
     plain = findings()
     assert add_site_risk(plain, None, None) == tuple(plain)
 
@@ -462,7 +462,7 @@ def test_the_page_says_whose_model_it_is() -> None:
     (finding,) = add_site_risk([make_finding(volume, probability=0.4)], MODEL, ClinicalData(age=62.0))
     page = report_page(make_report(finding, volume=volume), PictureConfig())
     assert "Lung cancer within two years" in page
-    assert f"own model: {finding.risks[0].text}" in page
+    assert f"own model: {finding.grade.risks[0].text}" in page
     assert "fitted by this site on 900 of its findings, 60 with the outcome" in page
     assert "of the network alone 0.870; checked by nobody else" in page
     assert "assumed: emphysema as not known" in page

@@ -10,7 +10,6 @@ compare_with_priors: each earlier exam read alike
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
@@ -22,9 +21,9 @@ from lungscreen.config import config_hash
 from lungscreen.pipeline.exam import Prepared, prepare_study, read_exam
 from lungscreen.pipeline.networks import Networks
 from lungscreen.pipeline.priors import compare_with_priors
-from lungscreen.pipeline.selection import select_findings, verdicts_of
+from lungscreen.pipeline.selection import Selection, select_findings, verdicts_of
 from lungscreen.pipeline.settings import Pipeline
-from lungscreen.records import ClinicalData, Finding, Lungs, Provenance, Report, Study, Volume
+from lungscreen.records import ClinicalData, Conclusion, Lungs, Provenance, Report, Study, Volume
 from lungscreen.report import build_report
 from lungscreen.stopwatch import Stopwatch
 from lungscreen.volume import source_fingerprint
@@ -60,41 +59,35 @@ def screen_study(
         earlier, about_priors = match_priors(priors, study)
         compared = compare_with_priors(exam, exam_day(study.exam.date), earlier, person, pipeline, loaded)
     selected = select_findings(compared.found, pipeline.findings)
-    cut_off = len(selected.not_listed)
     with clock.stage("assess"):
-        assessment = _assess(selected.findings, exam.lungs, person, study, compared, pipeline, cut_off)
+        assessment = _assess(selected, exam.lungs, person, study, compared, pipeline)
     said = (*assessment.notices, *about_priors, *compared.notices, *selected.notices, *about_person)
-    return build_report(
-        study,
-        exam.volume,
-        exam.lungs,
-        exam.candidates,
-        add_site_risk(assessment.findings, loaded.site_model, person),
-        cut_off,
-        _provenance(exam.volume, pipeline, loaded, clock),
+    conclusion = Conclusion(
+        findings=add_site_risk(assessment.findings, loaded.site_model, person),
+        cut_off=len(selected.not_listed),
+        no_nodules=selected.no_nodules,
+        verdicts=verdicts_of(exam.candidates, selected),
         category=assessment.category,
         category_reason=assessment.category_reason,
-        notices=(*loaded.notices, *said),
         not_assessed=assessment.not_assessed,
         priors=compared.priors,
         lost=compared.lost,
-        no_nodules=selected.no_nodules,
-        verdicts=verdicts_of(exam.candidates, selected),
         person=describe_person(person),
+        notices=(*loaded.notices, *said),
     )
+    return build_report(study, exam, conclusion, _provenance(exam.volume, pipeline, loaded, clock))
 
 
 def _assess(
-    findings: Sequence[Finding],
+    selected: Selection,
     lungs: Lungs,
     person: ClinicalData | None,
     study: Study,
     compared: Comparison,
     pipeline: Pipeline,
-    cut_off: int,
 ) -> Assessment:
     """By the rows of a first exam, or of a follow-up where an earlier one was compared."""
-    day = exam_day(study.exam.date)
+    findings, cut_off, day = selected.findings, len(selected.not_listed), exam_day(study.exam.date)
     if not compared.priors or day is None:
         return assess_baseline(findings, lungs, person, pipeline.assess, cut_off=cut_off)
     earlier = [earlier_exams(finding) for finding in findings]

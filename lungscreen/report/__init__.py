@@ -1,6 +1,6 @@
 """Report ─► report.json, report.html, masks; and the tables over all studies.
 
-build_report   study, volume, lungs, candidates, findings ─► Report
+build_report   Study, Reading, Conclusion ─► Report
 write_report   Report ─► studies/<key>/, replaced only when the new results are whole
 write_tables   studies/*/ and refusals ─► worklist, findings.csv, candidates.csv, refused.csv
 """

@@ -1,4 +1,4 @@
-"""Study, volume, lungs, candidates, findings ─► Report
+"""Study, Reading, Conclusion ─► Report
 
 Ranks and numbers the findings, takes the exam's category from them where no rule gave one, and gathers every notice.
 """
@@ -11,20 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from lungscreen.errors import Notice
-from lungscreen.records import (
-    NOT_ASSESSED,
-    Candidate,
-    Finding,
-    LostNodule,
-    Lungs,
-    Person,
-    PriorExam,
-    Provenance,
-    Report,
-    Study,
-    Verdict,
-    Volume,
-)
+from lungscreen.records import NOT_ASSESSED, Conclusion, Finding, Provenance, Reading, Report, Study
 from lungscreen.results.validated import check_acquisition
 
 __all__ = ["CATEGORY_ORDER", "build_report", "category_rank", "rank_findings", "study_key"]
@@ -36,58 +23,34 @@ _NEVER_HIDDEN = ("4X", "4B", "4A")
 """Categories that stand even where another finding could not be graded: it could only add suspicion."""
 
 
-def build_report(
-    study: Study,
-    volume: Volume,
-    lungs: Lungs,
-    candidates: Sequence[Candidate],
-    findings: Sequence[Finding],
-    cut_off: int,
-    provenance: Provenance,
-    *,
-    category: str = "",
-    category_reason: str = "",
-    notices: Sequence[Notice] = (),
-    not_assessed: Sequence[str] = (),
-    priors: Sequence[PriorExam] = (),
-    lost: Sequence[LostNodule] = (),
-    no_nodules: Sequence[Finding] = (),
-    verdicts: Sequence[Verdict] = (),
-    person: Person | None = None,
-) -> Report:
+def build_report(study: Study, exam: Reading, conclusion: Conclusion, provenance: Provenance) -> Report:
     """All that is said about one study.
 
-    findings: in any order; ranked here (masses, then malignancy probability, then detection score) and numbered from 1.
-    cut_off: findings above the operating point that are not among `findings`.
-    category, category_reason: the exam's, where a rule gave one; else the worst of the findings' categories.
-    notices: what else the reader has to know, beyond what the records carry.
-    not_assessed: what the exam's category would need and nobody looked at, in words.
-    priors, lost: earlier exams that were compared, the latest first, and their nodules that are no findings now.
-    no_nodules: marks that the second look takes for no nodule; numbered from 1 by detection score.
-    verdicts: what became of each candidate, in their order.
-    person: what is known of the person beside the image.
+    Findings are ranked (masses, then malignancy probability, then detection score) and numbered from 1, marks that are no
+    nodules by detection score. Every notice of the records stands once, in the order of the stages.
     """
-    numbered = tuple(rank_findings(findings))
+    findings = tuple(rank_findings(conclusion.findings))
+    category, reason = conclusion.category, conclusion.category_reason
     if not category:
-        category, category_reason = _worst_category(numbered)
+        category, reason = _worst_category(findings)
     return Report(
         key=study_key(study.exam.study_uid),
         study=study,
-        volume=volume,
-        lungs=lungs,
-        candidates=tuple(candidates),
-        findings=numbered,
-        cut_off=cut_off,
+        volume=exam.volume,
+        lungs=exam.lungs,
+        candidates=exam.candidates,
+        findings=findings,
+        cut_off=conclusion.cut_off,
         category=category,
-        category_reason=category_reason,
-        notices=_gather(study, volume, lungs, cut_off, notices),
+        category_reason=reason,
+        notices=_gather(study, exam, conclusion),
         provenance=provenance,
-        not_assessed=tuple(not_assessed),
-        priors=tuple(priors),
-        lost=tuple(lost),
-        no_nodules=_by_score(no_nodules),
-        verdicts=tuple(verdicts),
-        person=person,
+        not_assessed=conclusion.not_assessed,
+        priors=conclusion.priors,
+        lost=conclusion.lost,
+        no_nodules=_by_score(conclusion.no_nodules),
+        verdicts=conclusion.verdicts,
+        person=conclusion.person,
     )
 
 
@@ -134,12 +97,13 @@ def _worst_category(findings: Sequence[Finding]) -> tuple[str, str]:
     return worst.category, reason + (f" {ungraded} more could not be graded." if ungraded else "")
 
 
-def _gather(study: Study, volume: Volume, lungs: Lungs, cut_off: int, notices: Iterable[Notice]) -> tuple[Notice, ...]:
+def _gather(study: Study, exam: Reading, conclusion: Conclusion) -> tuple[Notice, ...]:
     """Every notice once, in the order of the stages."""
+    volume, cut_off = exam.volume, conclusion.cut_off
     more: tuple[Notice, ...] = ()
     if cut_off:
         some = "1 more finding lies" if cut_off == 1 else f"{cut_off} more findings lie"
         more = (Notice("findings-cut-off", f"{some} above the operating point; less suspicious, not listed."),)
-    stages = (*study.notices, *volume.series.notices, *volume.notices, *lungs.notices)
+    stages = (*study.notices, *volume.series.notices, *volume.notices, *exam.lungs.notices)
     outside = check_acquisition(volume.series.acquisition, {notice.code for notice in stages})
-    return tuple(dict.fromkeys((*outside, *stages, *notices, *more)))
+    return tuple(dict.fromkeys((*outside, *stages, *conclusion.notices, *more)))
