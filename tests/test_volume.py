@@ -158,7 +158,7 @@ def test_spacing_tags_are_not_used(tmp_path: Path) -> None:
     """SpacingBetweenSlices, SliceLocation and GantryDetectorTilt lie."""
     make_series(tmp_path, slices=8, tags={"SpacingBetweenSlices": 9, "SliceLocation": 1, "GantryDetectorTilt": 20})
     volume = build(tmp_path)
-    assert volume.geometry.spacing_mm[0] == pytest.approx(2.0)
+    assert volume.geometry.spacing_mm[0] == pytest.approx(2.5)
     assert codes(volume) == []
 
 
