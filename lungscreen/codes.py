@@ -525,8 +525,21 @@ CODES: dict[str, Code] = {
     ),
     "prior-category-higher": Code(
         "notice",
-        "A nodule has grown, and its row gives a lower category than it had at the last exam.",
+        "A nodule's row gives a lower category than its 4B or 4X at the last exam: one that has grown stays what it was; one"
+        " that is benign by its calcification or fat takes the row.",
         "A reader decides which of the two stands.",
+    ),
+    "prior-nodule-unknown": Code(
+        "notice",
+        "It is not known what became of a nodule of an earlier exam: its place lies outside this scan, it may have merged"
+        " with another, it was not measured, or only its report was compared. The exam is no 1 or 2.",
+        "Look at the nodule's place, or compare with the earlier images.",
+    ),
+    "prior-history-left-out": Code(
+        "notice",
+        "An earlier report names still earlier exams of its nodules whose dates are impossible, twice the same, or not"
+        " before that report's own: they were left out.",
+        "Check the dates in the earlier report.",
     ),
     "prior-type-unknown": Code(
         "notice",

@@ -20,6 +20,7 @@ from lungscreen.geometry import Geometry, Vector
 
 __all__ = [
     "NOT_ASSESSED",
+    "PERSON_RANGES",
     "Acquisition",
     "Advice",
     "Attributes",
@@ -115,6 +116,18 @@ class Acquisition:
     """BurnedInAnnotation as it stands: YES, NO or empty."""
 
 
+PERSON_RANGES: Mapping[str, tuple[float, float]] = {
+    "age": (0, 120),
+    "pack_years": (0, 400),
+    "cigarettes_per_day": (0, 200),
+    "duration_years": (0, 120),
+    "years_quit": (0, 120),
+    "education": (1, 6),
+    "bmi": (8, 120),
+}
+"""What is possible of a person; NaN is not."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClinicalData:
     """What is known of the person beside the image. None or empty is not known; nothing is made up.
@@ -143,6 +156,13 @@ class ClinicalData:
     prior_category: str = ""
     priority: str = ""
     from_header: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Numbers lie within `PERSON_RANGES`: what is read from a table is checked there, so that no rule has to."""
+        for name, (low, high) in PERSON_RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"expected {name} from {low:g} to {high:g}, got {value}")
 
 
 # -- series ----------------------------------------------------------------------------------------------------------
@@ -534,6 +554,8 @@ class LostNodule:
     text: str
     expected_mm: Vector | None = None
     """Where it would lie in this exam, LPS mm."""
+    outside_scan: bool = False
+    """That place is not in this exam's volume."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,11 +71,30 @@ def test_benign_calcification_is_not_a_nodule_for_brock():
 
 
 @pytest.mark.parametrize(
-    "data", [BrockInput(0, True, "F"), BrockInput(-3, True, "F"), BrockInput(8, True, nodule_count=0)]
+    "values",
+    [
+        {"size_mm": 0},
+        {"size_mm": -3},
+        {"size_mm": math.nan},
+        {"size_mm": 1e12},
+        {"nodule_count": 0},
+        {"nodule_count": 10**9},
+        {"age": -1},
+        {"age": 1e6},
+        {"age": math.nan},
+    ],
 )
-def test_impossible_inputs_are_refused(data):
+def test_impossible_inputs_are_refused_once_and_early(values):
+    """Where the input is made; no model has to look again."""
     with pytest.raises(ValueError, match="expected"):
-        estimate_brock(data, "1a")
+        BrockInput(**{"size_mm": 8, "upper_lobe": True, **values})
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-9, 0.1, 1e9])
+@pytest.mark.parametrize("model", BROCK_MODELS)
+def test_absurd_sizes_give_a_probability_and_no_overflow(size, model):
+    data = BrockInput(size, True, "F", True, 120, True, True, SOLID, 10_000)
+    assert 0 <= estimate_brock(data, model).probability <= 1
 
 
 @settings(max_examples=100, deadline=None)

@@ -76,7 +76,9 @@ def test_fleischner_by_volume(mm3, group):
         (GGN, 5.5, None, False, "6 to 12 months, then every 2 years until 5 years"),
         (PART, 5.4, 2.0, False, "no routine"),
         (PART, 9.0, 5.4, False, "every year for 5 years"),
-        (PART, 9.0, 5.5, False, "highly suspicious"),
+        (PART, 9.0, 5.5, False, "3 to 6 months, whether it persists"),
+        (PART, 12.0, 8.4, False, "3 to 6 months, whether it persists"),
+        (PART, 12.0, 8.5, False, "PET/CT, biopsy or resection"),
         (GGN, 5.4, None, True, "consider CT at 2 and 4 years"),
         (GGN, 6.0, None, True, "most suspicious nodule"),
         (PART, 6.0, 2.0, True, "most suspicious nodule"),
@@ -86,6 +88,48 @@ def test_fleischner_subsolid(kind, mm, solid, multiple, advice):
     """Risk plays no part in subsolid nodules."""
     context = replace(LOW, high_risk=None, multiple=multiple)
     assert advice in advise_fleischner(nodule(kind, mm, solid=solid), ADULT, context).advice
+
+
+@pytest.mark.parametrize("solid", [3.0, 6.0, 8.0])
+@pytest.mark.parametrize("sign", ["solid_part_growing", "suspicious_form"])
+def test_fleischner_works_up_a_solid_part_that_grows_or_looks_suspicious(solid, sign):
+    advice = advise_fleischner(nodule(PART, 12.0, solid=solid), ADULT, replace(LOW, **{sign: True}))
+    assert advice.advice == "PET/CT, biopsy or resection"
+    assert advise_fleischner(nodule(PART, 12.0, solid=solid), ADULT, replace(LOW, **{sign: False})).advice != (
+        advice.advice
+    )
+
+
+@pytest.mark.parametrize("mm", [4.0, 7.0, 9.4])
+@pytest.mark.parametrize("multiple", [True, False])
+def test_fleischner_follows_no_typical_perifissural_nodule(mm, multiple):
+    """Nor a juxtapleural one, also above 6 mm (2017, p. 240); risk is then not asked for."""
+    result = advise_fleischner(nodule(mm=mm, juxta=True), ADULT, replace(LOW, high_risk=None, multiple=multiple))
+    assert result.advice == "no routine follow-up CT"
+    assert result.assumed == ("no spiculation", "no displaced fissure", "no history of cancer")
+
+
+@pytest.mark.parametrize(
+    ("person", "context", "word"),
+    [
+        (ADULT, replace(LOW, spiculated=True), "spiculated"),
+        (ADULT, replace(LOW, displaces_fissure=True), "displaces the fissure"),
+        (replace(ADULT, prior_cancer=True), LOW, "a history of cancer"),
+    ],
+)
+@pytest.mark.parametrize("mm", [4.0, 7.0])
+def test_fleischner_follows_one_that_may_be_malignant(person, context, word, mm):
+    result = advise_fleischner(nodule(mm=mm, juxta=True), person, context)
+    assert result.advice == "consider CT at 6 to 12 months"
+    assert word in result.group
+
+
+def test_fleischner_typical_means_small_and_solid():
+    assert "3 months" in advise_fleischner(nodule(mm=9.5, juxta=True), ADULT, LOW).advice
+    assert "6 to 12 months, then" in advise_fleischner(nodule(GGN, 7.0, juxta=True), ADULT, LOW).advice
+    assert "6 to 12 months" in advise_fleischner(nodule(mm=7.0, juxta=False), ADULT, LOW).advice
+    known = replace(LOW, known_cancer=True)
+    assert advise_fleischner(nodule(mm=7.0, juxta=True), ADULT, known).group == "not applicable"
 
 
 @pytest.mark.parametrize(

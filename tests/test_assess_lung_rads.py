@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -190,6 +191,23 @@ def test_measures_that_agree_give_no_notice():
     assert (graded_by.name, graded_by.other, graded_by.notices) == ("3", "3", ())
 
 
+def test_a_small_part_solid_nodule_needs_no_solid_volume_for_its_row():
+    """Below 113 mm³ at baseline the row asks for the total only (choice d); from there on it asks for both."""
+    small = grade_nodule(NoduleHistory(nodule(PART, 6.4, 5.0, volume=112.4)), "volume")
+    assert (small.name, small.notices[0].code) == ("2", "measures-disagree")
+    assert "volume-unknown" not in [notice.code for notice in small.notices]
+    large = grade_nodule(NoduleHistory(nodule(PART, 6.4, 6.5, volume=112.5)), "volume")
+    assert (large.name, [n.code for n in large.notices]) == ("4A", ["volume-unknown"])
+    assert grade_nodule(NoduleHistory(nodule(PART, 6.4, 5.0, volume=112.4))).other == "2"
+
+
+def test_a_row_asks_only_for_the_volumes_that_it_needs():
+    """Growth is told by diameters; its row by today's volume, whatever is known of the earlier one's."""
+    history = NoduleHistory(nodule(SOLID, 7.9, day=90, volume=268), (nodule(SOLID, 6.0, category="3"),))
+    result = grade_nodule(history, "volume")
+    assert (result.name, result.other) == ("4B", "4A")
+
+
 def test_an_unknown_volume_falls_back_to_the_diameter_and_says_so():
     result = grade_nodule(NoduleHistory(nodule(SOLID, 6.0)), "volume")
     assert (result.name, result.other) == ("3", "")
@@ -326,6 +344,9 @@ def test_less_solid_with_a_larger_solid_part_is_said():
         ((4.0, 6.0, 6.2), (0, 366, 1100), "2"),  # +2.0 mm within 12 months was no slow growth
         ((4.0, 6.0, 6.2), (0, 367, 1100), "4B"),
         ((6.0, 7.6), (0, 366), "4A"),  # two exams: growth, not slow growth
+        ((4.0, 6.0, 6.8, 7.7), (0, 300, 700, 1100), "4B"),  # an earlier fast step does not switch later runs off
+        ((6.0, 6.8, 7.7), (300, 700, 1100), "4B"),  # the same without the first exam
+        ((2.0, 4.0, 5.9, 6.6, 7.5), (0, 100, 300, 800, 1300), "4B"),  # two fast steps before it
     ],
 )
 def test_slow_growth_of_a_solid_nodule(sizes, days, category):
@@ -336,6 +357,14 @@ def test_slow_growth_of_a_solid_nodule(sizes, days, category):
 def test_slow_growth_of_the_solid_part():
     exams = [nodule(PART, 10.0, mm, day=day, category="3") for mm, day in ((2.0, 0), (2.8, 365), (3.6, 731))]
     assert graded(*exams) == "4B"
+
+
+def test_an_earlier_exam_never_lowers_slow_growth():
+    """Whatever stands before a run that grew slowly, it stays 4B."""
+    run = [nodule(SOLID, mm, day=day, category="3") for mm, day in ((6.0, 900), (6.8, 1300), (7.7, 1700))]
+    for mm in (3.0, 4.4, 5.9, 6.0, 9.0):
+        for day in (0, 500, 899):
+            assert graded(nodule(SOLID, mm, day=day, category="3"), *run) == "4B"
 
 
 def test_slow_growth_of_ground_glass_stays_2():
@@ -364,11 +393,43 @@ def test_growth_comes_before_proven_benign():
     assert graded(*exams, proven_benign=True) == "4B"
 
 
-def test_growth_row_below_the_prior_category_is_said():
-    """Order of decision, 4 before 5: the row decides, and the reader is told."""
+@pytest.mark.parametrize("prior", ["4B", "4X"])
+@pytest.mark.parametrize(
+    "exams",
+    [
+        (nodule(SOLID, 5.0), nodule(SOLID, 7.0, day=90)),  # its row gives 4A
+        (nodule(SOLID, 5.0), nodule(SOLID, 7.0, day=500)),  # undetermined, read as grown
+        (nodule(PART, 9.0, 1.0), nodule(PART, 9.0, 3.0, day=90)),
+        (nodule(GGN, 9.0), nodule(PART, 9.0, 2.0, day=90)),
+        (nodule(PART, 8.0, 2.0), nodule(PART, 12.0, 2.0, day=90)),
+        (nodule(GGN, 31.0), nodule(GGN, 40.0, day=90)),
+        (nodule(SOLID, 6.0), nodule(SOLID, 6.8, day=365), nodule(SOLID, 7.6, day=731)),  # slow growth gives 4B
+    ],
+)
+def test_growth_lowers_no_4b_or_4x(prior, exams):
+    """A prior 4B or 4X that grew stays at least that, and both are said; only proof of the benign lowers it."""
+    *earlier, last, now = exams
+    seen = (*earlier, replace(last, category=prior))
+    result = grade_nodule(NoduleHistory(now, seen))
+    assert result.name == prior
+    assert prior in result.clause or "slow growth" in result.clause
+
+
+def test_the_row_that_growth_would_have_given_is_said():
     result = grade_nodule(NoduleHistory(nodule(SOLID, 7.0, day=90), (nodule(SOLID, 5.0, category="4B"),)))
-    assert result.name == "4A"
-    assert "prior-category-higher" in [notice.code for notice in result.notices]
+    assert result.name == "4B"
+    (notice,) = [notice for notice in result.notices if notice.code == "prior-category-higher"]
+    assert "gives 4A" in notice.text
+    assert result.management.startswith("referral")
+    proven = NoduleHistory(nodule(SOLID, 7.0, day=90), (nodule(SOLID, 5.0, category="4B"),), proven_benign=True)
+    assert grade_nodule(proven).name == "4A"
+
+
+def test_a_4b_that_turns_out_calcified_is_1_and_said():
+    """Step 1 comes first; that the last exam was suspicious is for a reader to weigh."""
+    exams = (nodule(SOLID, 9.0, category="4B"),)
+    result = grade_nodule(NoduleHistory(nodule(NoduleType.CALCIFIED, 9.0, day=90), exams))
+    assert (result.name, [notice.code for notice in result.notices]) == ("1", ["prior-category-higher"])
 
 
 # -- step 6: ground-glass at follow-up (choice e) --------------------------------------------------------------------

@@ -68,10 +68,20 @@ def test_mayo_names_needs_and_limits():
     assert any(source.startswith("unverified") for source in outside.sources)
 
 
-@pytest.mark.parametrize("values", [{"diameter_mm": 0}, {"age": -1}, {"years_quit": float("nan")}])
+@pytest.mark.parametrize(
+    "values", [{"diameter_mm": 0}, {"age": -1}, {"age": 121}, {"years_quit": float("nan")}, {"years_quit": 1e300}]
+)
 def test_impossible_inputs_are_refused(values):
     with pytest.raises(ValueError, match="expected"):
         PersonAndNodule(**values)
+
+
+@pytest.mark.parametrize(
+    "values", [{"age": 121}, {"age": float("nan")}, {"bmi": 7}, {"cigarettes_per_day": -1}, {"duration_years": 1e300}]
+)
+def test_impossible_people_are_refused_where_they_are_made(values):
+    with pytest.raises(ValueError, match="expected"):
+        ClinicalData(**values)
 
 
 # -- PLCOm2012 -------------------------------------------------------------------------------------------------------
@@ -128,7 +138,9 @@ def test_plco_names_the_races_that_it_knows():
     assert estimate_plco(replace(CURRENT, race="martian")).needs[0].startswith("race as one of white")
 
 
-@pytest.mark.parametrize("change", [{"smoking_status": "never"}, {"cigarettes_per_day": 0}])
+@pytest.mark.parametrize(
+    "change", [{"smoking_status": "never"}, {"cigarettes_per_day": 0}, {"cigarettes_per_day": 0.02}]
+)
 def test_plco_is_for_ever_smokers(change):
     result = estimate_plco(replace(CURRENT, **change))
     assert (result.probability, result.needs) == (None, ())
@@ -194,13 +206,35 @@ def test_pack_years_are_worked_out_and_said():
     assert (result.eligible, result.assumed) == (True, ("pack-years from cigarettes per day and years",))
 
 
+ILST = PROGRAMMES["ILST (PLCOm2012)"]
+
+
 def test_ilst_takes_plco_from_1_51_percent():
-    assert PROGRAMMES["ILST (PLCOm2012)"](CURRENT).eligible is True
+    assert ILST(CURRENT).eligible is True
     low = replace(CURRENT, age=55, duration_years=20)
     assert estimate_plco(low).probability < 0.0151
-    assert PROGRAMMES["ILST (PLCOm2012)"](low).eligible is False
-    assert PROGRAMMES["ILST (PLCOm2012)"](ClinicalData(smoking_status="never")).eligible is False
-    assert PROGRAMMES["ILST (PLCOm2012)"](ClinicalData()).eligible is None
+    assert ILST(low).eligible is False
+    assert ILST(ClinicalData(smoking_status="never")).eligible is False
+    assert ILST(ClinicalData()).eligible is None
+
+
+def test_ilst_or_uspstf_2013():
+    """30 pack-years are enough where PLCOm2012 is below its cut, or cannot be told."""
+    low = replace(CURRENT, age=55, duration_years=20, pack_years=30)
+    assert estimate_plco(low).probability < 0.0151
+    assert ILST(low).eligible is True
+    assert "USPSTF 2013" in ILST(low).reason
+    packs = {"smoking_status": "former", "pack_years": 30, "years_quit": 15}
+    assert ILST(ClinicalData(age=60, **packs)).eligible is True
+    assert ILST(ClinicalData(age=60, **{**packs, "pack_years": 29})).eligible is None  # PLCOm2012 is not known
+    assert "race" in ILST(ClinicalData(age=60, **{**packs, "pack_years": 29})).needs
+
+
+@pytest.mark.parametrize(("age", "eligible"), [(54.9, False), (55, True), (80.9, True), (81, False)])
+def test_ilst_is_55_to_80_years(age, eligible):
+    """However high the risk."""
+    assert ILST(replace(FORMER, age=age)).eligible is eligible
+    assert estimate_plco(replace(FORMER, age=54.9)).probability > 0.0151
 
 
 def test_uk_is_answered_as_far_as_plco_goes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -56,6 +57,7 @@ def test_airway_row(proximal, change, category):
         ({"suspicious": True}, "4X"),
         ({"prior_category": "4B", "proven_benign": True}, "2"),
         ({"prior_category": "3", "proven_benign": True}, "4A"),
+        ({"prior_category": "4B"}, "4B"),
     ],
 )
 def test_airway_facts_of_note_11(facts, category):
@@ -64,6 +66,22 @@ def test_airway_facts_of_note_11(facts, category):
 
 def test_a_smaller_airway_nodule_that_was_4b_stays():
     assert grade_airway_nodule(AirwayNodule(True, Change.SMALLER, prior_category="4B")).name == "4B"
+
+
+@pytest.mark.parametrize("change", ["stable", "growing", "smaller"])
+def test_an_airway_nodule_that_persists_from_4a_is_4b(change):
+    """Note 11d, smaller or not: it is still there."""
+    assert grade_airway_nodule(AirwayNodule(True, Change(change), prior_category="4A")).name == "4B"
+
+
+@pytest.mark.parametrize("prior", ["4B", "4X"])
+@pytest.mark.parametrize("change", list(Change))
+@pytest.mark.parametrize("proximal", [True, False, None])
+@pytest.mark.parametrize("looks", [{}, {"contains_air": True, "underlying_nodule": False}])
+def test_an_airway_nodule_leaves_4b_and_4x_only_when_proven_benign(prior, change, proximal, looks):
+    nodule = AirwayNodule(proximal, change, prior_category=prior, **looks)
+    assert grade_airway_nodule(nodule).name == prior
+    assert grade_airway_nodule(replace(nodule, proven_benign=True)).name == "2"
 
 
 def test_suspicion_makes_no_category_2_airway_nodule_4x():
@@ -124,6 +142,10 @@ def test_cyst_at_baseline(exam, category):
         ((cyst(category="4A"), cyst(90, wall=1.0)), {}, "not classified"),
         ((cyst(category="4A"), cyst(400, mm=10.5), cyst(500, mm=10.5)), {}, "4A"),
         ((cyst(category="4B"), cyst(90, wall=3.6)), {"proven_benign": True}, "4B"),  # growth comes first
+        ((cyst(category="4X"), cyst(90, wall=3.6)), {}, "4X"),  # nor does growth lower a 4X
+        ((cyst(category="4X"), cyst(90, multi=True)), {}, "4X"),
+        ((cyst(category="4B"), cyst(90)), {"fluid_filled": True}, "4B"),
+        ((cyst(category="4B"), cyst(90)), {"fluid_filled": True, "proven_benign": True}, "2"),
         ((cyst(), cyst(90)), {"suspicious": True}, "4X"),
         ((cyst(category="4A"), cyst(90)), {"suspicious": True}, "4X"),
         ((cyst(category="3"), cyst(180)), {"suspicious": True}, "2"),

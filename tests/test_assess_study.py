@@ -22,10 +22,12 @@ from lungscreen.records import (
     ClinicalData,
     Finding,
     Location,
+    LostNodule,
     Lungs,
     Measured,
     Measurement,
     NoduleType,
+    PastNodule,
 )
 
 WOMAN = ClinicalData(age=65, sex="F", family_history=False, emphysema=False)
@@ -119,13 +121,21 @@ def test_brock_takes_the_transverse_size_and_marks_what_was_assumed():
     assert [round(100 * r.probability, 3) for r in (one_a, one_b, two_a, two_b)] == [6.575, 5.760, 7.114, 6.281]
     assert one_a.assumed == ("upper lobe assumed from the zone (upper)",)
     assert "spiculation estimated from the image" in one_b.assumed
-    assert "number of nodules: 1 findings of this reading" in two_b.assumed
+    assert "number of nodules: 1 noncalcified findings of this reading" in two_b.assumed
 
 
-def test_brock_counts_the_nodules_that_the_limit_left_out():
-    few = assess_baseline([finding()], lungs(), WOMAN).findings[0].grade.risks[2]
-    many = assess_baseline([finding()], lungs(), WOMAN, cut_off=4).findings[0].grade.risks[2]
-    assert many.probability < few.probability
+def test_brock_counts_noncalcified_nodules():
+    """Golden value of one nodule, whatever benign calcified ones lie beside it; other nodules do lower it."""
+    calcified = finding(kind=NoduleType.CALCIFIED)
+
+    def brock_2a(*beside):
+        return round(
+            100 * assess_baseline([finding(), *beside], lungs(), WOMAN).findings[0].grade.risks[2].probability, 3
+        )
+
+    assert brock_2a() == brock_2a(calcified, calcified) == 7.114
+    assert brock_2a(finding(), calcified) < 7.114
+    assert assess_baseline([calcified], lungs(), WOMAN).findings[0].grade.risks[2].limits
 
 
 def test_what_came_from_the_header_is_marked():
@@ -272,6 +282,55 @@ def test_follow_up_without_a_measurement_or_earlier_volume():
     result = assess_follow_up([bare, finding(2)], lungs(), None, TODAY, earlier)
     assert [f.growth for f in result.findings] == ["not assessed: needs a measurement", "stable"]
     assert [f.category for f in result.findings] == ["not assessed", "2"]
+
+
+# -- nodules of earlier exams that are no findings now ---------------------------------------------------------------
+def lost(state="not assessed", *, outside=False, category="4B", kind=NoduleType.SOLID):
+    past = PastNodule("20250901", "1.2", kind, 16.0, 16.0, 16.0, category=category)
+    return LostNodule(past, state, "16.0 mm on 2025-09-01; its end is not known", outside_scan=outside)
+
+
+def exam_of(*gone, sizes=(), not_measured=0, **flags):
+    findings = [finding(n, mm) for n, mm in enumerate(sizes, 1)]
+    now = [() for _ in findings]
+    return assess_follow_up(findings, lungs(**flags), None, TODAY, now, lost=gone, not_measured=not_measured)
+
+
+@pytest.mark.parametrize(
+    ("gone", "sizes", "category"),
+    [
+        ((lost(),), (), "not assessed"),  # not 1
+        ((lost(),), (3.5,), "not assessed"),  # not 2
+        ((lost(category="2"),), (), "not assessed"),  # whatever it was: nobody knows what it is
+        ((lost(category=""),), (), "not assessed"),
+        ((lost(),), (4.5,), "3"),  # at least 3
+        ((lost(),), (9.0,), "4B"),
+        ((lost(outside=True),), (), "0"),
+        ((lost(outside=True),), (4.5,), "0"),  # choice i: up to 4A
+        ((lost(outside=True),), (9.0,), "4B"),
+        ((lost(), lost(outside=True)), (), "0"),
+        ((lost("resolved"),), (), "1"),
+        ((lost("resolved"),), (3.5,), "2"),
+        ((lost("below the least size", category="2"),), (), "1"),
+        ((lost(category="1"), lost(outside=True, category="1")), (), "1"),  # benign then
+        ((lost(kind=NoduleType.CALCIFIED),), (), "1"),
+        ((lost(), lost("resolved")), (), "not assessed"),
+    ],
+)
+def test_an_earlier_nodule_whose_fate_is_unknown_keeps_the_exam_from_1_and_2(gone, sizes, category):
+    result = exam_of(*gone, sizes=sizes)
+    assert result.category == category
+    unknown = any(nodule.state == "not assessed" and nodule.past.category != "1" for nodule in gone)
+    unknown = unknown and gone[0].past.nodule_type is not NoduleType.CALCIFIED
+    assert ("prior-nodule-unknown" in codes(result.notices)) is unknown
+    assert ("its end is not known" in result.category_reason) is unknown
+
+
+def test_earlier_nodules_without_sizes_count_too():
+    assert exam_of(not_measured=2).category == "not assessed"
+    assert "2 nodules of the earlier exam without sizes" in exam_of(not_measured=2).category_reason
+    assert exam_of(not_measured=1, sizes=(6.5,)).category == "4A"
+    assert exam_of(lost(), apex_cut=True).category == "0"
 
 
 def test_follow_up_refuses_an_exam_that_is_not_earlier():

@@ -224,12 +224,28 @@ def test_json_values_of_another_kind_are_not_understood(tmp_path):
         ({"smoking_status": "current", "years_quit": "3"}, ["years_quit"]),
         ({"age": "50", "duration_years": "51"}, ["duration_years"]),
         ({"age": "50", "years_quit": "51"}, ["years_quit"]),
+        ({"age": "50", "duration_years": "45.5"}, ["duration_years"]),
+        ({"age": "60", "duration_years": "40", "years_quit": "15.5"}, ["duration_years", "years_quit"]),
     ],
 )
 def test_a_row_that_contradicts_itself(tmp_path, row, gone):
     found = table_of(tmp_path, {"patient_id": "P-1", **row}).rows["P-1"][0]
     assert codes(found.notices) == ["clinical-value"]
     assert all(not getattr(found.data, column) for column in gone)
+
+
+@pytest.mark.parametrize(
+    ("duration", "quit_years", "fits"), [("40", "15", True), ("40", "15.1", False), ("56", "", False)]
+)
+def test_years_of_smoking_and_since_have_to_fit_the_age(tmp_path, duration, quit_years, fits):
+    """Both together are at most the age less 5: the row's own age, or the header's where the row has none."""
+    row = {"patient_id": "P-1", "duration_years": duration, "years_quit": quit_years}
+    (own,) = table_of(tmp_path, {**row, "age": "60"}).rows["P-1"]
+    data, notices = match_clinical(table_of(tmp_path, row), Patient("P-1", "", "19660101", "F"), EXAM)
+    for found, said in ((own.data, own.notices), (data, notices)):
+        assert found.age == 60
+        assert (found.duration_years is not None) is fits
+        assert codes(said) == ([] if fits else ["clinical-value"])
 
 
 def test_a_never_smoker_with_zeros_is_no_contradiction(tmp_path):

@@ -16,6 +16,7 @@ from phantom_pairs import compare_readings
 from report_examples import changed, make_finding, make_report, make_volume
 from small_chest import ORIGIN, SHAPE, SPACING, chest
 
+from lungscreen.assess import assess_follow_up
 from lungscreen.comparison import (
     EarlierReport,
     Prior,
@@ -233,6 +234,51 @@ def test_hostile_values_of_a_report_are_left_out(tmp_path: Path) -> None:
     assert "\x00" not in report.patient.name
 
 
+def history_rows(*dates: str) -> dict[str, Any]:
+    """A report of 2026-02-12 whose finding was seen on these days before."""
+    base = document()
+    (row,) = base["findings"][0]["change"]["exams"]
+    base["findings"][0]["change"]["exams"] = [{**row, "date": when} for when in dates]
+    return base
+
+
+@pytest.mark.parametrize(
+    ("dates", "kept"),
+    [
+        (("2019-13-40", "2020-01-01"), ["20200101"]),
+        (("2026-02-12",), []),  # the report's own day
+        (("2027-01-01", "2024-02-30", "", "soon"), []),
+        (("2021-01-01", "2020-01-01"), ["20200101", "20210101"]),  # out of order
+        (("2020-01-01", "2020-01-01"), ["20200101"]),  # twice
+        (("2019-01-01",), ["20190101"]),
+    ],
+)
+def test_impossible_dates_of_earlier_exams_are_left_out_and_counted(
+    dates: tuple[str, ...], kept: list[str], tmp_path: Path
+) -> None:
+    report = read_report(write(tmp_path, history_rows(*dates)))
+    assert [past.date for past in report.histories[0]] == kept
+    assert report.left_out == len(dates) - len(kept)
+    assert report.not_measured == 1, "the second finding has no sizes"
+
+
+@pytest.mark.parametrize("name", ["long_axis_mm", "short_axis_mm"])
+@pytest.mark.parametrize("value", [0, -1, 1e300, 501, "8", None, True, [8]])
+def test_impossible_sizes_of_an_earlier_report_are_not_measured(name: str, value: Any, tmp_path: Path) -> None:
+    evil = document()
+    evil["findings"][0]["measurement"][name] = value
+    report = read_report(write(tmp_path, evil))
+    assert (report.nodules, report.not_measured) == ((), 2)
+
+
+@pytest.mark.parametrize("name", ["volume_mm3", "solid_volume_mm3", "solid_mean_diameter_mm"])
+def test_absurd_volumes_of_an_earlier_report_are_not_known(name: str, tmp_path: Path) -> None:
+    evil = document()
+    evil["findings"][0]["measurement"][name] = 1e300
+    (nodule,) = read_report(write(tmp_path, evil)).nodules
+    assert getattr(nodule, name) is None
+
+
 def test_a_folder_of_reports_is_searched(tmp_path: Path) -> None:
     """One of a patient who is not in the input, and one that is damaged, each have a row."""
     write(tmp_path / "a", document())
@@ -286,6 +332,66 @@ def test_states_follow_the_rule_of_growth(before: float, now: float, state: str)
     assert change.diameter_change_mm == pytest.approx(now - before)
     assert change.volume_change_percent is None
     assert change.doubling_days is None
+
+
+def exams_of(*rows: tuple[NoduleType, float, float | None, str], category: str = "3") -> list[PastNodule]:
+    """Earlier exams by type, mean diameter, solid part and date."""
+    return [
+        past(
+            date=when, nodule_type=kind, long_axis_mm=mm, short_axis_mm=mm, mean_diameter_mm=mm, volume_mm3=None,
+            solid_mean_diameter_mm=solid, category=category,
+        )
+        for kind, mm, solid, when in rows
+    ]  # fmt: skip
+
+
+SOLID, PART, GGN = NoduleType.SOLID, NoduleType.PART_SOLID, NoduleType.GROUND_GLASS
+
+
+@pytest.mark.parametrize(
+    ("exams", "now", "state", "text", "category"),
+    [
+        (  # the last step is within the limits of stability, the year is not
+            [(SOLID, 6.0, None, "20200102"), (SOLID, 7.0, None, "20200701")], (SOLID, 8.0, 0.0), "growing",
+            "growing since 2020-01-02: 6.0 mm then, +2.0 mm; as a whole +1.0 mm since 2020-07-01", "4B",
+        ),
+        (  # the whole is stable, its solid part is not
+            [(PART, 12.0, 3.0, "20200701")], (PART, 12.0, 5.5), "growing",
+            "growing in its solid part since 2020-07-01: 3.0 mm then, +2.5 mm; as a whole +0.0 mm since 2020-07-01", "4B",
+        ),
+        (  # slow growth
+            [(SOLID, 6.0, None, "20190101"), (SOLID, 6.8, None, "20200101")], (SOLID, 7.6, 0.0), "growing",
+            "growing slowly over 3 exams since 2019-01-01: 6.0 mm then, +1.6 mm", "4B",
+        ),
+        (
+            [(GGN, 9.0, None, "20200701")], (PART, 9.2, 2.0), "growing",
+            "growing, ground-glass then and more solid now since 2020-07-01: 9.0 mm then, +0.2 mm", "4A",
+        ),
+        (  # larger, but less solid: no growth by choice b
+            [(SOLID, 7.0, None, "20200701")], (GGN, 9.0, 0.0), "stable",
+            "stable by the rules, larger but less solid (choice b) since 2020-07-01: 7.0 mm then, +2.0 mm", "2",
+        ),
+        ([(SOLID, 9.0, None, "20200701")], (SOLID, 7.0, 0.0), "shrinking", "shrinking since 2020-07-01: 9.0 mm then", "2"),
+        (
+            [(PART, 9.0, None, "20200701")], (PART, 9.0, 5.0), "not assessed",
+            "not assessed: needs size of the solid part on 2020-07-01", "not assessed",
+        ),
+    ],
+)  # fmt: skip
+def test_one_statement_of_change_is_made_from_what_graded_it(
+    exams: list[Any], now: tuple[NoduleType, float, float], state: str, text: str, category: str
+) -> None:
+    """The words beside a category never contradict it."""
+    kind, mm, solid = now
+    size = replace(sized(mm), solid_mean_diameter_mm=solid)
+    one = found(mm, measurement=size, nodule_type=kind)
+    one = replace(one, change=describe_change(one, exams_of(*exams), DAY))
+    assert one.change is not None
+    assert (one.change.state, one.change.text.startswith(text)) == (state, True), one.change.text
+    lungs = Lungs(np.zeros((1, 1, 1), np.uint8), 1.0, 1.0)
+    graded = assess_follow_up([one], lungs, None, DAY, [earlier_exams(one)])
+    assert graded.category == category
+    assert graded.findings[0].growth == one.change.text
 
 
 def test_a_doubled_volume_doubles_in_its_interval() -> None:
@@ -461,6 +567,32 @@ def test_a_mark_where_nothing_was_is_not_compared_unmeasured() -> None:
     assert done.found[0].change.state == "not assessed"
 
 
+def test_an_earlier_nodule_without_sizes_that_is_still_here_becomes_a_finding() -> None:
+    """Nothing marks it now. It is not silently forgotten because nobody could outline it then."""
+    done = compare({A: 12.0}, {A: 12.0}, [mark(A)], [], unmeasured="then")
+    (finding,) = done.found
+    assert finding.change.state == "not assessed"
+    assert "not measured there" in finding.change.text
+    assert finding.measurement is not None
+    done = compare({A: 12.0}, {}, [mark(A)], [], unmeasured="then")
+    assert (done.found, done.not_measured) == ((), 0), "the place is shown and nothing is there"
+
+
+def test_findings_without_sizes_of_a_report_alone_are_counted() -> None:
+    report = a_report(nodules=(), histories=(), not_measured=2, left_out=3)
+    done = compare({}, {A: 12.0}, [], [mark(A)], report=report, images=False)
+    assert done.not_measured == 2
+    assert [n.code for n in done.notices] == ["prior-by-size", "prior-history-left-out"]
+
+
+@pytest.mark.parametrize(("category", "small"), [("4B", False), ("4X", False), ("4A", True), ("", True)])
+def test_a_4b_that_is_too_small_now_stays_a_finding(category: str, small: bool) -> None:
+    report = a_report(nodules=(past(centre_mm=mark(A).centre_mm, category=category),), histories=((),))
+    done = compare({A: 12.0}, {A: 2.5}, [mark(A)], [mark(A, 2.5)], report=report)
+    assert [lost.state for lost in done.lost] == (["below the least size"] if small else [])
+    assert len(done.found) == 1
+
+
 def test_a_nodule_that_is_too_small_now_is_listed() -> None:
     done = compare({A: 12.0}, {A: 2.5}, [mark(A)], [mark(A, 2.5)])
     assert [lost.state for lost in done.lost] == ["below the least size"]
@@ -546,6 +678,7 @@ def test_what_is_outside_this_scan_is_not_called_resolved() -> None:
     done = compare_readings(now, DAY, [Prior(date(2020, 1, 1), EARLIER)], lambda: then, grade)
     assert [lost.state for lost in done.lost] == ["not assessed"]
     assert "outside this scan" in done.lost[0].text
+    assert done.lost[0].outside_scan, "the exam cannot be 1 or 2 then"
 
 
 def test_a_shrunk_nodule_below_the_operating_point_is_kept_or_listed() -> None:

@@ -85,7 +85,7 @@ def test_never_smokers_have_a_lower_mayo() -> None:
 
 def test_where_mayo_does_not_hold() -> None:
     """Beside other nodules it holds less, for a calcified one not at all."""
-    assert "made for solitary nodules, and this reading has 2 findings" in mayo(nodule(), nodule()).limits
+    assert "made for solitary nodules, and this reading has 2 noncalcified ones" in mayo(nodule(), nodule()).limits
     calcified = mayo(nodule(kind=NoduleType.CALCIFIED))
     assert (calcified.probability, calcified.limits) == (None, ("benign calcification: not a nodule for Mayo",))
 

@@ -15,12 +15,13 @@ from lungscreen.comparison.reports import EarlierReport
 from lungscreen.pipeline.selection import (
     FindingsConfig,
     keep_doubtful,
+    list_findings,
     look_twice,
     nodules_of_prior,
     select_findings,
     verdicts_of,
 )
-from lungscreen.records import Attributes, Candidate, Finding, NoduleChange, NoduleType, PastNodule, Patient
+from lungscreen.records import Attributes, Candidate, Finding, Grade, NoduleChange, NoduleType, PastNodule, Patient
 
 CONFIG = FindingsConfig()
 VOLUME = make_volume()
@@ -127,10 +128,11 @@ def test_sure_nodules_get_no_word() -> None:
 def test_every_candidate_has_its_verdict() -> None:
     """Small, cut off, no nodule, finding, or never above the operating point; a finding of none of them changes nothing."""
     found = [mark(0.4), nodule(0.9), nodule(0.8), nodule(0.7, size_mm=2.9), nodule(0.95)]
-    chosen = select_findings(found, FindingsConfig(most=2))
+    chosen = select_findings(found, CONFIG)
+    listed = list_findings(chosen.findings, 2)
     others = [Candidate((9.0, 9.0, 9.0), 3.0, 0.1)]
     candidates = [*(finding.candidate for finding in found), *others]
-    told = dict(zip([c.score for c in candidates], verdicts_of(candidates, chosen), strict=True))
+    told = dict(zip([c.score for c in candidates], verdicts_of(candidates, chosen, listed), strict=True))
     assert told == {
         0.4: "no nodule", 0.9: "finding", 0.95: "finding", 0.8: "not listed", 0.7: "too small",
         0.1: "below the operating point",
@@ -139,11 +141,37 @@ def test_every_candidate_has_its_verdict() -> None:
 
 
 def test_one_that_grew_is_not_cut_off() -> None:
-    """However low it ranks."""
-    found = [nodule(0.9), nodule(0.8), nodule(0.1, change=moved("growing", "finding"))]
-    chosen = select_findings(found, FindingsConfig(most=2))
-    assert {finding.candidate.score for finding in chosen.findings} == {0.9, 0.1}
-    assert [finding.candidate.score for finding in chosen.not_listed] == [0.8]
+    """However low it ranks among those of its category."""
+    found = [nodule(0.9, grade=Grade("2")), nodule(0.8, grade=Grade("2"))]
+    found.append(nodule(0.1, grade=Grade("2"), change=moved("growing", "finding")))
+    listed = list_findings(found, 2)
+    assert {finding.candidate.score for finding in listed.findings} == {0.9, 0.1}
+    assert [finding.candidate.score for finding in listed.left_out] == [0.8]
+
+
+def test_the_limit_cuts_by_category_and_no_score_saves_a_harmless_one() -> None:
+    """What could not be graded is spared before what is known to be harmless; the list is ranked as ever."""
+    categories = ["2", "1", "not assessed", "3", "4A", "4B", "4X"]
+    found = [nodule(0.9 - n / 10, grade=Grade(category)) for n, category in enumerate(categories)]
+    for most in range(1, 8):
+        listed = list_findings(found, most)
+        kept = {finding.category for finding in listed.findings}
+        assert kept == set(["4X", "4B", "4A", "3", "not assessed", "2", "1"][:most])
+        assert [finding.number for finding in listed.findings] == list(range(1, most + 1))
+        scores = [finding.candidate.score for finding in listed.findings]
+        assert scores == sorted(scores, reverse=True)
+        assert len(listed.left_out) == 7 - most
+
+
+@pytest.mark.parametrize(("category", "stays"), [("4B", True), ("4X", True), ("4bs", True), ("4A", False), ("", False)])
+def test_one_that_was_4b_is_graded_however_small_it_is_now(category: str, stays: bool) -> None:
+    """And whatever the second look says: it leaves only when proven benign."""
+    past = PastNodule(
+        "20250101", "1.2", NoduleType.SOLID, 16.0, 16.0, 16.0, how="measured at the place", category=category
+    )
+    finding = mark(size_mm=2.5, change=NoduleChange("shrinking", "text", (past,)))
+    chosen = select_findings([finding], CONFIG)
+    assert (len(chosen.findings), len(chosen.too_small)) == ((1, 0) if stays else (0, 1))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lungscreen.assess.brock import BROCK_MODELS, BrockInput, BrockModel, estimate_brock
 from lungscreen.assess.bts import BtsContext, advise_bts, advise_bts_follow_up
+from lungscreen.assess.change import ChangeSince, judge_change
 from lungscreen.assess.eligibility import PROGRAMMES, Eligibility, judge_eligibility
 from lungscreen.assess.fleischner import FleischnerContext, advise_fleischner
 from lungscreen.assess.growth import (
@@ -39,7 +40,7 @@ from lungscreen.assess.nelson import (
     is_suspicious_after_new,
 )
 from lungscreen.assess.plco import PLCO_RACES, estimate_plco
-from lungscreen.assess.results import RANK, Category, LungRads, read_category
+from lungscreen.assess.results import RANK, STAYING, Category, LungRads, read_category
 from lungscreen.assess.risks import describe_person
 from lungscreen.assess.rounding import mean_diameter
 from lungscreen.assess.site_model import FusionConfig, SiteModel, add_site_risk, find_site_model
@@ -50,6 +51,7 @@ __all__ = [
     "PLCO_RACES",
     "PROGRAMMES",
     "RANK",
+    "STAYING",
     "AirwayNodule",
     "AssessConfig",
     "Assessment",
@@ -58,6 +60,7 @@ __all__ = [
     "BtsContext",
     "Category",
     "Change",
+    "ChangeSince",
     "CystAtExam",
     "CystHistory",
     "DoublingTime",
@@ -98,6 +101,7 @@ __all__ = [
     "grade_nodule",
     "has_grown_by_volume",
     "is_suspicious_after_new",
+    "judge_change",
     "judge_eligibility",
     "judge_growth",
     "mean_diameter",

@@ -10,10 +10,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lungscreen.assess.rounding import Number, exact
-from lungscreen.records import NoduleType, Risk
+from scipy.special import expit
 
-__all__ = ["BROCK_MODELS", "BrockInput", "BrockModel", "estimate_brock"]
+from lungscreen.assess.rounding import Number, exact
+from lungscreen.records import PERSON_RANGES, NoduleType, Risk
+
+__all__ = ["BROCK_MODELS", "MOST_NODULES", "BrockInput", "BrockModel", "estimate_brock"]
 
 BrockModel = Literal["1a", "1b", "2a", "2b"]
 BROCK_MODELS: tuple[BrockModel, ...] = ("1a", "1b", "2a", "2b")
@@ -21,6 +23,9 @@ BROCK_MODELS: tuple[BrockModel, ...] = ("1a", "1b", "2a", "2b")
 
 _SIZE_CENTRE = 1.58113883
 """(4 mm / 10) to the power of -0.5: the size term is 0 at 4 mm."""
+
+MOST_NODULES = 10_000
+"""More are no number of nodules."""
 
 _AGE_CENTRE = 62
 _COUNT_CENTRE = 4
@@ -31,7 +36,7 @@ class BrockInput:
     """What Brock asks. None, empty or unknown is not known.
 
     size_mm: largest transverse diameter. upper_lobe: in an upper lobe; the lingula belongs to the left one, the middle
-    lobe to none. nodule_count: all nodules of the scan. assumed: which of these were estimated or assumed, in words.
+    lobe to none. nodule_count: all noncalcified nodules of the scan. assumed: which of these were estimated or assumed, in words.
     """
 
     size_mm: Number | None
@@ -45,6 +50,16 @@ class BrockInput:
     nodule_count: int | None = None
     assumed: tuple[tuple[str, str], ...] = ()
     """Pairs of field name and how it was come by: ("upper_lobe", "lobe estimated from the image")."""
+
+    def __post_init__(self) -> None:
+        """Size, age and count are possible."""
+        if self.size_mm is not None and exact(self.size_mm) <= 0:
+            raise ValueError(f"expected a size above 0 mm, got {self.size_mm}")
+        low, high = PERSON_RANGES["age"]
+        if self.age is not None and not low <= self.age <= high:
+            raise ValueError(f"expected an age from {low:g} to {high:g}, got {self.age}")
+        if self.nodule_count is not None and not 1 <= self.nodule_count <= MOST_NODULES:
+            raise ValueError(f"expected 1 to {MOST_NODULES} nodules, got {self.nodule_count}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +144,7 @@ _SOURCE = "McWilliams 2013, N Engl J Med 369:910, Table 2"
 
 
 def estimate_brock(data: BrockInput, model: BrockModel) -> Risk:
-    """Probability of cancer by one of the four Brock models; None with what it needs where something is not known.
-
-    Errors: ValueError for a size that is not positive or a count below 1.
-    """
-    _check(data)
+    """Probability of cancer by one of the four Brock models; None with what it needs where something is not known."""
     name = f"Brock {model} ({'full' if model[0] == '2' else 'parsimonious'}, {_spiculation_words(model)})"
     if data.nodule_type is NoduleType.CALCIFIED:
         return Risk(name, None, _MEANING, limits=("benign calcification: not a nodule for Brock",), sources=(_SOURCE,))
@@ -141,7 +152,7 @@ def estimate_brock(data: BrockInput, model: BrockModel) -> Risk:
     assumed = tuple(how for field, how in data.assumed if field in _ASKED[model])
     if needs:
         return Risk(name, None, _MEANING, needs=needs, assumed=assumed, sources=(_SOURCE,))
-    probability = 1 / (1 + math.exp(-_logit(data, _WEIGHTS[model])))
+    probability = float(expit(_logit(data, _WEIGHTS[model])))
     return Risk(name, probability, _MEANING, assumed=assumed, sources=(_SOURCE,))
 
 
@@ -167,10 +178,3 @@ def _is_unknown(data: BrockInput, field: str) -> bool:
 
 def _spiculation_words(model: BrockModel) -> str:
     return "with spiculation" if model[1] == "b" else "without spiculation"
-
-
-def _check(data: BrockInput) -> None:
-    if data.size_mm is not None and exact(data.size_mm) <= 0:
-        raise ValueError(f"expected a size above 0 mm, got {data.size_mm}")
-    if data.nodule_count is not None and data.nodule_count < 1:
-        raise ValueError(f"expected at least one nodule, got {data.nodule_count}")

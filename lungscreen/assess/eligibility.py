@@ -30,6 +30,8 @@ class _PackYearRule:
     source: str
 
 
+_USPSTF_2013 = _PackYearRule(55, 80, 30, 15, "USPSTF 2013, as ILST takes it, in a secondary source")
+
 _PACK_YEAR_RULES = {
     "USPSTF 2021": _PackYearRule(50, 80, 20, 15, "USPSTF recommendation statement, 9 March 2021"),
     "CMS 2022": _PackYearRule(50, 77, 20, 15, "CMS CAG-00439R, proposed decision memo and secondary sources"),
@@ -40,7 +42,7 @@ _PACK_YEAR_RULES = {
 }
 
 _NELSON_SOURCE = "Horeweg 2014 and Walter 2016 (abstracts; sources differ in ≥ and >); unverified: ages 50 to 74"
-_ILST_SOURCE = "unverified: ILST takes PLCOm2012 from 1.51 %; PLCOm2012 was derived at 55 to 74 years"
+_ILST_SOURCE = "ILST, in a secondary source: 55 to 80 years, and PLCOm2012 from 1.51 % or USPSTF 2013"
 _UK_SOURCE = "UK targeted lung health check, in a secondary source; LLPv2 is not in this software"
 
 
@@ -51,17 +53,17 @@ def judge_eligibility(person: ClinicalData) -> tuple[Eligibility, ...]:
 
 def _by_pack_years(name: str) -> Callable[[ClinicalData], Eligibility]:
     rule = _PACK_YEAR_RULES[name]
+    return lambda person: _judge_pack_years(name, rule, person)
 
-    def judge(person: ClinicalData) -> Eligibility:
-        pack_years, assumed = _pack_years(person)
-        checks = (
-            _age_check(person, rule.least_age, rule.most_age),
-            _smoking_check(person, rule.quit_years),
-            ("pack-years", None if pack_years is None else pack_years >= rule.pack_years, f"≥ {rule.pack_years:g}"),
-        )
-        return _combine(name, person, checks, rule.source, assumed)
 
-    return judge
+def _judge_pack_years(name: str, rule: _PackYearRule, person: ClinicalData) -> Eligibility:
+    pack_years, assumed = _pack_years(person)
+    checks = (
+        _age_check(person, rule.least_age, rule.most_age),
+        _smoking_check(person, rule.quit_years),
+        ("pack-years", None if pack_years is None else pack_years >= rule.pack_years, f"≥ {rule.pack_years:g}"),
+    )
+    return _combine(name, person, checks, rule.source, assumed)
 
 
 def _nelson(person: ClinicalData) -> Eligibility:
@@ -81,13 +83,26 @@ def _nelson_smoking(person: ClinicalData) -> bool | None:
 
 
 def _ilst(person: ClinicalData) -> Eligibility:
+    """55 to 80 years, and PLCOm2012 or USPSTF 2013: either is enough."""
+    name, sources = "ILST (PLCOm2012)", (_ILST_SOURCE,)
+    label, in_range, words = _age_check(person, _USPSTF_2013.least_age, _USPSTF_2013.most_age)
+    if in_range is False:
+        return Eligibility(name, False, f"{label} not {words}", sources=sources)
     if person.smoking_status == "never":
-        return Eligibility("ILST (PLCOm2012)", False, "never smoked", sources=(_ILST_SOURCE,))
+        return Eligibility(name, False, "never smoked", sources=sources)
     risk = estimate_plco(person)
-    if risk.probability is None:
-        return Eligibility("ILST (PLCOm2012)", None, risk.text, needs=risk.needs, sources=(_ILST_SOURCE,))
-    reason = f"PLCOm2012 {100 * risk.probability:.2f} % (from 1.51 %)"
-    return Eligibility("ILST (PLCOm2012)", risk.probability >= PLCO_CUT, reason, sources=(_ILST_SOURCE,))
+    percent = "" if risk.probability is None else f"PLCOm2012 {100 * risk.probability:.2f} % (from 1.51 %)"
+    if in_range and risk.probability is not None and risk.probability >= PLCO_CUT:
+        return Eligibility(name, True, percent, sources=sources)
+    packs = _judge_pack_years(name, _USPSTF_2013, person)
+    if packs.eligible:
+        return Eligibility(name, True, f"USPSTF 2013: {packs.reason}", assumed=packs.assumed, sources=sources)
+    if risk.probability is not None and packs.eligible is False:
+        reason = f"{percent}; USPSTF 2013: {packs.reason}"
+        return Eligibility(name, False, reason, assumed=packs.assumed, sources=sources)
+    needs = tuple(dict.fromkeys((*risk.needs, *packs.needs)))
+    reason = f"needs {', '.join(needs)}" if needs else f"{risk.text}; USPSTF 2013: {packs.reason}"
+    return Eligibility(name, None, reason, needs=needs, assumed=packs.assumed, sources=sources)
 
 
 def _uk(person: ClinicalData) -> Eligibility:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lungscreen.assess.inputs import NoduleAtExam
-from lungscreen.assess.rounding import exact, whole
+from lungscreen.assess.rounding import Number, exact, whole
 from lungscreen.records import NOT_ASSESSED, Advice, ClinicalData, NoduleType
 
 __all__ = ["FleischnerContext", "advise_fleischner", "fleischner_size_mm"]
@@ -19,6 +19,13 @@ _GUIDELINE = "Fleischner 2017"
 _SOURCE = "MacMahon 2017, Radiology 284:228"
 _LEAST_AGE = 35
 _THICKEST_MM = 1.5
+
+SMALL_TYPICAL_MM = 10
+"""A typical perifissural or juxtapleural nodule is small below this average: the paper names no limit above its 6 mm;
+this is the one of Lung-RADS v2022 and BTS 2015 (our reading)."""
+
+LARGE_SOLID_PART_MM = 8
+"""Above this a solid part is worked up at once."""
 
 Band = Literal["<6 mm", "6–8 mm", ">8 mm"]
 
@@ -29,7 +36,8 @@ class FleischnerContext:
 
     high_risk: by the clinician's judgement (smoking, age, family, emphysema, shape). multiple: several nodules of the
     kind; the advice then goes by the most suspicious. slice_mm: section thickness. known_cancer: of the person.
-    by_volume: compare volumes instead of diameters.
+    by_volume: compare volumes instead of diameters. spiculated, displaces_fissure: speak against a lymph node in a
+    nodule at a fissure or the pleura. solid_part_growing, suspicious_form: of a part-solid nodule.
     """
 
     high_risk: bool | None = None
@@ -37,6 +45,10 @@ class FleischnerContext:
     slice_mm: float | None = None
     known_cancer: bool | None = None
     by_volume: bool = False
+    spiculated: bool | None = None
+    displaces_fissure: bool | None = None
+    solid_part_growing: bool | None = None
+    suspicious_form: bool | None = None
 
 
 _SOLID_SINGLE: dict[tuple[Band, bool], str] = {
@@ -77,22 +89,48 @@ def advise_fleischner(nodule: NoduleAtExam, person: ClinicalData, context: Fleis
     outside = _outside(person, context)
     if outside:
         return _advice("not applicable", f"the guideline does not hold: {', '.join(outside)}")
-    needs = _needs(nodule, person, context)
+    at_border = _typical_at_border(nodule, person, context)
+    needs = _needs(nodule, person, context, asks_risk=at_border is None)
     if needs:
         return _advice(NOT_ASSESSED, "", needs)
     if nodule.nodule_type is NoduleType.CALCIFIED:
         return _advice("benign calcification", "no routine follow-up")
+    if at_border is not None:
+        return at_border
     band = _band(nodule, context.by_volume)
     if nodule.nodule_type is NoduleType.SOLID:
         table = _SOLID_MULTIPLE if context.multiple else _SOLID_SINGLE
         risk = "high" if context.high_risk else "low"
         group = f"solid, {'multiple' if context.multiple else 'single'}, {band}, {risk} risk"
         return _advice(group, table[band, bool(context.high_risk)])
-    return _subsolid(nodule, context.multiple, large=band != "<6 mm")
+    return _subsolid(nodule, context, large=band != "<6 mm")
 
 
-def _subsolid(nodule: NoduleAtExam, multiple: bool, *, large: bool) -> Advice:
-    size = "≥6 mm" if large else "<6 mm"
+def _typical_at_border(nodule: NoduleAtExam, person: ClinicalData, context: FleischnerContext) -> Advice | None:
+    """A small solid nodule at a fissure or the pleura that looks like a lymph node (2017, p. 240); None for any other."""
+    if nodule.nodule_type is not NoduleType.SOLID or not nodule.juxtapleural:
+        return None
+    if fleischner_size_mm(nodule) >= SMALL_TYPICAL_MM:
+        return None
+    group = "solid, typical perifissural or juxtapleural"
+    against = (
+        *(("spiculated",) if context.spiculated else ()),
+        *(("displaces the fissure",) if context.displaces_fissure else ()),
+        *(("a history of cancer",) if person.prior_cancer else ()),
+    )
+    if against:
+        return _advice(f"{group}, but {', '.join(against)}", "consider CT at 6 to 12 months")
+    open_ones = {
+        "no spiculation": context.spiculated,
+        "no displaced fissure": context.displaces_fissure,
+        "no history of cancer": person.prior_cancer,
+    }
+    assumed = tuple(words for words, known in open_ones.items() if known is None)
+    return _advice(group, "no routine follow-up CT", assumed=assumed)
+
+
+def _subsolid(nodule: NoduleAtExam, context: FleischnerContext, *, large: bool) -> Advice:
+    multiple, size = context.multiple, "≥6 mm" if large else "<6 mm"
     if multiple:
         return _advice(f"subsolid, multiple, {size}", _SUBSOLID_MULTIPLE[large])
     group = f"{nodule.nodule_type}, single, {size}"
@@ -102,10 +140,21 @@ def _subsolid(nodule: NoduleAtExam, multiple: bool, *, large: bool) -> Advice:
         return _advice(group, "CT at 6 to 12 months, then every 2 years until 5 years")
     if nodule.solid_mean_diameter_mm is None:
         return _advice(NOT_ASSESSED, "", ("size of the solid part",))
-    if whole(nodule.solid_mean_diameter_mm) >= 6:
-        return _advice(
-            f"{group}, solid part ≥6 mm", "CT at 3 to 6 months; highly suspicious: PET/CT or tissue sampling"
-        )
+    return _part_solid(group, nodule.solid_mean_diameter_mm, context)
+
+
+def _part_solid(group: str, solid_mm: Number, context: FleischnerContext) -> Advice:
+    """A part-solid nodule of 6 mm and more, by its solid part."""
+    why = (
+        *(("solid part >8 mm",) if whole(solid_mm) > LARGE_SOLID_PART_MM else ()),
+        *(("solid part growing",) if context.solid_part_growing else ()),
+        *(("suspicious form",) if context.suspicious_form else ()),
+    )
+    if why:
+        return _advice(f"{group}, {', '.join(why)}", "PET/CT, biopsy or resection")
+    if whole(solid_mm) >= 6:
+        text = "CT at 3 to 6 months, whether it persists; PET/CT, biopsy or resection only where the solid part grows"
+        return _advice(f"{group}, solid part 6–8 mm", f"{text} or its form is suspicious")
     text = "CT at 3 to 6 months; if unchanged and the solid part stays <6 mm, CT every year for 5 years"
     return _advice(f"{group}, solid part <6 mm", text)
 
@@ -131,18 +180,21 @@ def _outside(person: ClinicalData, context: FleischnerContext) -> tuple[str, ...
     )
 
 
-def _needs(nodule: NoduleAtExam, person: ClinicalData, context: FleischnerContext) -> tuple[str, ...]:
-    solid = nodule.nodule_type is NoduleType.SOLID
+def _needs(
+    nodule: NoduleAtExam, person: ClinicalData, context: FleischnerContext, *, asks_risk: bool
+) -> tuple[str, ...]:
+    asks_risk = asks_risk and nodule.nodule_type is NoduleType.SOLID
+    asks_volume = context.by_volume and nodule.nodule_type is not NoduleType.CALCIFIED
     return (
         *(("age",) if person.age is None else ()),
         *(("known cancer",) if context.known_cancer is None else ()),
         *(("immunosuppression",) if person.immunosuppressed is None else ()),
         *(("section thickness",) if context.slice_mm is None else ()),
         *(("nodule type",) if nodule.nodule_type is NoduleType.UNKNOWN else ()),
-        *(("low or high risk",) if solid and context.high_risk is None else ()),
-        *(("volume",) if context.by_volume and nodule.volume_mm3 is None else ()),
+        *(("low or high risk",) if asks_risk and context.high_risk is None else ()),
+        *(("volume",) if asks_volume and nodule.volume_mm3 is None else ()),
     )
 
 
-def _advice(group: str, text: str, needs: tuple[str, ...] = ()) -> Advice:
-    return Advice(_GUIDELINE, group, text, f"{_GUIDELINE}, {group}", needs=needs, sources=(_SOURCE,))
+def _advice(group: str, text: str, needs: tuple[str, ...] = (), assumed: tuple[str, ...] = ()) -> Advice:
+    return Advice(_GUIDELINE, group, text, f"{_GUIDELINE}, {group}", needs, assumed, (_SOURCE,))

@@ -119,7 +119,8 @@ def doubling_time(
     first, second = float(exact(earlier_mm3)), float(exact(later_mm3))
     if days <= 0 or first <= 0 or second <= 0:
         raise ValueError(f"expected a positive interval and volumes, got {days} days, {first} and {second} mm³")
-    log_ratio = math.log(second / first)
+    ratio = second / first  # of absurd volumes it may be no float any more, their logarithms are
+    log_ratio = math.log(ratio) if 0 < ratio < math.inf else math.log(second) - math.log(first)
     if log_ratio <= 0:
         return DoublingTime(None)
     log_two = days * math.log(2)

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
-from lungscreen.assess.growth import (
-    GROWTH_MM,
-    TWELVE_MONTHS_DAYS,
-    Growth,
-    doubling_time,
-    judge_growth,
+from lungscreen.assess.change import (
+    Step,
+    became_less_solid,
+    became_more_solid,
+    find_slow_growth,
+    grown_solid_steps,
+    grown_total_steps,
+    judge_change,
+    with_known_types,
 )
+from lungscreen.assess.growth import Growth, doubling_time
 from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, days_between
 from lungscreen.assess.lung_rads_rows import (
     CUT_30,
@@ -33,7 +36,7 @@ from lungscreen.assess.lung_rads_rows import (
     solid_part_row,
     step_down,
 )
-from lungscreen.assess.results import RANK, Category, LungRads, highest, read_category
+from lungscreen.assess.results import RANK, STAYING, Category, LungRads, highest, read_category
 from lungscreen.assess.rounding import whole_mm3
 from lungscreen.errors import Notice
 from lungscreen.records import NoduleType
@@ -42,9 +45,6 @@ __all__ = ["Measure", "grade_nodule", "name_growth"]
 
 GROUND_GLASS_DOUBLING_DAYS = 365
 """A ground-glass nodule doubles within a year: volume-doubling time up to this (choice j)."""
-
-_SOLIDITY = {NoduleType.GROUND_GLASS: 0, NoduleType.PART_SOLID: 1, NoduleType.SOLID: 2}
-"""Nodule types by how solid they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,11 @@ def grade_nodule(history: NoduleHistory, measure: Measure = "diameter") -> Categ
     the other measure gives another category, it is named in `other` and a notice says so (choice h). Missing
     measurements give "not assessed" with `needs`.
     """
-    history, notices = _with_known_types(history)
+    history, notices = with_known_types(history)
     if history.current.nodule_type is NoduleType.UNKNOWN and not history.benign_pattern:
         return _not_assessed("nodule type (solid, part-solid or ground-glass)")
-    used, fallback = _usable(history, measure)
     try:
-        row = _decide(_Case(history, used))
+        row, used, fallback = _decide_by(history, measure)
     except Lacking as lacking:
         return _not_assessed(str(lacking))
     notices = (*notices, *fallback, *row.notices)
@@ -105,19 +104,17 @@ def grade_nodule(history: NoduleHistory, measure: Measure = "diameter") -> Categ
 
 
 def name_growth(history: NoduleHistory) -> str:
-    """What became of a nodule since the last exam: new, grown, slowly growing, stable, smaller; or "not assessed"."""
+    """What became of a nodule since earlier exams: new, grown, slowly growing, stable, smaller; or "not assessed"."""
     if history.is_baseline:
         return "not assessed: no prior"
     if history.is_new:
         return "new"
-    history, _ = _with_known_types(history)
-    case = _Case(history, "diameter")
-    difference = case.now.mean_diameter_mm - case.last.mean_diameter_mm
-    if _total_growth(case) is not Growth.NOT_GROWN or _became_more_solid(case):
-        return "grown"
-    if difference > 0:
-        return "larger, within the limits of stability"
-    return "smaller" if difference < -GROWTH_MM else "stable"
+    change = judge_change(history)
+    if change.state == "growing":
+        return "slowly growing" if change.how == "slowly" else "grown"
+    if change.state != "stable":
+        return "smaller" if change.state == "shrinking" else change.text
+    return "larger, within the limits of stability" if change.now_mm > change.before_mm else "stable"
 
 
 # -- the order of decision: the first that applies decides -----------------------------------------------------------
@@ -132,11 +129,16 @@ def _decide(case: _Case) -> Row:
 def _benign_pattern(case: _Case) -> Row | None:
     """(1) Benign calcification or fat."""
     pattern = case.history.benign_pattern
+    clause = "category 1: complete, central, popcorn or concentric calcification"
     if pattern == "fat":
-        return Row(LungRads.NEGATIVE, "category 1: contains fat")
-    if pattern == "calcification" or case.now.nodule_type is NoduleType.CALCIFIED:
-        return Row(LungRads.NEGATIVE, "category 1: complete, central, popcorn or concentric calcification")
-    return None
+        clause = "category 1: contains fat"
+    elif pattern != "calcification" and case.now.nodule_type is not NoduleType.CALCIFIED:
+        return None
+    prior = case.prior_category if case.history.earlier else None
+    if prior not in STAYING:
+        return Row(LungRads.NEGATIVE, clause)
+    text = f"Benign by its calcification or fat, but {prior} at the last exam: a reader must decide."
+    return Row(LungRads.NEGATIVE, clause, (Notice("prior-category-higher", text),))
 
 
 def _first_exam(case: _Case) -> Row | None:
@@ -151,22 +153,27 @@ def _new_nodule(case: _Case) -> Row | None:
 
 def _grown(case: _Case) -> Row | None:
     """(4) Grown: the growing rows; slow growth: 4B. Ground-glass is decided by choice e in step 6."""
-    if case.now.nodule_type is NoduleType.GROUND_GLASS:
+    if case.now.nodule_type is NoduleType.GROUND_GLASS or became_less_solid(case.last, case.now):
         return None
-    if _became_less_solid(case.last, case.now):
-        return None
-    by_solid = [row for row in (_change_of_type(case), _solid_growth(case)) if row]
-    rows = [row for row in (*by_solid, None if by_solid else _total_only(case), _slow_growth(case)) if row]
-    if not rows:
-        return None
-    best = max(rows, key=lambda row: RANK[row.category])
-    return replace(best, notices=(*best.notices, *_lower_than_prior(case, best.category)))
+    by_solid = _change_of_type(case) or _solid_growth(case)
+    rows = [row for row in (by_solid or _total_only(case), _slow_growth(case)) if row]
+    return _at_least_prior(case, max(rows, key=lambda row: RANK[row.category])) if rows else None
+
+
+def _at_least_prior(case: _Case, row: Row) -> Row:
+    """Growth lowers no 4B or 4X: the table has no row by which it could."""
+    prior = case.prior_category
+    if prior not in STAYING or case.history.proven_benign or RANK[row.category] >= RANK[prior]:
+        return row
+    text = f"The row for a growing nodule of its size gives {row.category}; it was {prior} at the last exam and stays that."
+    clause = f"category {prior} at the last exam stays, and it has grown (order of decision, 4)"
+    return replace(row, category=prior, clause=clause, notices=(*row.notices, Notice("prior-category-higher", text)))
 
 
 def _stays(case: _Case) -> Row | None:
     """(5) Category 4B or 4X at the last exam stays, unless proven benign."""
     prior = case.prior_category
-    if prior not in (LungRads.SUSPICIOUS_4B, LungRads.SUSPICIOUS_4X):
+    if prior not in STAYING:
         return None
     if case.history.proven_benign:
         return Row(LungRads.BENIGN, "category 2: category 4B proven to be benign after work-up")
@@ -180,15 +187,15 @@ def _ground_glass(case: _Case) -> Row | None:
     flags = _doubling_notice(case)
     if not case.size.whole_reaches(CUT_30):
         return Row(LungRads.BENIGN, "category 2: ground-glass <30 mm (<14,137 mm³) at follow-up (choice e)", flags)
-    growth = Growth.NOT_GROWN if _became_less_solid(case.last, case.now) else _total_growth(case)
-    if growth is Growth.NOT_GROWN:
+    steps = [] if became_less_solid(case.last, case.now) else grown_total_steps(case.history)
+    if not steps:
         return Row(
             LungRads.BENIGN,
             "category 2: ground-glass ≥30 mm (≥14,137 mm³), stable, smaller or slowly growing (note 7, choice e)",
             flags,
         )
     clause = "category 3: ground-glass ≥30 mm (≥14,137 mm³), growing (note 6, choice e)"
-    return Row(LungRads.PROBABLY_BENIGN, clause, (*flags, *_undetermined_notice(growth)))
+    return Row(LungRads.PROBABLY_BENIGN, clause, (*flags, *_undetermined_notice(steps)))
 
 
 def _stepped_down(case: _Case) -> Row:
@@ -221,7 +228,7 @@ _STEPS: tuple[Callable[[_Case], Row | None], ...] = (
 # -- change since earlier exams --------------------------------------------------------------------------------------
 def _change_of_type(case: _Case) -> Row | None:
     """Ground-glass that became part-solid or solid; part-solid that became solid (choice b)."""
-    if not _became_more_solid(case):
+    if not became_more_solid(case.history):
         return None
     what = "new" if case.last.nodule_type is NoduleType.GROUND_GLASS else "growing"
     return solid_part_row(case.size, what)
@@ -229,83 +236,32 @@ def _change_of_type(case: _Case) -> Row | None:
 
 def _solid_growth(case: _Case) -> Row | None:
     """A solid nodule, or the solid part, that has grown by choice f; against each exam with the rows that fit it."""
-    now = _known_solid(case.now)
     rows: list[Row] = []
-    for earlier, days in _compared(case):
-        before = earlier.solid_mm
-        if before is None and earlier is case.last:
-            raise Lacking(f"size of the solid part on {earlier.exam_date}")
-        if before is None or _became_less_solid(earlier, case.now):
-            continue
-        growth = judge_growth(before, now, days)
-        if growth is not Growth.NOT_GROWN:
-            both_solid = earlier.nodule_type is case.now.nodule_type is NoduleType.SOLID
-            row = growing_solid_row(case.size) if both_solid else solid_part_row(case.size, "growing")
-            rows.append(replace(row, notices=_undetermined_notice(growth)))
+    for step in grown_solid_steps(case.history):
+        both_solid = step.earlier.nodule_type is case.now.nodule_type is NoduleType.SOLID
+        row = growing_solid_row(case.size) if both_solid else solid_part_row(case.size, "growing")
+        rows.append(replace(row, notices=_undetermined_notice([step])))
     return max(rows, key=lambda row: (RANK[row.category], -len(row.notices)), default=None)
 
 
 def _total_only(case: _Case) -> Row | None:
     """A part-solid nodule that has grown as a whole: never below its prior, the baseline cuts and 3 (choice b)."""
-    if case.now.nodule_type is not NoduleType.PART_SOLID:
-        return None
-    growth = _total_growth(case)
-    if growth is Growth.NOT_GROWN:
+    steps = grown_total_steps(case.history) if case.now.nodule_type is NoduleType.PART_SOLID else []
+    if not steps:
         return None
     prior = case.prior_category
     options = [LungRads.PROBABLY_BENIGN, baseline_row(case.now, case.size).category]
     category = highest(options if prior is None else (*options, prior))
     clause = f"category {category}: part-solid, grown as a whole, not in its solid part: no step-down (choice b)"
-    return Row(category, clause, (*_undetermined_notice(growth), *_unknown_notice(prior)))
+    return Row(category, clause, (*_undetermined_notice(steps), *_unknown_notice(prior)))
 
 
 def _slow_growth(case: _Case) -> Row | None:
     """Slow growth of a solid nodule or solid part over at least three exams (note 8, choice n)."""
-    run = [case.now]
-    for earlier in reversed(case.history.earlier):
-        before, after = earlier.solid_mm, run[-1].solid_mm
-        if before is None or after is None or after <= before or _became_less_solid(earlier, run[-1]):
-            break
-        run.append(earlier)
-    if len(run) < 3 or _known_solid(run[0]) - _known_solid(run[-1]) <= GROWTH_MM or _fast_within_a_year(run):
+    if not find_slow_growth(case.history):
         return None
     clause = "category 4B: slow growth, each exam larger, more than 1.5 mm in all (note 8, choice n)"
     return Row(LungRads.SUSPICIOUS_4B, clause)
-
-
-def _fast_within_a_year(run: list[NoduleAtExam]) -> bool:
-    """Whether two exams of `run` (newest first), at most 12 months apart, differ by more than 1.5 mm."""
-    return any(
-        _known_solid(later) - _known_solid(earlier) > GROWTH_MM
-        for index, later in enumerate(run)
-        for earlier in run[index + 1 :]
-        if days_between(earlier, later) <= TWELVE_MONTHS_DAYS
-    )
-
-
-def _compared(case: _Case) -> list[tuple[NoduleAtExam, int]]:
-    """The last exam, and every other at most 12 months back, each with its interval in days (choice f)."""
-    pairs = [(earlier, days_between(earlier, case.now)) for earlier in case.history.earlier]
-    return [(earlier, days) for earlier, days in pairs if earlier is case.last or days <= TWELVE_MONTHS_DAYS]
-
-
-def _total_growth(case: _Case) -> Growth:
-    """Growth of the whole nodule by choice f: grown if any comparison says so."""
-    judged = [
-        judge_growth(earlier.mean_diameter_mm, case.now.mean_diameter_mm, days)
-        for earlier, days in _compared(case)
-        if not _became_less_solid(earlier, case.now)
-    ]
-    return next((g for g in (Growth.GROWN, Growth.UNDETERMINED) if g in judged), Growth.NOT_GROWN)
-
-
-def _became_more_solid(case: _Case) -> bool:
-    return _became_less_solid(case.now, case.last)
-
-
-def _became_less_solid(earlier: NoduleAtExam, later: NoduleAtExam) -> bool:
-    before, after = _SOLIDITY.get(earlier.nodule_type), _SOLIDITY.get(later.nodule_type)
-    return before is not None and after is not None and after < before
 
 
 def _counted_from(case: _Case) -> NoduleAtExam:
@@ -324,41 +280,20 @@ def _last_size(case: _Case) -> Size:
     return size_by(case.last, case.measure)
 
 
-def _known_solid(nodule: NoduleAtExam) -> Decimal:
-    if nodule.solid_mm is None:
-        raise Lacking("size of the solid part")
-    return nodule.solid_mm
-
-
-def _with_known_types(history: NoduleHistory) -> tuple[NoduleHistory, tuple[Notice, ...]]:
-    """Earlier exams whose type is not known are read as the present type, and said."""
-    kind = history.current.nodule_type
-    if kind not in _SOLIDITY or all(earlier.nodule_type in _SOLIDITY for earlier in history.earlier):
-        return history, ()
-    earlier = tuple(e if e.nodule_type in _SOLIDITY else replace(e, nodule_type=kind) for e in history.earlier)
-    text = f"The nodule's type at an earlier exam is not known: it is compared as {kind}, its type now."
-    return replace(history, earlier=earlier), (Notice("prior-type-unknown", text),)
-
-
-def _usable(history: NoduleHistory, measure: Measure) -> tuple[Measure, tuple[Notice, ...]]:
-    """Volume where it is asked for and known, else diameter, and said."""
-    if measure == "diameter" or _has_volumes(history):
-        return measure, ()
-    return "diameter", (Notice("volume-unknown", "A volume is not known: the diameter rules decide for this nodule."),)
-
-
-def _has_volumes(history: NoduleHistory) -> bool:
-    return all(
-        nodule.volume_mm3 is not None and (nodule.solid_mm3 is not None or nodule.nodule_type not in _SOLIDITY)
-        for nodule in (*history.earlier[-1:], history.current)
-    )
+def _decide_by(history: NoduleHistory, measure: Measure) -> tuple[Row, Measure, tuple[Notice, ...]]:
+    """The deciding row by the measure that is asked for; by diameter, and said, where a volume it needs is not known."""
+    if measure == "volume":
+        try:
+            return _decide(_Case(history, measure)), measure, ()
+        except Lacking:
+            said = Notice("volume-unknown", "A volume is not known: the diameter rules decide for this nodule.")
+            return _decide(_Case(history, "diameter")), "diameter", (said,)
+    return _decide(_Case(history, measure)), measure, ()
 
 
 def _by_other_measure(history: NoduleHistory, used: Measure, decided: LungRads) -> tuple[str, tuple[Notice, ...]]:
     """The category by the other measure, and a notice where it is another (choice h)."""
     other: Measure = "volume" if used == "diameter" else "diameter"
-    if other == "volume" and not _has_volumes(history):
-        return "", ()
     try:
         category = _decide(_Case(history, other)).category
     except Lacking:
@@ -381,20 +316,10 @@ def _with_suspicion(row: Row) -> tuple[LungRads, str, tuple[Notice, ...]]:
     return row.category, row.clause, (Notice("consider-4x", text),)
 
 
-def _lower_than_prior(case: _Case, category: LungRads) -> tuple[Notice, ...]:
-    prior = case.prior_category
-    if prior is None or RANK[category] >= RANK[prior]:
-        return ()
-    text = (
-        f"The nodule has grown and its row gives {category}, but it was {prior} at the last exam: a reader must decide."
-    )
-    return (Notice("prior-category-higher", text),)
-
-
 def _less_solid_notice(case: _Case) -> tuple[Notice, ...]:
     """Less solid by type while the solid part got larger: no growth by choice b, but the reader has to know."""
     before, now = case.last.solid_mm, case.now.solid_mm
-    if not _became_less_solid(case.last, case.now) or before is None or now is None or now <= before:
+    if not became_less_solid(case.last, case.now) or before is None or now is None or now <= before:
         return ()
     text = (
         "The nodule is less solid by its type, yet its solid part is larger: types or measurements should be checked."
@@ -409,8 +334,9 @@ def _unknown_notice(prior: LungRads | None) -> tuple[Notice, ...]:
     return (Notice("prior-category-unknown", text),)
 
 
-def _undetermined_notice(growth: Growth) -> tuple[Notice, ...]:
-    if growth is not Growth.UNDETERMINED:
+def _undetermined_notice(steps: list[Step]) -> tuple[Notice, ...]:
+    """Said where no exam shows growth for certain; `steps` has the surest first."""
+    if steps[0].growth is Growth.GROWN:
         return ()
     text = "Over more than 12 months growth within any 12 is undetermined: read as grown (choice f)."
     return (Notice("growth-undetermined", text),)

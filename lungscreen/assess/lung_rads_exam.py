@@ -25,6 +25,7 @@ class ExamFacts:
     inflammation: a reader sees signs of infection or inflammation (note 10); None is not assessed.
     significant_other: a reader sees a significant finding that is no lung cancer (modifier S); None is not assessed.
     new_nodules: how many nodules are new.
+    unknown_earlier: nodules of earlier exams of which nobody knows what became of them, each in words.
     """
 
     not_evaluable: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class ExamFacts:
     inflammation: bool | None = None
     significant_other: bool | None = None
     new_nodules: int = 0
+    unknown_earlier: tuple[str, ...] = ()
 
     @property
     def reasons_for_incomplete(self) -> tuple[str, ...]:
@@ -47,10 +49,11 @@ def grade_exam(nodules: Sequence[Category], facts: ExamFacts | None = None) -> C
     """Lung-RADS v2022 category of the exam: that of the nodule with the highest suspicion (note 1).
 
     Category 0 takes its place where that is at most 4A; a 4B or 4X stays, with 0 shown beside it (choice i). Where a
-    nodule could not be assessed and all others are 1 or 2, the exam is "not assessed": a negative exam isn't claimed.
+    nodule could not be assessed, or what became of an earlier one is not known, and all others are 1 or 2, the exam is
+    "not assessed": a negative exam isn't claimed.
     """
     facts = facts or ExamFacts()
-    worst = _worst(nodules)
+    worst = _with_unknown_earlier(_worst(nodules), facts.unknown_earlier)
     reasons = facts.reasons_for_incomplete
     if reasons:
         worst = _with_incomplete(worst, reasons)
@@ -99,6 +102,26 @@ def _reason(name: LungRads, graded: Sequence[Category]) -> str:
     same = [nodule for nodule in graded if nodule.name is name]
     more = f" (and {len(same) - 1} more of category {name})" if len(same) > 1 else ""
     return f"the most suspicious nodule decides{more}: {same[0].reason}"
+
+
+def _with_unknown_earlier(worst: Category, unknown: tuple[str, ...]) -> Category:
+    """What nobody knows the fate of keeps the exam from 1 and 2; a category of 3 or more is then "at least" that."""
+    if not unknown:
+        return worst
+    some = "a nodule" if len(unknown) == 1 else f"{len(unknown)} nodules"
+    why = f"what became of {some} of an earlier exam is not known ({'; '.join(unknown)})"
+    notices = (*worst.notices, Notice("prior-nodule-unknown", f"{why[0].upper()}{why[1:]}."))
+    if worst.name not in (LungRads.NEGATIVE, LungRads.BENIGN):
+        at_least = f", so at least {worst.name}" if worst.name in RANK else ""
+        return replace(worst, reason=f"{worst.reason}; {why}{at_least}", notices=notices)
+    return replace(
+        worst,
+        name=LungRads.NOT_ASSESSED,
+        clause="Lung-RADS v2022 note 1 (choice i)",
+        reason=f"not assessed: {why}; by its findings the exam would be {worst.name}: {worst.reason}",
+        notices=notices,
+        needs=("what became of every nodule of the earlier exam",),
+    )
 
 
 def _with_incomplete(worst: Category, reasons: tuple[str, ...]) -> Category:

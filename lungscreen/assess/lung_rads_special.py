@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from lungscreen.assess.growth import TWELVE_MONTHS_DAYS, Growth, judge_growth
 from lungscreen.assess.lung_rads_rows import Row, counted_from, step_down
-from lungscreen.assess.results import RANK, Category, LungRads, highest, read_category
+from lungscreen.assess.results import RANK, STAYING, Category, LungRads, highest, read_category
 from lungscreen.assess.rounding import Number, exact, tenths
 from lungscreen.errors import Notice
 
@@ -20,8 +20,6 @@ __all__ = ["AirwayNodule", "Change", "CystAtExam", "CystHistory", "grade_airway_
 
 THICK_WALL_MM = 2
 """A cyst's wall is thick from here on (Lung-RADS v2022 note 12)."""
-
-_STAYING = (LungRads.SUSPICIOUS_4B, LungRads.SUSPICIOUS_4X)
 
 
 class Change(StrEnum):
@@ -65,8 +63,14 @@ def grade_airway_nodule(nodule: AirwayNodule) -> Category:
 
 
 def _airway_row(nodule: AirwayNodule) -> Row | None:
-    if nodule.proven_benign and read_category(nodule.prior_category) in _STAYING:
+    prior = read_category(nodule.prior_category)
+    if nodule.proven_benign and prior in STAYING:
         return Row(LungRads.BENIGN, "category 2: category 4B proven to be benign after work-up")
+    row = _airway_by_looks(nodule, prior)
+    return row if nodule.proven_benign else _at_least(prior, row)
+
+
+def _airway_by_looks(nodule: AirwayNodule, prior: LungRads | None) -> Row | None:
     if nodule.multiple_tubular and not nodule.underlying_nodule:
         if nodule.infection_suspected:
             return Row(LungRads.INCOMPLETE, "category 0: multiple tubular, infection or inflammation likely (note 11b)")
@@ -75,29 +79,38 @@ def _airway_row(nodule: AirwayNodule) -> Row | None:
         return Row(LungRads.BENIGN, "category 2: contains air, favours secretions (note 11c)")
     if nodule.segmental_or_proximal is None:
         return None
-    return _proximal_row(nodule) if nodule.segmental_or_proximal else _subsegmental_row(nodule)
+    return _proximal_row(nodule.change, prior) if nodule.segmental_or_proximal else _subsegmental_row(nodule.change)
 
 
-def _proximal_row(nodule: AirwayNodule) -> Row:
-    if nodule.change is Change.BASELINE:
+def _proximal_row(change: Change, prior: LungRads | None) -> Row:
+    if change is Change.BASELINE:
         return Row(LungRads.SUSPICIOUS_4A, "category 4A: airway nodule, segmental or more proximal, at baseline")
-    if nodule.change is Change.NEW:
+    if change is Change.NEW:
         return Row(LungRads.SUSPICIOUS_4A, "category 4A: airway nodule, segmental or more proximal, new (note 11a)")
-    if nodule.change is not Change.SMALLER:
-        clause = f"category 4B: airway nodule, segmental or more proximal, {nodule.change}"
-        return Row(LungRads.SUSPICIOUS_4B, clause)
-    prior = read_category(nodule.prior_category)
-    category = prior if prior in _STAYING else LungRads.SUSPICIOUS_4A
-    return Row(category, f"category {category}: airway nodule, smaller: the table has no row for it, so it stays")
+    if change is not Change.SMALLER:
+        return Row(LungRads.SUSPICIOUS_4B, f"category 4B: airway nodule, segmental or more proximal, {change}")
+    if prior is LungRads.SUSPICIOUS_4A:
+        return Row(
+            LungRads.SUSPICIOUS_4B, "category 4B: airway nodule of category 4A, smaller but still there (note 11d)"
+        )
+    return Row(LungRads.SUSPICIOUS_4A, "category 4A: airway nodule, smaller: the table has no row for it")
 
 
-def _subsegmental_row(nodule: AirwayNodule) -> Row:
-    if nodule.change is not Change.GROWING:
-        return Row(LungRads.BENIGN, f"category 2: airway nodule, subsegmental, {nodule.change}")
+def _subsegmental_row(change: Change) -> Row:
+    if change is not Change.GROWING:
+        return Row(LungRads.BENIGN, f"category 2: airway nodule, subsegmental, {change}")
     clause = (
         "category 4A: airway nodule, subsegmental, growing: the table has no row for it; read as a growing solid one"
     )
     return Row(LungRads.SUSPICIOUS_4A, clause)
+
+
+def _at_least(prior: LungRads | None, row: Row | None) -> Row | None:
+    """A 4B or 4X that nobody proved benign is not lowered, by whatever row (order of decision, 4 and 5)."""
+    if prior not in STAYING or (row is not None and RANK.get(row.category, 0) >= RANK[prior]):
+        return row
+    said = f"; by its row: {row.clause}" if row else ""
+    return Row(prior, f"category {prior} at the last exam stays{said}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,21 +181,26 @@ def grade_cyst(history: CystHistory) -> Category:
 
 
 def _cyst_row(history: CystHistory) -> Row:
-    now = history.current
     prior = read_category(history.earlier[-1].category) if history.earlier else None
+    row = _cyst_by_looks(history, prior)
+    if prior not in STAYING or RANK.get(row.category, 0) >= RANK[LungRads.SUSPICIOUS_4B]:
+        return row if history.proven_benign else _at_least(prior, row) or row
+    if history.proven_benign:
+        return Row(LungRads.BENIGN, "category 2: category 4B proven to be benign after work-up")
+    return _at_least(prior, row) or row
+
+
+def _cyst_by_looks(history: CystHistory, prior: LungRads | None) -> Row:
+    now = history.current
     if history.fluid_filled or history.one_of_many:
         reason = "fluid-filled (note 12g)" if history.fluid_filled else "one of multiple cysts (note 12)"
         return Row(LungRads.NOT_CLASSIFIED, f"not classified: {reason}")
     change = _cyst_change(history)
-    if change is not None and (prior not in _STAYING or RANK[change.category] >= RANK[LungRads.SUSPICIOUS_4B]):
+    if change is not None:
         return change
-    if prior in _STAYING:
-        if history.proven_benign:
-            return Row(LungRads.BENIGN, "category 2: category 4B proven to be benign after work-up")
-        return Row(prior, f"category {prior} at the last exam stays")
     if not (now.is_thick or now.multilocular):
         return Row(LungRads.NOT_CLASSIFIED, "not classified: thin-walled (<2 mm) unilocular cyst (note 12)")
-    if prior is None or prior is LungRads.INCOMPLETE:
+    if prior is None or prior in (LungRads.INCOMPLETE, *STAYING):
         return _cyst_at_baseline(history)
     return step_down(prior, _days(history.earlier[counted_from([e.category for e in history.earlier])], now))
 

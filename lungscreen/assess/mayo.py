@@ -7,12 +7,13 @@ the last 5 years) were not read in the primary source.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from scipy.special import expit
+
 from lungscreen.assess.rounding import Number, exact
-from lungscreen.records import Risk
+from lungscreen.records import PERSON_RANGES, Risk
 
 __all__ = ["FdgUptake", "PersonAndNodule", "estimate_herder", "estimate_mayo", "estimate_va"]
 
@@ -63,9 +64,10 @@ class PersonAndNodule:
         """Sizes and years are possible."""
         if self.diameter_mm is not None and exact(self.diameter_mm) <= 0:
             raise ValueError(f"expected a diameter above 0 mm, got {self.diameter_mm}")
-        for value in (self.age, self.years_quit):
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"expected years of at least 0, got {value}")
+        for name in ("age", "years_quit"):
+            value, (low, high) = getattr(self, name), PERSON_RANGES[name]
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"expected {name} from {low:g} to {high:g}, got {value}")
 
 
 _WORDS = {
@@ -145,4 +147,4 @@ def _lacking(data: PersonAndNodule, asked: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _logistic(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit))
+    return float(expit(logit))

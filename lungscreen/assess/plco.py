@@ -6,7 +6,7 @@ centred term adds 0.309; race by its own coefficients (Native Hawaiian and Ameri
 
 from __future__ import annotations
 
-import math
+from scipy.special import expit
 
 from lungscreen.records import ClinicalData, Risk
 
@@ -26,6 +26,9 @@ _SOURCE = "Tammemägi 2013, N Engl J Med 368:728, Table 2"
 _MODEL = "PLCOm2012"
 _MEANING = "probability of lung cancer within 6 years, from the person alone"
 _INTENSITY_CENTRE = 0.4021541613
+
+LEAST_CIGARETTES = 1
+"""A day. Below it the model's term, which divides by them, says nothing of anybody whom it was made on (our reading)."""
 
 _WORDS = {
     "age": "age",
@@ -47,10 +50,10 @@ def estimate_plco(person: ClinicalData) -> Risk:
     needs = _lacking(person)
     if needs:
         return Risk(_MODEL, None, _MEANING, needs=needs, sources=(_SOURCE,))
-    if not person.cigarettes_per_day:
-        limits = ("holds for people who smoked at least some cigarettes a day",)
+    if _known(person.cigarettes_per_day) < LEAST_CIGARETTES:
+        limits = (f"holds for people who smoked at least {LEAST_CIGARETTES} cigarette a day",)
         return Risk(_MODEL, None, _MEANING, limits=limits, sources=(_SOURCE,))
-    return Risk(_MODEL, 1 / (1 + math.exp(-_logit(person))), _MEANING, sources=(_SOURCE,))
+    return Risk(_MODEL, float(expit(_logit(person))), _MEANING, sources=(_SOURCE,))
 
 
 def _logit(person: ClinicalData) -> float:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from lungscreen import records
 from lungscreen.errors import Notice
 
-__all__ = ["MANAGEMENT", "RANK", "Category", "LungRads", "highest", "read_category"]
+__all__ = ["MANAGEMENT", "RANK", "STAYING", "Category", "LungRads", "highest", "read_category"]
 
 
 class LungRads(StrEnum):
@@ -37,6 +37,9 @@ RANK: dict[LungRads, int] = {
     LungRads.SUSPICIOUS_4X: 6,
 }
 """Categories in the order of suspicion; 0, "not classified" and "not assessed" have no place in it."""
+
+STAYING = (LungRads.SUSPICIOUS_4B, LungRads.SUSPICIOUS_4X)
+"""Categories that a nodule leaves only when it is proven benign."""
 
 MANAGEMENT: dict[LungRads, str] = {
     LungRads.INCOMPLETE: "compare with the earlier exam, or repeat what could not be evaluated, or low-dose CT in 1 to 3"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from lungscreen.assess.brock import BROCK_MODELS, BrockInput, estimate_brock
+from lungscreen.assess.brock import BROCK_MODELS, MOST_NODULES, BrockInput, estimate_brock
 from lungscreen.assess.eligibility import judge_eligibility
 from lungscreen.assess.mayo import PersonAndNodule, estimate_mayo
 from lungscreen.assess.plco import estimate_plco
@@ -33,7 +33,8 @@ def estimate_risks(
 ) -> tuple[Risk, ...]:
     """Brock's four models and Mayo, each with its probability or with what it lacks.
 
-    spiculated, estimated: whether the nodule is, and whether that comes from the software. count: all nodules of the scan.
+    spiculated, estimated: whether the nodule is, and whether that comes from the software. count: all noncalcified
+    nodules of the scan; 0 where this one is calcified and alone.
     """
     upper_lobe, lobe_how = _upper_lobe(finding.location)
     image = [("upper_lobe", lobe_how)] if lobe_how else []
@@ -49,9 +50,9 @@ def estimate_risks(
         family_history=person.family_history,
         emphysema=person.emphysema,
         nodule_type=finding.nodule_type,
-        nodule_count=count,
+        nodule_count=min(count, MOST_NODULES) or None,
         assumed=(
-            ("nodule_count", f"number of nodules: {count} findings of this reading"),
+            ("nodule_count", f"number of nodules: {count} noncalcified findings of this reading"),
             ("nodule_type", "nodule type estimated from the image"),
             *image,
             *header,
@@ -79,7 +80,7 @@ def _mayo(finding: Finding, data: PersonAndNodule, assumed: tuple[str, ...], cou
     if risk.needs == (SPICULATION,):
         seen = [estimate_mayo(replace(data, spiculation=spiculation)).text for spiculation in (False, True)]
         risk = replace(risk, needs=(f"{SPICULATION} ({seen[0]} without, {seen[1]} with)",))
-    several = (f"made for solitary nodules, and this reading has {count} findings",) if count > 1 else ()
+    several = (f"made for solitary nodules, and this reading has {count} noncalcified ones",) if count > 1 else ()
     size = ("diameter: the largest transverse one",)
     return replace(risk, assumed=(*size, *assumed), limits=(*risk.limits, *several))
 

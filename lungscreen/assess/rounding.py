@@ -9,6 +9,9 @@ __all__ = ["exact", "mean_diameter", "tenths", "whole", "whole_mm3"]
 Number = Decimal | float | int
 """What a size may come as; a float stands for the decimal number that it prints as."""
 
+LARGEST = Decimal(10) ** 9
+"""No size in mm or mm³ is larger: a litre is a million mm³."""
+
 _TENTH = Decimal("0.1")
 _ONE = Decimal(1)
 
@@ -16,11 +19,13 @@ _ONE = Decimal(1)
 def exact(value: Number) -> Decimal:
     """The decimal number that `value` prints as: 6.05 is 6.05, not 6.04999…
 
-    Errors: ValueError where it is not finite.
+    Errors: ValueError where it is not finite, or no number that anything here could measure.
     """
     number = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
     if not number.is_finite():
         raise ValueError(f"expected a finite number, got {value!r}")
+    if abs(number) > LARGEST:
+        raise ValueError(f"expected a number of at most {LARGEST:g}, got {value!r}")
     return number
 
 

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from scipy.special import expit
+
 from lungscreen.errors import UsageError
 from lungscreen.records import NOT_ASSESSED, ClinicalData, Finding, Grade, Risk, WeightsUsed
 
@@ -112,7 +114,7 @@ class SiteModel:
         missing = [term for term in self.terms if math.isnan(known[term.name])]
         needs = tuple(_words(term.name) for term in missing if term.if_missing is None)
         total = sum(_part(term, known[term.name]) for term in self.terms)
-        probability = None if needs else 1.0 / (1.0 + math.exp(-(self.slope * total + self.intercept)))
+        probability = None if needs else float(expit(self.slope * total + self.intercept))
         assumed = () if needs else tuple(f"{_words(term.name)} as not known" for term in missing)
         return Risk(MODEL_NAME, probability, self.meaning, needs, assumed, (self._origin(),))
 

@@ -17,7 +17,7 @@ from lungscreen.assess.results import RANK, Category, LungRads
 from lungscreen.assess.risks import estimate_risks
 from lungscreen.assess.rounding import tenths
 from lungscreen.errors import Notice
-from lungscreen.records import ClinicalData, Finding, Grade, Lungs, NoduleType
+from lungscreen.records import ClinicalData, Finding, Grade, LostNodule, Lungs, NoduleType
 
 __all__ = ["AssessConfig", "Assessment", "FindingFacts", "assess_baseline", "assess_follow_up"]
 
@@ -110,12 +110,11 @@ def assess_baseline(
     config: AssessConfig = AssessConfig(),
     *,
     facts: Sequence[FindingFacts] | None = None,
-    cut_off: int = 0,
 ) -> Assessment:
     """Grade a study that is read without images of an earlier exam: every nodule as baseline, and said (choice i).
 
-    `facts` stand in the order of the findings (without them, spiculation is what their attributes estimate); `cut_off` is how many nodules the limit of findings left out (they count
-    in Brock). A finding without a measurement or type is "not assessed". Brock and Mayo take the largest transverse
+    `findings` are all of the study, also those that no list will show. `facts` stand in their order (without them,
+    spiculation is what their attributes estimate). A finding without a measurement or type is "not assessed". Brock and Mayo take the largest transverse
     diameter; what they lack is named, what was estimated is marked.
     Errors: ValueError where `facts` are not as many as the findings.
     """
@@ -127,7 +126,7 @@ def assess_baseline(
         [grade.category for grade in graded],
         ExamFacts(not_evaluable=_not_evaluable(lungs), prior_pending=config.prior_pending),
     )
-    count = len(findings) + cut_off
+    count = _noncalcified(findings)
     return Assessment(
         tuple(_with_grade(*row, clinical, count) for row in zip(findings, graded, known, strict=True)),
         exam,
@@ -145,13 +144,16 @@ def assess_follow_up(
     config: AssessConfig = AssessConfig(),
     *,
     facts: Sequence[FindingFacts] | None = None,
-    cut_off: int = 0,
+    lost: Sequence[LostNodule] = (),
+    not_measured: int = 0,
 ) -> Assessment:
     """Grade a study whose findings were matched with those of earlier exams.
 
     `earlier` in the order of the findings: the exams that show each, oldest first, with the nodule's own category where
     it is known (`share_prior_category`); a finding that none shows is new. None: its place was not compared (outside
     the earlier scan, or no images of it), so that it is graded as baseline and not as new, and said.
+    `lost`: nodules of earlier exams that are no findings now; where nobody knows what became of one, the exam is no 1 or
+    2. `not_measured`: how many more an earlier exam has that cannot be compared, since they have no sizes.
     Errors: ValueError where an earlier exam has no date or is not before this one, or `earlier` or `facts` are not as
     many as the findings.
     """
@@ -164,18 +166,24 @@ def assess_follow_up(
     exam = grade_exam(
         [grade.category for grade in graded],
         ExamFacts(
-            not_evaluable=_not_evaluable(lungs),
+            not_evaluable=(*_not_evaluable(lungs), *_outside(lost)),
             prior_pending=config.prior_pending,
+            unknown_earlier=_unknown_earlier(lost, not_measured),
             new_nodules=sum(history is not None and not history.exams for history in histories),
         ),
     )
-    count = len(findings) + cut_off
+    count = _noncalcified(findings)
     return Assessment(
         tuple(_with_grade(*row, clinical, count) for row in zip(findings, graded, known, strict=True)),
         exam,
-        (*_evaluable_notice(lungs), *exam.notices),
+        (*_evaluable_notice(lungs), *_outside_notice(lost), *exam.notices),
         _open_items(known),
     )
+
+
+def _noncalcified(findings: Sequence[Finding]) -> int:
+    """Nodules as Brock counts them: benign calcified ones are none."""
+    return sum(finding.nodule_type is not NoduleType.CALCIFIED for finding in findings)
 
 
 # -- one finding -----------------------------------------------------------------------------------------------------
@@ -199,7 +207,8 @@ def _graded(finding: Finding, facts: FindingFacts, measure: Measure, earlier: _E
     """Grade one finding as baseline, or against the exams that show it."""
     nodule = _nodule(finding, facts, earlier)
     if nodule is None:
-        return _Grade(_without_measurement(), NO_PRIOR if earlier is None else "not assessed: needs a measurement")
+        words = NO_PRIOR if earlier is None else "not assessed: needs a measurement"
+        return _Grade(_without_measurement(), words)
     exams = () if earlier is None else earlier.exams
     history = NoduleHistory(nodule, exams, compared=earlier is not None, suspicious=facts.suspicious)
     category = grade_nodule(history, measure)
@@ -339,6 +348,29 @@ def _not_evaluable(lungs: Lungs | None) -> tuple[str, ...]:
 def _evaluable_notice(lungs: Lungs | None) -> tuple[Notice, ...]:
     missing = _not_evaluable(lungs)
     return (Notice("not-evaluable", f"Not evaluable: {', '.join(missing)}."),) if missing else ()
+
+
+def _matters(nodule: LostNodule) -> bool:
+    """A nodule whose fate is not known, and that was not benign anyway."""
+    benign = nodule.past.nodule_type is NoduleType.CALCIFIED or nodule.past.category == LungRads.NEGATIVE
+    return nodule.state == "not assessed" and not benign
+
+
+def _unknown_earlier(lost: Sequence[LostNodule], not_measured: int) -> tuple[str, ...]:
+    """Earlier nodules whose fate this scan could show and nobody knows, each in words."""
+    inside = (nodule.text for nodule in lost if _matters(nodule) and not nodule.outside_scan)
+    unmeasured = f"{not_measured} nodule{'s' if not_measured > 1 else ''} of the earlier exam without sizes"
+    return (*inside, *((unmeasured,) if not_measured else ()))
+
+
+def _outside(lost: Sequence[LostNodule]) -> tuple[str, ...]:
+    """Earlier nodules whose place this scan does not show, each in words."""
+    return tuple(f"a nodule {nodule.text}" for nodule in lost if _matters(nodule) and nodule.outside_scan)
+
+
+def _outside_notice(lost: Sequence[LostNodule]) -> tuple[Notice, ...]:
+    outside = _outside(lost)
+    return (Notice("prior-nodule-unknown", f"Not evaluable: {'; '.join(outside)}."),) if outside else ()
 
 
 def _as_baseline(clinical: ClinicalData | None) -> Notice:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Literal
 
 from lungscreen.clinical.table import ClinicalRow, ClinicalTable
-from lungscreen.clinical.values import OLDEST_YEARS, read_age, read_date
+from lungscreen.clinical.values import OLDEST_YEARS, fit_smoking_to_age, read_age, read_date
 from lungscreen.errors import Notice
 from lungscreen.records import ClinicalData, Exam, Patient
 
@@ -41,7 +41,8 @@ def match_clinical(
             else:
                 data, flags = _without_later_prior(row, exam)
                 notices = (*notices, *row.notices, *flags)
-    data = _completed(data, patient, ages)
+    data, said = fit_smoking_to_age(_completed(data, patient, ages), "The patient data, beside the DICOM header's age")
+    notices = (*notices, *said)
     return (None if data == ClinicalData() else data), notices
 
 

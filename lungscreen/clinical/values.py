@@ -9,15 +9,27 @@ from datetime import date
 from typing import Any
 
 from lungscreen.errors import Notice
-from lungscreen.records import ClinicalData
+from lungscreen.records import PERSON_RANGES, ClinicalData
 
-__all__ = ["DATA_COLUMNS", "OLDEST_YEARS", "RACES", "read_age", "read_date", "read_person", "read_text"]
+__all__ = [
+    "DATA_COLUMNS",
+    "OLDEST_YEARS",
+    "RACES",
+    "fit_smoking_to_age",
+    "read_age",
+    "read_date",
+    "read_person",
+    "read_text",
+]
 
 DATA_COLUMNS = tuple(f.name for f in fields(ClinicalData) if f.name != "from_header")
 """Columns that say something of the person."""
 
-OLDEST_YEARS = 120
+OLDEST_YEARS = int(PERSON_RANGES["age"][1])
 """An age above this is impossible."""
+
+YOUNGEST_SMOKER_YEARS = 5
+"""Nobody smoked before this age: years of smoking and since quitting are at most the age less these."""
 
 MAX_CELL = 200
 """Characters of one value; a longer one is not understood."""
@@ -110,17 +122,25 @@ def _consistent(data: ClinicalData, number: int) -> tuple[ClinicalData, tuple[No
     if data.smoking_status == "current" and data.years_quit:
         notices.append(_not_known("clinical-value", number, "years_quit", "contradicts smoking_status"))
         data = replace(data, years_quit=None)
-    if _more_than(data.duration_years, data.age):
-        notices.append(_not_known("clinical-value", number, "duration_years", "is more than the age"))
-        data = replace(data, duration_years=None)
-    if _more_than(data.years_quit, data.age):
-        notices.append(_not_known("clinical-value", number, "years_quit", "is more than the age"))
-        data = replace(data, years_quit=None)
-    return data, tuple(notices)
+    data, said = fit_smoking_to_age(data, f"Row {number} of the patient data")
+    return data, (*notices, *said)
 
 
-def _more_than(years: float | None, age: float | None) -> bool:
-    return years is not None and age is not None and years > age
+def fit_smoking_to_age(data: ClinicalData, source: str) -> tuple[ClinicalData, tuple[Notice, ...]]:
+    """Years of smoking and since quitting that the age has no room for count as not known, and are said.
+
+    source: whose data they are, in words that name no person.
+    """
+    given = [name for name in ("duration_years", "years_quit") if getattr(data, name)]
+    years = sum(getattr(data, name) for name in given)
+    if data.age is None or not given or years <= data.age - YOUNGEST_SMOKER_YEARS:
+        return data, ()
+    which, verb, count = (given[0], "is", "counts") if len(given) == 1 else (" and ".join(given), "are", "count")
+    text = (
+        f"{source}: {which} {verb} more than the age less {YOUNGEST_SMOKER_YEARS} years:"
+        f" the smoking data contradict, {which} {count} as not known."
+    )
+    return replace(data, duration_years=None, years_quit=None), (Notice("clinical-value", text),)
 
 
 def _not_known(code: str, number: int, column: str, why: str) -> Notice:
@@ -128,6 +148,10 @@ def _not_known(code: str, number: int, column: str, why: str) -> Notice:
 
 
 # -- one cell --------------------------------------------------------------------------------------------------------
+def _in_range(name: str) -> Callable[[str], float]:
+    return _number(*PERSON_RANGES[name])
+
+
 def _number(low: float, high: float) -> Callable[[str], float]:
     def read(text: str) -> float:
         plain = text.strip()
@@ -148,13 +172,13 @@ def _age(text: str) -> float:
     plain = text.strip().upper()
     unit = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}.get(plain[-1:], 0.0)
     if unit:
-        return _number(0, OLDEST_YEARS)(str(_number(0, 99_999)(plain[:-1]) / unit))
-    return _number(0, OLDEST_YEARS)(plain)
+        return _in_range("age")(str(_number(0, 99_999)(plain[:-1]) / unit))
+    return _in_range("age")(plain)
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
+def _whole_in_range(name: str) -> Callable[[str], int]:
     def read(text: str) -> int:
-        value = _number(low, high)(text)
+        value = _in_range(name)(text)
         if value != int(value):
             raise _UnreadableError
         return int(value)
@@ -210,16 +234,12 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "age": _age,
     "sex": _one_of(_SEXES),
     "smoking_status": _one_of({word: word for word in ("never", "former", "current")}),
-    "pack_years": _number(0, 400),
-    "cigarettes_per_day": _number(0, 200),
-    "duration_years": _number(0, OLDEST_YEARS),
-    "years_quit": _number(0, OLDEST_YEARS),
+    **{name: _in_range(name) for name in ("pack_years", "cigarettes_per_day", "duration_years", "years_quit", "bmi")},
     "family_history": _flag,
     "emphysema": _flag,
     "prior_cancer": _flag,
     "copd": _flag,
-    "education": _whole(1, 6),
-    "bmi": _number(8, 120),
+    "education": _whole_in_range("education"),
     "race": _one_of(RACES),
     "immunosuppressed": _flag,
     "prior_exam_date": _date,

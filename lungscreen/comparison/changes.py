@@ -1,6 +1,6 @@
 """A finding and its earlier exams ─► NoduleChange: state, differences, doubling time, in numbers and in words.
 
-State follows Lung-RADS v2022 note 6 (mean diameter, more than 1.5 mm; choice f); volume and doubling time stand beside.
+The state is the one that the category rests on (`judge_change`); volume and doubling time stand beside.
 """
 
 from __future__ import annotations
@@ -8,15 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Literal
 
-from lungscreen.assess import DoublingTime, Growth, doubling_time, judge_growth
+from lungscreen.assess import (
+    ChangeSince,
+    DoublingTime,
+    NoduleAtExam,
+    NoduleHistory,
+    doubling_time,
+    judge_change,
+    measured_nodule,
+)
 from lungscreen.records import NOT_ASSESSED, Evidence, Finding, Measurement, NoduleChange, PastNodule
 
-__all__ = ["describe_change", "say_not_compared"]
+__all__ = ["describe_change", "nodule_at_exam", "say_not_compared"]
 
-SMALLER_MM = 1.5
-"""A mean diameter that lost more than this has shrunk, as one that gained more has grown."""
 REPEAT_SHARE = 0.25 / 1.96 / math.sqrt(2)
 """Standard uncertainty of a volume from breathing, position and scanner, as a share of it: two scans of one day differ by
 up to 25 % in 95 % of nodules (the cut of BTS 2015 and NELSON). Added to what the outline's own uncertainty is."""
@@ -28,7 +33,7 @@ def say_not_compared(reason: str) -> NoduleChange:
 
 
 def describe_change(finding: Finding, exams: Sequence[PastNodule], day: date) -> NoduleChange:
-    """The change since the last of the exams, which are before `day`, oldest first; at least one.
+    """The change since the exams, which are before `day`, oldest first; at least one. Differences are since the last.
 
     Errors: ValueError where the finding was not measured or no exam is given.
     """
@@ -38,13 +43,15 @@ def describe_change(finding: Finding, exams: Sequence[PastNodule], day: date) ->
     last = exams[-1]
     then = datetime.strptime(last.date, "%Y%m%d").date()
     days = (day - then).days
-    state = _state(last.mean_diameter_mm, size.mean_diameter_mm, days)
+    change = judge_change(
+        NoduleHistory(measured_nodule(size, finding.nodule_type, day), tuple(map(nodule_at_exam, exams)), compared=True)
+    )
     doubling = _doubling(last, size, days)
     difference = round(size.mean_diameter_mm - last.mean_diameter_mm, 1)
     percent = 100 * (size.volume_mm3 / last.volume_mm3 - 1) if last.volume_mm3 and size.volume_mm3 > 0 else None
     return NoduleChange(
-        state,
-        _words(state, last, then, difference, percent, doubling),
+        change.state,
+        _words(change, last, then, difference, percent, doubling),
         tuple(exams),
         days,
         difference,
@@ -55,10 +62,21 @@ def describe_change(finding: Finding, exams: Sequence[PastNodule], day: date) ->
     )
 
 
-def _state(before_mm: float, now_mm: float, days: int) -> Literal["growing", "shrinking", "stable"]:
-    if judge_growth(before_mm, now_mm, days) is not Growth.NOT_GROWN:
-        return "growing"
-    return "shrinking" if round(before_mm - now_mm, 1) > SMALLER_MM else "stable"
+def nodule_at_exam(past: PastNodule) -> NoduleAtExam:
+    """An earlier nodule as the rules take it.
+
+    Errors: ValueError where its date or sizes are impossible.
+    """
+    return NoduleAtExam(
+        datetime.strptime(past.date, "%Y%m%d").date() if past.date else None,
+        past.nodule_type,
+        past.long_axis_mm,
+        past.short_axis_mm,
+        solid_mean_diameter_mm=past.solid_mean_diameter_mm,
+        volume_mm3=past.volume_mm3,
+        solid_volume_mm3=past.solid_volume_mm3,
+        category=past.category,
+    )
 
 
 def _doubling(last: PastNodule, size: Measurement, days: int) -> DoublingTime | None:
@@ -83,14 +101,16 @@ def _time_in_words(doubling: DoublingTime) -> str:
 
 
 def _words(
-    state: str,
+    change: ChangeSince,
     last: PastNodule,
     then: date,
     difference: float,
     percent: float | None,
     doubling: DoublingTime | None,
 ) -> str:
-    parts = [f"{state} since {then}: {last.mean_diameter_mm:.1f} mm then, {difference:+.1f} mm"]
+    parts = [change.text]
+    if change.state != NOT_ASSESSED and (change.part or change.since.exam_date != then):
+        parts.append(f"as a whole {difference:+.1f} mm since {then}")
     if percent is not None:
         parts.append(f"volume {percent:+.0f} %")
     if doubling is not None and doubling.days is not None:

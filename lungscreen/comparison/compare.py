@@ -7,16 +7,17 @@ still there. A report without images is compared by size only: then nothing is c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
+from lungscreen.assess import STAYING, read_category
 from lungscreen.comparison.changes import describe_change, say_not_compared
 from lungscreen.comparison.config import ComparisonConfig
 from lungscreen.comparison.earlier import EarlierNodule, describe_earlier, nodules_in_report, share_categories
 from lungscreen.comparison.match import NodulePlace, Pair, match_by_size
-from lungscreen.comparison.pairing import Pairing, Sought, accept_again, is_taken, place_of
+from lungscreen.comparison.pairing import Pairing, Sought, accept_again, is_measured, is_taken, place_of
 from lungscreen.comparison.priors import Prior
 from lungscreen.errors import Notice
 from lungscreen.geometry import Vector
@@ -56,11 +57,16 @@ class Between:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """An exam compared. found: its findings, each with its change, and those that only an earlier exam led to."""
+    """An exam compared.
+
+    found: its findings, each with its change, and those that only an earlier exam led to. lost: nodules of the earlier
+    exam that are no findings now. not_measured: how many more it has that cannot be compared, as they have no sizes.
+    """
 
     found: tuple[Finding, ...]
     priors: tuple[PriorExam, ...] = ()
     lost: tuple[LostNodule, ...] = ()
+    not_measured: int = 0
     notices: tuple[Notice, ...] = ()
 
 
@@ -78,12 +84,14 @@ def compare_images(
         _only_now(sought, seen, pairing.now.found[sought.position], between)
         for sought, seen in _with_seen(pairing.sought_then, seen_then)
     ]
+    looked = _with_seen((*pairing.sought_now, *pairing.sought_unmeasured), seen_now)
     outcomes += [
         _only_then(sought, seen, earlier[sought.position], pairing.now.found, between)
-        for sought, seen in _with_seen(pairing.sought_now, seen_now)
+        for sought, seen in looked[: len(pairing.sought_now)]
     ]
+    outcomes += [_never_measured(sought, seen, between) for sought, seen in looked[len(pairing.sought_now) :]]
     exam = _prior_exam(between.prior, "images", pairing.then.volume.series_uid, pairing.overlap)
-    return _gather(pairing.now.found, outcomes, exam)
+    return _gather(pairing.now.found, outcomes, exam, between.prior)
 
 
 def compare_by_report(found: Sequence[Finding], between: Between, config: ComparisonConfig | None = None) -> Comparison:
@@ -109,7 +117,8 @@ def compare_by_report(found: Sequence[Finding], between: Between, config: Compar
         outcomes.append(_Outcome(lost=LostNodule(past, NOT_ASSESSED, text)))
     text = f"The exam of {when} was compared by the sizes in its report only: its images are not here."
     exam = _prior_exam(between.prior, "report", report.series_uid, None)
-    return _gather(found, outcomes, exam, (Notice("prior-by-size", text),))
+    outcomes += [_Outcome(not_measured=True)] * report.not_measured
+    return _gather(found, outcomes, exam, between.prior, (Notice("prior-by-size", text),))
 
 
 # -- one nodule ------------------------------------------------------------------------------------------------------
@@ -118,15 +127,17 @@ class _Outcome:
     """One nodule compared.
 
     position: among the exam's findings; None where only the earlier exam led to it. finding: with its change; None
-    where it is no finding of this exam. lost: the earlier nodule, where it is to be listed.
+    where it is no finding of this exam. lost: the earlier nodule, where it is to be listed. not_measured: the earlier
+    exam has no sizes of it, and nobody knows what became of it.
     """
 
     position: int | None = None
     finding: Finding | None = None
     lost: LostNodule | None = None
+    not_measured: bool = False
 
 
-def _with_seen(sought: Sequence[Sought], seen: Sequence[Finding]) -> Iterable[tuple[Sought, Finding | None]]:
+def _with_seen(sought: Sequence[Sought], seen: Sequence[Finding]) -> list[tuple[Sought, Finding | None]]:
     """What was looked for, each with what was measured at its mark; None where it has no mark."""
     rest = iter(seen)
     return [(one, None if one.mark is None else next(rest)) for one in sought]
@@ -135,11 +146,10 @@ def _with_seen(sought: Sequence[Sought], seen: Sequence[Finding]) -> Iterable[tu
 def _pair(pair: Pair, found: Sequence[Finding], earlier: Sequence[EarlierNodule], between: Between) -> _Outcome:
     """A finding and its partner."""
     finding, then = found[pair.current], earlier[pair.earlier]
-    if finding.measurement is None:
+    if not is_measured(finding):
         return _Outcome(pair.current, _not_compared(finding, "it was not measured now"))
     changed = _with_change(finding, then.exams, between.day, pair.distance_mm, ambiguous=pair.ambiguous)
-    small = finding.measurement.mean_diameter_mm < between.least_mm
-    return _Outcome(pair.current, changed, _too_small(changed, then, between) if small else None)
+    return _Outcome(pair.current, changed, _too_small(changed, then, between) if _is_small(changed, between) else None)
 
 
 def _only_now(sought: Sought, seen: Finding | None, finding: Finding, between: Between) -> _Outcome:
@@ -151,8 +161,8 @@ def _only_now(sought: Sought, seen: Finding | None, finding: Finding, between: B
     if seen is None:
         change = NoduleChange("new", f"new since {when}", days=between.days)
         return _Outcome(sought.position, replace(finding, change=change))
-    if seen.measurement is None or finding.measurement is None:
-        which = "now" if finding.measurement is None else f"on {when}"
+    if not (is_measured(seen) and is_measured(finding)):
+        which = "now" if not is_measured(finding) else f"on {when}"
         reason = f"{when} shows it too, but it was not measured {which}"
         return _Outcome(sought.position, _not_compared(finding, reason))
     marked = seen.candidate.score > 0
@@ -172,16 +182,34 @@ def _only_then(
     when, expected = between.prior.date, sought.expected_mm
     if not sought.inside:
         text = f"seen on {when}; its place lies outside this scan"
-        return _Outcome(lost=LostNodule(gone.past, NOT_ASSESSED, text, expected))
+        return _Outcome(lost=LostNodule(gone.past, NOT_ASSESSED, text, expected, outside_scan=True))
     seen = accept_again(sought, seen, between.threshold)
-    if seen is None or seen.measurement is None:
+    if seen is None or not is_measured(seen):
         return _Outcome(lost=_not_seen(gone, seen is not None, is_taken(expected, found), expected, when))
     distance = math.dist(seen.candidate.centre_mm, expected)
     changed = _with_change(seen, gone.exams, between.day, distance)
-    if seen.measurement.mean_diameter_mm < between.least_mm:
+    if _is_small(changed, between):
         return _Outcome(lost=_too_small(changed, gone, between))
     text = f"Below the operating point; a finding because the exam of {when} shows it."
     return _Outcome(finding=replace(changed, notices=(*changed.notices, Notice("found-by-prior", text))))
+
+
+def _never_measured(sought: Sought, seen: Finding | None, between: Between) -> _Outcome:
+    """A nodule of the earlier exam that has no sizes there: nothing to compare, but it may still be here."""
+    if not sought.inside:
+        return _Outcome(not_measured=True)
+    seen = accept_again(sought, seen, between.threshold)
+    if seen is None:
+        return _Outcome()
+    reason = f"{between.prior.date} shows it too, but it was not measured there"
+    return _Outcome(finding=_not_compared(seen, reason))
+
+
+def _is_small(finding: Finding, between: Between) -> bool:
+    """Below the least size of a finding, unless it was 4B or 4X, which shrinking alone does not end."""
+    size, exams = finding.measurement, finding.change.exams if finding.change else ()
+    stays = bool(exams) and read_category(exams[-1].category) in STAYING
+    return size is not None and size.mean_diameter_mm < between.least_mm and not stays
 
 
 def _not_seen(gone: EarlierNodule, unmeasured: bool, merged: bool, expected: Vector, when: date) -> LostNodule:
@@ -226,12 +254,21 @@ def _is_before(past: PastNodule, day: date) -> bool:
 
 # -- the exam --------------------------------------------------------------------------------------------------------
 def _gather(
-    found: Sequence[Finding], outcomes: Sequence[_Outcome], exam: PriorExam, notices: tuple[Notice, ...] = ()
+    found: Sequence[Finding],
+    outcomes: Sequence[_Outcome],
+    exam: PriorExam,
+    prior: Prior,
+    notices: tuple[Notice, ...] = (),
 ) -> Comparison:
+    left_out = prior.report.left_out if prior.report else 0
+    if left_out:
+        text = f"{left_out} exams in the histories of the report of {prior.date} have impossible dates: left out."
+        notices = (*notices, Notice("prior-history-left-out", text))
     changed = {one.position: one.finding for one in outcomes if one.position is not None and one.finding is not None}
     more = [one.finding for one in outcomes if one.position is None and one.finding is not None]
     lost = tuple(one.lost for one in outcomes if one.lost is not None)
-    return Comparison((*(changed.get(n, f) for n, f in enumerate(found)), *more), (exam,), lost, notices)
+    not_measured = sum(one.not_measured for one in outcomes)
+    return Comparison((*(changed.get(n, f) for n, f in enumerate(found)), *more), (exam,), lost, not_measured, notices)
 
 
 def _prior_exam(prior: Prior, how: Literal["images", "report"], series_uid: str, overlap: float | None) -> PriorExam:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from lungscreen.assess import NoduleAtExam, share_prior_category
+from lungscreen.comparison.changes import nodule_at_exam
 from lungscreen.comparison.pairing import NEAR_CANDIDATE_MM
 from lungscreen.comparison.priors import Prior
 from lungscreen.records import NOT_ASSESSED, ClinicalData, Evidence, Finding, PastNodule
@@ -67,7 +67,7 @@ def share_categories(
     earlier: Sequence[EarlierNodule], prior: Prior, person: ClinicalData | None
 ) -> list[EarlierNodule]:
     """The nodules, where only the exam's category is known with that category on the nodule that choice c names."""
-    shared = share_prior_category([_at_exam(then.past) for then in earlier], _exam_category(prior, person))
+    shared = share_prior_category([nodule_at_exam(then.past) for then in earlier], _exam_category(prior, person))
     return [
         replace(then, past=replace(then.past, category=nodule.category))
         for then, nodule in zip(earlier, shared, strict=True)
@@ -76,9 +76,10 @@ def share_categories(
 
 def earlier_exams(finding: Finding) -> tuple[NoduleAtExam, ...] | None:
     """A finding's earlier exams as the rules take them; None where its place was not compared."""
-    if finding.change is None or finding.change.state == NOT_ASSESSED:
+    change = finding.change
+    if change is None or (change.state == NOT_ASSESSED and not change.exams):
         return None
-    return tuple(_at_exam(past) for past in finding.change.exams)
+    return tuple(nodule_at_exam(past) for past in change.exams)
 
 
 def _with_report(past: PastNodule, prior: Prior) -> EarlierNodule:
@@ -104,16 +105,3 @@ def _exam_category(prior: Prior, person: ClinicalData | None) -> str:
     if person is None or person.prior_exam_date not in ("", f"{prior.date:%Y%m%d}"):
         return ""
     return person.prior_category
-
-
-def _at_exam(past: PastNodule) -> NoduleAtExam:
-    return NoduleAtExam(
-        datetime.strptime(past.date, "%Y%m%d").date() if past.date else None,
-        past.nodule_type,
-        past.long_axis_mm,
-        past.short_axis_mm,
-        solid_mean_diameter_mm=past.solid_mean_diameter_mm,
-        volume_mm3=past.volume_mm3,
-        solid_volume_mm3=past.solid_volume_mm3,
-        category=past.category,
-    )

@@ -17,7 +17,16 @@ from lungscreen.comparison.match import NodulePlace, Pair, match_nodules
 from lungscreen.geometry import Vector
 from lungscreen.records import Candidate, Finding, Reading, Volume
 
-__all__ = ["NEAR_CANDIDATE_MM", "Pairing", "Sought", "accept_again", "is_taken", "pair_exams", "place_of"]
+__all__ = [
+    "NEAR_CANDIDATE_MM",
+    "Pairing",
+    "Sought",
+    "accept_again",
+    "is_measured",
+    "is_taken",
+    "pair_exams",
+    "place_of",
+]
 
 NEAR_CANDIDATE_MM = 6.0
 """A candidate this near to the place where something is looked for again is that something."""
@@ -56,6 +65,7 @@ class Pairing:
 
     earlier: the measured findings of the earlier exam; pairs name positions in `now.found` and in these. sought_then:
     findings of this exam without a partner, looked for in the earlier one. sought_now: the other way round.
+    sought_unmeasured: findings of the earlier exam that have no sizes there, looked for in this one.
     """
 
     now: Reading
@@ -65,6 +75,7 @@ class Pairing:
     pairs: tuple[Pair, ...]
     sought_then: tuple[Sought, ...]
     sought_now: tuple[Sought, ...]
+    sought_unmeasured: tuple[Sought, ...]
 
     @property
     def marks_then(self) -> tuple[Candidate, ...]:
@@ -73,8 +84,8 @@ class Pairing:
 
     @property
     def marks_now(self) -> tuple[Candidate, ...]:
-        """What has to be measured in this exam, in the order of `sought_now`."""
-        return tuple(sought.mark for sought in self.sought_now if sought.mark is not None)
+        """What has to be measured in this exam, in the order of `sought_now`, then of `sought_unmeasured`."""
+        return tuple(one.mark for one in (*self.sought_now, *self.sought_unmeasured) if one.mark is not None)
 
 
 def pair_exams(
@@ -85,7 +96,8 @@ def pair_exams(
     threshold: score of the operating point.
     """
     config = config or ComparisonConfig()
-    earlier = tuple(finding for finding in then.found if finding.measurement is not None)
+    earlier = tuple(finding for finding in then.found if is_measured(finding))
+    unmeasured = [finding for finding in then.found if not is_measured(finding)]
     matches = match_nodules(
         [place_of(finding) for finding in now.found], [place_of(finding) for finding in earlier], alignment, config
     )
@@ -98,7 +110,11 @@ def pair_exams(
         _look(n, earlier[n], alignment.to_current(earlier[n].candidate.centre_mm), then.volume, again_now)
         for n in matches.only_earlier
     )
-    return Pairing(now, then, alignment.overlap, earlier, matches.pairs, sought_then, sought_now)
+    sought_unmeasured = tuple(
+        _look(n, finding, alignment.to_current(finding.candidate.centre_mm), then.volume, again_now)
+        for n, finding in enumerate(unmeasured)
+    )
+    return Pairing(now, then, alignment.overlap, earlier, matches.pairs, sought_then, sought_now, sought_unmeasured)
 
 
 def accept_again(sought: Sought, seen: Finding | None, threshold: float) -> Finding | None:
@@ -122,6 +138,12 @@ def place_of(finding: Finding) -> NodulePlace:
     return NodulePlace(
         finding.candidate.centre_mm, size if size > 0 else None, finding.nodule_type, where.side, where.zone
     )
+
+
+def is_measured(finding: Finding) -> bool:
+    """Whether a finding has sizes that can be compared."""
+    size = finding.measurement
+    return size is not None and size.long_axis_mm >= size.short_axis_mm > 0 and size.volume_mm3 > 0
 
 
 def is_taken(place: Vector, known: Sequence[Finding]) -> bool:

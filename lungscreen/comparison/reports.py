@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from lungscreen.assess import mean_diameter
 from lungscreen.errors import InputError
 from lungscreen.geometry import Vector
 from lungscreen.records import Evidence, NoduleType, PastNodule, Patient
@@ -21,13 +23,21 @@ __all__ = ["EarlierReport", "read_report"]
 MAX_BYTES = 20 * 1024 * 1024
 """A larger file is no report of one study."""
 MAX_FINDINGS = 1000
+MOST_MM = 500.0
+"""No axis of a nodule is longer."""
+MOST_MM3 = 1e7
+"""No nodule is larger: ten litres."""
 LONGEST = 200
 """Characters of a foreign string that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierReport:
-    """A report of an earlier exam. dates: YYYYMMDD. histories: for each nodule, the exams before that one, oldest first."""
+    """A report of an earlier exam. dates: YYYYMMDD.
+
+    histories: for each nodule, the exams before that one, oldest first and each on a day of its own. not_measured:
+    findings that have no possible sizes. left_out: exams of histories whose dates are impossible.
+    """
 
     patient: Patient
     study_uid: str
@@ -36,6 +46,8 @@ class EarlierReport:
     category: str
     nodules: tuple[PastNodule, ...]
     histories: tuple[tuple[PastNodule, ...], ...]
+    not_measured: int = 0
+    left_out: int = 0
 
 
 def read_report(path: Path) -> EarlierReport:
@@ -58,10 +70,10 @@ def read_report(path: Path) -> EarlierReport:
 
 def _report(document: dict[str, Any]) -> EarlierReport:
     exam, who = document["exam"], document["patient"]
-    date, uid = _date(exam["date"]), _words(exam["study_uid"])
-    found = [_current(finding, date, uid) for finding in document["findings"][:MAX_FINDINGS]]
+    day, uid = _date(exam["date"]), _words(exam["study_uid"])
+    found = [_current(finding, day, uid) for finding in document["findings"][:MAX_FINDINGS]]
     kept = [
-        (nodule, tuple(_past(row) for row in ((finding.get("change") or {}).get("exams") or ())[:MAX_FINDINGS]))
+        (nodule, _history(finding, day))
         for nodule, finding in zip(found, document["findings"], strict=False)
         if nodule is not None
     ]
@@ -69,19 +81,29 @@ def _report(document: dict[str, Any]) -> EarlierReport:
         Patient(_words(who["patient_id"]), _words(who["name"]), _date(who["birth_date"]), _words(who["sex"])),
         uid,
         _words(document["series"]["series_uid"]),
-        date,
+        day,
         _words(document["category"]),
         tuple(nodule for nodule, _ in kept),
-        tuple(tuple(past for past in history if past is not None) for _, history in kept),
+        tuple(history for _, (history, _) in kept),
+        not_measured=len(found) - len(kept),
+        left_out=sum(left_out for _, (_, left_out) in kept),
     )
 
 
-def _current(finding: dict[str, Any], date: str, uid: str) -> PastNodule | None:
+def _history(finding: dict[str, Any], report_date: str) -> tuple[tuple[PastNodule, ...], int]:
+    """The exams before the report's own, oldest first, one a day; and how many have no date that can be."""
+    rows = ((finding.get("change") or {}).get("exams") or ())[:MAX_FINDINGS]
+    pasts = [past for past in (_past(row) for row in rows) if past is not None]
+    by_day = {past.date: past for past in pasts if past.date and past.date < report_date}
+    return tuple(by_day[day] for day in sorted(by_day)), len(pasts) - len(by_day)
+
+
+def _current(finding: dict[str, Any], day: str, uid: str) -> PastNodule | None:
     """A finding of the report; None where it was not measured there."""
     size, where = finding["measurement"], finding["location"]
     if size is None:
         return None
-    return _nodule({**size, **where, **finding, "date": date, "study_uid": uid})
+    return _nodule({**size, **where, **finding, "date": day, "study_uid": uid})
 
 
 def _past(row: dict[str, Any]) -> PastNodule | None:
@@ -90,9 +112,8 @@ def _past(row: dict[str, Any]) -> PastNodule | None:
 
 
 def _nodule(row: dict[str, Any]) -> PastNodule | None:
-    long_mm, short_mm = _positive(row["long_axis_mm"]), _positive(row["short_axis_mm"])
-    mean_mm = _positive(row["mean_diameter_mm"])
-    if long_mm is None or short_mm is None or mean_mm is None or short_mm > long_mm:
+    long_mm, short_mm = (_positive(row[name], MOST_MM) for name in ("long_axis_mm", "short_axis_mm"))
+    if long_mm is None or short_mm is None or short_mm > long_mm:
         return None
     number = row.get("number")
     return PastNodule(
@@ -101,11 +122,11 @@ def _nodule(row: dict[str, Any]) -> PastNodule | None:
         nodule_type=_type(row["type"]),
         long_axis_mm=long_mm,
         short_axis_mm=short_mm,
-        mean_diameter_mm=mean_mm,
-        volume_mm3=_positive(row["volume_mm3"]),
-        volume_sd_mm3=_positive(row["volume_sd_mm3"]),
-        solid_mean_diameter_mm=_number(row["solid_mean_diameter_mm"]),
-        solid_volume_mm3=_number(row["solid_volume_mm3"]),
+        mean_diameter_mm=float(mean_diameter(long_mm, short_mm)),
+        volume_mm3=_positive(row["volume_mm3"], MOST_MM3),
+        volume_sd_mm3=_positive(row["volume_sd_mm3"], MOST_MM3),
+        solid_mean_diameter_mm=_number(row["solid_mean_diameter_mm"], MOST_MM),
+        solid_volume_mm3=_number(row["solid_volume_mm3"], MOST_MM3),
         centre_mm=_place(row.get("position_mm")),
         how=Evidence.REPORT,
         category=_words(row.get("category")),
@@ -115,15 +136,15 @@ def _nodule(row: dict[str, Any]) -> PastNodule | None:
     )
 
 
-def _number(value: Any) -> float | None:
-    """A finite number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+def _number(value: Any, most: float) -> float | None:
+    """A number from 0 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         return None
     return float(value)
 
 
-def _positive(value: Any) -> float | None:
-    return _number(value) or None
+def _positive(value: Any, most: float) -> float | None:
+    return _number(value, most) or None
 
 
 def _place(value: Any) -> Vector | None:
@@ -139,9 +160,15 @@ def _type(value: Any) -> NoduleType:
 
 
 def _date(value: Any) -> str:
-    """YYYYMMDD from YYYY-MM-DD, empty where it is none."""
+    """YYYYMMDD from YYYY-MM-DD, empty where there is no such day."""
     digits = _words(value).replace("-", "")
-    return digits if len(digits) == 8 and digits.isdecimal() and digits.isascii() else ""
+    if len(digits) != 8 or not (digits.isdecimal() and digits.isascii()):
+        return ""
+    try:
+        date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return ""
+    return digits
 
 
 def _words(value: Any) -> str:

@@ -10,6 +10,7 @@ compare_with_priors: each earlier exam read alike
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
@@ -21,9 +22,9 @@ from lungscreen.config import config_hash
 from lungscreen.pipeline.exam import Prepared, prepare_study, read_exam
 from lungscreen.pipeline.networks import Networks
 from lungscreen.pipeline.priors import compare_with_priors
-from lungscreen.pipeline.selection import Selection, select_findings, verdicts_of
+from lungscreen.pipeline.selection import list_findings, select_findings, verdicts_of
 from lungscreen.pipeline.settings import Pipeline
-from lungscreen.records import ClinicalData, Conclusion, Lungs, Provenance, Report, Study, Volume
+from lungscreen.records import ClinicalData, Conclusion, Finding, Lungs, Provenance, Report, Study, Volume
 from lungscreen.report import build_report
 from lungscreen.stopwatch import Stopwatch
 from lungscreen.volume import source_fingerprint
@@ -60,13 +61,14 @@ def screen_study(
         compared = compare_with_priors(exam, exam_day(study.exam.date), earlier, person, pipeline, loaded)
     selected = select_findings(compared.found, pipeline.findings)
     with clock.stage("assess"):
-        assessment = _assess(selected, exam.lungs, person, study, compared, pipeline)
+        assessment = _assess(selected.findings, exam.lungs, person, study, compared, pipeline)
+    listed = list_findings(assessment.findings, pipeline.findings.most)
     said = (*assessment.notices, *about_priors, *compared.notices, *selected.notices, *about_person)
     conclusion = Conclusion(
-        findings=add_site_risk(assessment.findings, loaded.site_model, person),
-        cut_off=len(selected.not_listed),
+        findings=add_site_risk(listed.findings, loaded.site_model, person),
+        cut_off=len(listed.left_out),
         no_nodules=selected.no_nodules,
-        verdicts=verdicts_of(exam.candidates, selected),
+        verdicts=verdicts_of(exam.candidates, selected, listed),
         category=assessment.category,
         category_reason=assessment.category_reason,
         not_assessed=assessment.not_assessed,
@@ -79,7 +81,7 @@ def screen_study(
 
 
 def _assess(
-    selected: Selection,
+    findings: Sequence[Finding],
     lungs: Lungs,
     person: ClinicalData | None,
     study: Study,
@@ -87,11 +89,20 @@ def _assess(
     pipeline: Pipeline,
 ) -> Assessment:
     """By the rows of a first exam, or of a follow-up where an earlier one was compared."""
-    findings, cut_off, day = selected.findings, len(selected.not_listed), exam_day(study.exam.date)
+    day = exam_day(study.exam.date)
     if not compared.priors or day is None:
-        return assess_baseline(findings, lungs, person, pipeline.assess, cut_off=cut_off)
+        return assess_baseline(findings, lungs, person, pipeline.assess)
     earlier = [earlier_exams(finding) for finding in findings]
-    return assess_follow_up(findings, lungs, person, day, earlier, pipeline.assess, cut_off=cut_off)
+    return assess_follow_up(
+        findings,
+        lungs,
+        person,
+        day,
+        earlier,
+        pipeline.assess,
+        lost=compared.lost,
+        not_measured=compared.not_measured,
+    )
 
 
 def _provenance(volume: Volume, pipeline: Pipeline, networks: Networks, clock: Stopwatch) -> Provenance:

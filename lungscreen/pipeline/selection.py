@@ -1,4 +1,6 @@
-"""Finding… above the operating point ─► Selection: which are reported, and what became of the others.
+"""Finding… above the operating point ─► Selection: which are graded; graded Finding… ─► Listed: which are reported.
+
+What is graded and what is listed are two steps: the limit of findings cuts the list, never the exam's category.
 
 The second look is the classifier's own answer to whether a mark is a nodule at all. What it takes for none gets neither a
 malignancy, nor a category, nor a risk; it is listed apart and never dropped in silence. It decides nothing about what is
@@ -12,26 +14,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lungscreen.assess import STAYING, read_category
 from lungscreen.comparison import Prior
 from lungscreen.errors import Notice
 from lungscreen.operating_points import OPERATING_POINTS
-from lungscreen.records import Candidate, Evidence, Finding, Verdict
+from lungscreen.records import NOT_ASSESSED, Candidate, Evidence, Finding, Verdict
 from lungscreen.report import rank_findings
 
 __all__ = [
     "LARGE_MM",
     "FindingsConfig",
+    "Listed",
     "Selection",
     "keep_doubtful",
+    "list_findings",
     "look_twice",
     "nodules_of_prior",
     "select_findings",
     "verdicts_of",
+    "was_4b",
 ]
 
 LARGE_MM = 20.0
 """From this size on, by the outline or by the detector, a mark stays a finding whatever the second look says: a missed
 large nodule is the worst mistake, and false marks of that size are rare and quickly seen."""
+
+LIST_ORDER = ("4X", "4B", "4A", "3", NOT_ASSESSED, "2", "1")
+"""Categories of findings in the order in which the limit spares them."""
 
 READ_BEFORE = (Evidence.FINDING, Evidence.REPORT)
 """How an earlier exam has to show a nodule (`PastNodule.how`) for its mark to stay: as a finding of that exam. A place
@@ -49,7 +58,7 @@ class FindingsConfig:
     mass_mm: float = 30.0
     """Mean diameter above which a finding is a mass, listed first."""
     most: int = 20
-    """Findings of one study that are reported; how many more there were is said."""
+    """Findings of one study that are listed, the most suspicious by category; how many more there were is said."""
     threshold: float | None = None
     """Detection score from which a candidate becomes a finding, instead of the operating point's; needed by a bundle,
     whose scores those do not fit."""
@@ -72,15 +81,22 @@ class FindingsConfig:
 class Selection:
     """What became of the marks above the operating point.
 
-    findings: reported, ranked and numbered. not_listed: left out by the limit. too_small: below the least size.
-    no_nodules: by the second look; neither rated nor graded.
+    findings: to be graded, ranked and numbered. too_small: below the least size. no_nodules: by the second look; neither
+    rated nor graded.
     """
 
     findings: tuple[Finding, ...]
-    not_listed: tuple[Finding, ...] = ()
     too_small: tuple[Finding, ...] = ()
     no_nodules: tuple[Finding, ...] = ()
     notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Graded findings: those that the report lists, ranked and numbered, and those that its limit leaves out."""
+
+    findings: tuple[Finding, ...]
+    left_out: tuple[Finding, ...] = ()
 
 
 def look_twice(probability: float | None, below: float | None) -> Literal["", "nodule", "no nodule"]:
@@ -94,23 +110,50 @@ def look_twice(probability: float | None, below: float | None) -> Literal["", "n
 
 
 def select_findings(found: Sequence[Finding], config: FindingsConfig) -> Selection:
-    """Sort out what is too small, what is no nodule, and what is beyond the limit of findings.
+    """Sort out what is too small and what is no nodule.
 
-    One that grew is never among those that the limit leaves out while one that did not stays.
+    One that was 4B or 4X at the last exam stays, however small it is now: it leaves only when proven benign.
     """
-    large = [f for f in found if f.measurement is None or f.measurement.mean_diameter_mm >= config.least_mm]
+    large = [f for f in found if _is_large(f, config) or was_4b(f)]
     too_small = [f for f in found if all(f is not other for other in large)]
     reasons = [_why_kept(finding) for finding in large]
     dropped = [f for f, why in zip(large, reasons, strict=True) if f.second_look == "no nodule" and not why]
     kept = [keep_doubtful(f, why) for f, why in zip(large, reasons, strict=True) if f.second_look != "no nodule" or why]
-    growing = sorted(rank_findings(kept), key=lambda f: f.change is None or f.change.state != "growing")
     return Selection(
-        tuple(rank_findings(growing[: config.most])),
-        tuple(growing[config.most :]),
+        tuple(rank_findings(kept)),
         tuple(too_small),
         tuple(_bare(finding) for finding in dropped),
         (*_say_small(len(too_small), config), *_say_dropped(len(dropped))),
     )
+
+
+def list_findings(graded: Sequence[Finding], most: int) -> Listed:
+    """The findings that a report lists, ranked and numbered, and those that the limit leaves out.
+
+    The limit cuts by category: none is left out while a less suspicious one stays. Of one category, those that grew come
+    first, then those that rank higher.
+    """
+    ordered = sorted(rank_findings(graded), key=lambda f: (_place(f.category), _state(f) != "growing"))
+    return Listed(tuple(rank_findings(ordered[:most])), tuple(ordered[most:]))
+
+
+def was_4b(finding: Finding) -> bool:
+    """Whether the last exam that shows it graded it 4B or 4X."""
+    exams = finding.change.exams if finding.change else ()
+    return bool(exams) and read_category(exams[-1].category) in STAYING
+
+
+def _is_large(finding: Finding, config: FindingsConfig) -> bool:
+    return finding.measurement is None or finding.measurement.mean_diameter_mm >= config.least_mm
+
+
+def _state(finding: Finding) -> str:
+    return finding.change.state if finding.change else ""
+
+
+def _place(category: str) -> int:
+    """Where the limit cuts: what could not be graded comes before what is known to be 2 or 1."""
+    return LIST_ORDER.index(category) if category in LIST_ORDER else LIST_ORDER.index(NOT_ASSESSED)
 
 
 def keep_doubtful(finding: Finding, why: str) -> Finding:
@@ -131,16 +174,16 @@ def nodules_of_prior(found: Sequence[Finding], prior: Prior, config: FindingsCon
         dataclasses.replace(f, second_look="") if len(prior.unmarked([f.candidate])) < reported else f for f in found
     ]
     selected = select_findings(known, config)
-    return (*selected.findings, *selected.not_listed)
+    return selected.findings
 
 
-def verdicts_of(candidates: Sequence[Candidate], selection: Selection) -> tuple[Verdict, ...]:
+def verdicts_of(candidates: Sequence[Candidate], selection: Selection, listed: Listed) -> tuple[Verdict, ...]:
     """What became of each candidate, in their order."""
     groups: tuple[tuple[Verdict, tuple[Finding, ...]], ...] = (
         ("too small", selection.too_small),
-        ("not listed", selection.not_listed),
         ("no nodule", selection.no_nodules),
-        ("finding", selection.findings),
+        ("not listed", listed.left_out),
+        ("finding", listed.findings),
     )
     known = {finding.candidate: verdict for verdict, findings in groups for finding in findings}
     return tuple(known.get(candidate, "below the operating point") for candidate in candidates)
@@ -154,6 +197,8 @@ def _why_kept(finding: Finding) -> str:
     change = finding.change
     if change is not None and any(past.how in READ_BEFORE for past in change.exams):
         return "it was a finding of an earlier exam"
+    if was_4b(finding):
+        return "it was category 4B or 4X at the last exam"
     return "it grew since the earlier exam" if change is not None and change.state == "growing" else ""
 
 
