@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from lungscreen.errors import VolumeError
 from lungscreen.geometry import Geometry
-from lungscreen.lungs import LungsConfig, segment_lungs
+from lungscreen.lungs import LungMask, LungsConfig, segment_lungs
 from lungscreen.phantom import make_phantom, sized
 from lungscreen.records import Acquisition, Exam, Lungs, Patient, Series, Volume
 from lungscreen.series import find_series
@@ -277,6 +277,33 @@ def test_an_object_without_lungs_is_refused(body: Callable[[], Chest]) -> None:
 def test_a_config_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected"):
         LungsConfig(**wrong)
+
+
+class Halves:
+    """A segmenter that takes what is as dark as lung, split at the volume's middle column."""
+
+    def __init__(self, config: LungsConfig) -> None:
+        self.config = config
+
+    def find_lungs(self, volume: Volume) -> LungMask:
+        mask = (volume.hu < self.config.air_hu).astype(np.uint8)
+        mask[:, :, mask.shape[2] // 2 :] *= 2
+        return LungMask(mask, opacity_ml=50.0, airways_found=False)
+
+
+def test_another_segmenter_comes_in_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured and said of its lungs is what is said of the classical ones."""
+    monkeypatch.setattr("lungscreen.lungs.stage.SEGMENTERS", {"halves": Halves})
+    volume = Chest().volume()
+    lungs = segment_lungs(volume, LungsConfig(segmenter="halves"))
+    dark = np.count_nonzero(volume.hu < -320) * volume.geometry.voxel_mm3 / 1000
+    assert lungs.right_ml + lungs.left_ml == pytest.approx(dark)
+    assert lungs.incomplete
+    assert {"lung-incomplete", "airways-not-found"} <= set(codes(lungs))
+    with pytest.raises(ValueError, match="expected one of halves, got 'classical'"):
+        LungsConfig()
+    with pytest.raises(VolumeError, match="no more than"):
+        segment_lungs(volume, LungsConfig(segmenter="halves", min_ml=1e6))
 
 
 # -- real scans ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Volume ─► Lungs: right and left lung on the volume's grid."""
 
-from lungscreen.lungs.stage import LungsConfig, segment_lungs
+from lungscreen.lungs.mask import LungMask
+from lungscreen.lungs.stage import LungsConfig, LungSegmenter, segment_lungs
 
-__all__ = ["LungsConfig", "segment_lungs"]
+__all__ = ["LungMask", "LungSegmenter", "LungsConfig", "segment_lungs"]

@@ -1,25 +1,22 @@
 """Volume ─► Lungs.
 
-Classical image analysis, the same result every time: air inside the body, less airways and gas, split in two, closed
-over vessels, nodules and masses on the pleura, its border drawn at the volume's own resolution.
+A segmenter finds them; what is measured of them and said about them is the same whichever it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from lungscreen.errors import Notice, VolumeError
-from lungscreen.lungs.airways import find_airways
-from lungscreen.lungs.fill import add_masses, add_pockets, close_lungs
-from lungscreen.lungs.find import body_middle, chest_box, find_gas, find_inside, lung_like, split_sides
-from lungscreen.lungs.grid import CoarseGrid, dilated
-from lungscreen.lungs.refine import refine_border
+from lungscreen.lungs.classical import ClassicalSegmenter
+from lungscreen.lungs.mask import LungMask
 from lungscreen.records import Lungs, Volume
 
-__all__ = ["LungsConfig", "segment_lungs"]
+__all__ = ["SEGMENTERS", "LungSegmenter", "LungsConfig", "segment_lungs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +29,7 @@ class LungsConfig:
     min_ml: less lung than this is none. small_ml: less than this is said. small_share: a lung that has less than this
     share of both is said (a left lung has about 0.46). cut_mm2: lung of this area in the first or last slice goes on beyond it.
     opacity_ml: a larger dense region, on the chest wall or against the mediastinum, is said.
+    segmenter: which finds them, by its name in `SEGMENTERS`.
     """
 
     coarse_mm: float = 2.2
@@ -43,8 +41,11 @@ class LungsConfig:
     small_share: float = 0.36
     cut_mm2: float = 200.0
     opacity_ml: float = 35.0
+    segmenter: str = "classical"
 
     def __post_init__(self) -> None:
+        if self.segmenter not in SEGMENTERS:
+            raise ValueError(f"segmenter: expected one of {', '.join(SEGMENTERS)}, got {self.segmenter!r}")
         sizes = (self.coarse_mm, self.closing_mm, self.min_ml, self.small_ml, self.cut_mm2, self.opacity_ml)
         if min(sizes) <= 0 or self.airway_wall_mm < 0:
             raise ValueError("expected positive sizes in mm, mm² and ml")
@@ -54,43 +55,39 @@ class LungsConfig:
             raise ValueError(f"expected small_share between 0 and 0.5, got {self.small_share}")
 
 
+class LungSegmenter(Protocol):
+    """Anything that finds both lungs in a canonical volume: trachea and main bronchi out, nodules and masses in."""
+
+    def find_lungs(self, volume: Volume) -> LungMask:
+        """Both lungs on the volume's grid.
+
+        Errors: `no-lungs`.
+        """
+        ...
+
+
+SEGMENTERS: Mapping[str, Callable[[LungsConfig], LungSegmenter]] = {
+    "classical": ClassicalSegmenter,
+}
+"""The segmenters that `[lungs] segmenter` names. To add one: a file, and its line here. One with weights imports its library
+when it is made, and keeps what it loaded between volumes."""
+
+
 def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
-    """Find both lungs in a canonical volume: trachea and main bronchi out, nodules and masses in.
+    """Find both lungs in a canonical volume, measure them and say what is doubtful.
 
     The mask is uint8 (z, y, x) on the volume's grid, 1 right, 2 left.
 
     Errors: `no-lungs`.
     """
-    whole = CoarseGrid.shrink(volume.hu, volume.geometry.spacing_mm, config.coarse_mm)
-    inside = find_inside(whole)
-    box = chest_box(whole, (whole.hu < config.air_hu) & inside, config.closing_mm)
-    if box is None:
-        raise VolumeError("no-lungs", "no large space filled with air was found inside a body")
-    middle = body_middle(inside) - box[2].start
-    grid, inside = whole.part(box), inside[box]
-    airways = find_airways(grid, inside, middle)
-    forbidden = ~inside
-    if airways is not None:
-        forbidden |= dilated(airways, config.airway_wall_mm, grid.spacing_mm)
-    labels, pieces = lung_like(grid, (grid.hu < config.air_hu) & ~forbidden)
-    if not pieces:
-        raise VolumeError("no-lungs", "the air inside the body is gas, not lung")
-    sides = split_sides(grid, labels, pieces, middle)
-    gas = find_gas(grid, sides)
-    forbidden |= gas
-    sides[gas] = 0
-    air = sides > 0
-    sides = close_lungs(grid, sides, config.closing_mm, forbidden)
-    pockets = add_pockets(grid, sides, forbidden)
-    masses = add_masses(grid, pockets.sides, forbidden, airways)
-    mask = refine_border(volume.hu, grid, masses.sides, air, forbidden, config.air_hu)
+    found = SEGMENTERS[config.segmenter](config).find_lungs(volume)
+    mask, opacity_ml = found.mask, found.opacity_ml
     right_ml, left_ml = (np.count_nonzero(mask == n) * volume.geometry.voxel_mm3 / 1000 for n in (1, 2))
     if right_ml + left_ml < config.min_ml:
         raise VolumeError("no-lungs", f"no more than {right_ml + left_ml:.0f} ml of lung was found")
     base_cut, apex_cut = (
         np.count_nonzero(mask[end]) * float(np.prod(volume.geometry.spacing_mm[1:])) > config.cut_mm2 for end in (0, -1)
     )
-    opacity_ml = max(pockets.largest_ml, masses.largest_ml)
     return Lungs(
         mask,
         right_ml,
@@ -101,7 +98,7 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
         notices=(
             *_cut_notices(bool(apex_cut), bool(base_cut)),
             *_size_notices(right_ml, left_ml, config),
-            *_doubt_notices(opacity_ml, airways is not None, config),
+            *_doubt_notices(opacity_ml, found.airways_found, config),
         ),
     )
 

@@ -1,0 +1,62 @@
+"""Volume ─► LungMask by classical image analysis, the same result every time.
+
+Air inside the body, less airways and gas, split in two, closed over vessels, nodules and masses on the pleura, its border
+drawn at the volume's own resolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lungscreen.errors import VolumeError
+from lungscreen.lungs.airways import find_airways
+from lungscreen.lungs.fill import add_masses, add_pockets, close_lungs
+from lungscreen.lungs.find import body_middle, chest_box, find_gas, find_inside, lung_like, split_sides
+from lungscreen.lungs.grid import CoarseGrid, dilated
+from lungscreen.lungs.mask import LungMask
+from lungscreen.lungs.refine import refine_border
+from lungscreen.records import Volume
+
+if TYPE_CHECKING:
+    from lungscreen.lungs.stage import LungsConfig
+
+__all__ = ["ClassicalSegmenter"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassicalSegmenter:
+    """Needs no weights. Trachea and main bronchi are out, nodules and masses in."""
+
+    config: LungsConfig
+
+    def find_lungs(self, volume: Volume) -> LungMask:
+        """Both lungs, see `lungscreen.lungs.LungSegmenter`.
+
+        Errors: `no-lungs`.
+        """
+        config = self.config
+        whole = CoarseGrid.shrink(volume.hu, volume.geometry.spacing_mm, config.coarse_mm)
+        inside = find_inside(whole)
+        box = chest_box(whole, (whole.hu < config.air_hu) & inside, config.closing_mm)
+        if box is None:
+            raise VolumeError("no-lungs", "no large space filled with air was found inside a body")
+        middle = body_middle(inside) - box[2].start
+        grid, inside = whole.part(box), inside[box]
+        airways = find_airways(grid, inside, middle)
+        forbidden = ~inside
+        if airways is not None:
+            forbidden |= dilated(airways, config.airway_wall_mm, grid.spacing_mm)
+        labels, pieces = lung_like(grid, (grid.hu < config.air_hu) & ~forbidden)
+        if not pieces:
+            raise VolumeError("no-lungs", "the air inside the body is gas, not lung")
+        sides = split_sides(grid, labels, pieces, middle)
+        gas = find_gas(grid, sides)
+        forbidden |= gas
+        sides[gas] = 0
+        air = sides > 0
+        sides = close_lungs(grid, sides, config.closing_mm, forbidden)
+        pockets = add_pockets(grid, sides, forbidden)
+        masses = add_masses(grid, pockets.sides, forbidden, airways)
+        mask = refine_border(volume.hu, grid, masses.sides, air, forbidden, config.air_hu)
+        return LungMask(mask, max(pockets.largest_ml, masses.largest_ml), airways is not None)

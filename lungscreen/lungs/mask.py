@@ -1,0 +1,24 @@
+"""What a segmenter of lungs answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LungMask"]
+
+
+@dataclass(frozen=True, eq=False)
+class LungMask:
+    """Lungs as a segmenter finds them: what is measured of them, and said, is the stage's business.
+
+    mask: uint8 (z, y, x) on the volume's grid: 0 elsewhere, 1 right lung, 2 left lung.
+    """
+
+    mask: NDArray[np.uint8]
+    opacity_ml: float = 0.0
+    """The largest dense region on the chest wall or against the mediastinum, which may hide part of a lung."""
+    airways_found: bool = True
+    """False where the mask may hold large airways."""
