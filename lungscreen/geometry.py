@@ -11,10 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ORTHONORMAL_TOLERANCE", "Geometry", "Vector"]
+__all__ = ["ORTHONORMAL_TOLERANCE", "Box", "Geometry", "Vector"]
 
 Vector = tuple[float, float, float]
 """A point or extent in LPS millimetres: (x, y, z)."""
+
+Box = tuple[slice, slice, slice]
+"""A part of a voxel grid: slices, rows, columns."""
 
 ORTHONORMAL_TOLERANCE = 1e-3
 """Largest departure of direction cosines from an orthonormal set."""

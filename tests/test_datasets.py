@@ -35,7 +35,7 @@ from lungscreen.datasets import (
 )
 from lungscreen.datasets import prepare as prepare_module
 from lungscreen.datasets.consensus import SlicePlaces, agree_on_nodules
-from lungscreen.datasets.outlines import Drawn, PointMark, Reading, SliceOutline, read_outlines
+from lungscreen.datasets.outlines import DrawnNodule, PointMark, SeriesMarks, SliceOutline, read_outlines
 from lungscreen.datasets.scans import stored_geometry
 from lungscreen.datasets.splits import assign_split, patient_key, read_column
 from lungscreen.errors import LungscreenError
@@ -59,12 +59,12 @@ def outline(number: int, points: np.ndarray, inclusion: bool = True, uid: str | 
     return SliceOutline(f"sop{number}" if uid is None else uid, -100.0 + 2.5 * number, inclusion, points)
 
 
-def drawn(reader: int, *outlines: SliceOutline, **ratings: int) -> Drawn:
-    return Drawn(reader, f"n{reader}", outlines, ratings)
+def drawn(reader: int, *outlines: SliceOutline, **ratings: int) -> DrawnNodule:
+    return DrawnNodule(reader, f"n{reader}", outlines, ratings)
 
 
-def reading(*nodules: Drawn, points: tuple[PointMark, ...] = ()) -> Reading:
-    return Reading("1.2.3", "1.2", 4, nodules, points)
+def reading(*nodules: DrawnNodule, points: tuple[PointMark, ...] = ()) -> SeriesMarks:
+    return SeriesMarks("1.2.3", "1.2", 4, nodules, points)
 
 
 def places(crop: tuple[int, int] = (0, 0)) -> SlicePlaces:
@@ -171,7 +171,7 @@ def test_crop_is_subtracted() -> None:
     ],
     ids=["between slices", "beyond the scan", "beyond the image", "point beyond the image"],
 )
-def test_marks_elsewhere_are_refused(bad: Reading) -> None:
+def test_marks_elsewhere_are_refused(bad: SeriesMarks) -> None:
     with pytest.raises(LungscreenError, match="outlines-elsewhere"):
         agree_on_nodules(bad, places())
 
@@ -203,7 +203,7 @@ def message(session: str, root: str = "LidcReadMessage", before: str = "") -> st
 <readingSession>{session}</readingSession><readingSession></readingSession></{root}>"""
 
 
-def read_text(tmp_path: Path, text: str) -> Reading | None:
+def read_text(tmp_path: Path, text: str) -> SeriesMarks | None:
     (tmp_path / "r.xml").write_text(text)
     return read_outlines(tmp_path / "r.xml")
 

@@ -17,7 +17,7 @@ from lungscreen.cli.main import main
 from lungscreen.errors import LungscreenError
 from lungscreen.evaluation import (
     DetectionConfig,
-    Marks,
+    MarkTable,
     Nodules,
     evaluate_detection,
     plots,
@@ -47,8 +47,8 @@ COUNTS = (
 QUICK = DetectionConfig(bootstrap_samples=20)
 
 
-def marks(*rows: tuple[str, float, float, float, float]) -> Marks:
-    return Marks(
+def marks(*rows: tuple[str, float, float, float, float]) -> MarkTable:
+    return MarkTable(
         tuple(r[0] for r in rows), np.array([r[1:4] for r in rows]).reshape(-1, 3), np.array([r[4] for r in rows])
     )
 
@@ -256,7 +256,7 @@ def test_same_seed_same_bootstrap_and_another_seed_differs() -> None:
     ],
     ids=["no hit", "no mark", "no nodule", "nothing at all"],
 )
-def test_undefined_figures_are_null(found: Marks, truth: Nodules, tmp_path: Path) -> None:
+def test_undefined_figures_are_null(found: MarkTable, truth: Nodules, tmp_path: Path) -> None:
     result = evaluate_detection(found, truth, Nodules.none(), ["a", "b"], QUICK)
     write_detection(result, tmp_path, {})
     written = json.loads((tmp_path / "evaluation.json").read_text())

@@ -11,7 +11,7 @@ from PIL import Image
 from small_chest import chest, mm, write_image
 
 from lungscreen.cli.main import main
-from lungscreen.evaluation import DetectionConfig, Marks, Nodules, evaluate_detection
+from lungscreen.evaluation import DetectionConfig, MarkTable, Nodules, evaluate_detection
 from lungscreen.evaluation.pictures import PIXELS, Place, draw_places, missed_places
 
 
@@ -75,7 +75,7 @@ def test_command_draws_what_it_can_and_says_what_it_cannot(tmp_path: Path) -> No
 def test_nodules_below_the_operating_point_are_shown_among_the_misses() -> None:
     """A nodule that a mark hits too weakly is one that the reader never sees: the weakest first, behind the true misses."""
     centres = np.array([[0.0, 0, 0], [50.0, 0, 0], [100.0, 0, 0], [150.0, 0, 0]])
-    marks = Marks(("a",) * 3, centres[:3], np.array([0.9, 0.3, 0.2]))
+    marks = MarkTable(("a",) * 3, centres[:3], np.array([0.9, 0.3, 0.2]))
     nodules = Nodules(("a",) * 4, centres, np.array([8.0, 9.0, 10.0, 11.0]))
     for threshold, expected in (
         (0.5, ["miss 1: 11.0 mm", "below 0.5: 10.0 mm, score 0.2", "below 0.5: 9.0 mm, score 0.3"]),

@@ -24,8 +24,8 @@ from lungscreen.evaluation.variants import (
     SHARP_PER_MM,
     SMOOTH_PER_MM,
     Noise,
+    estimate_noise,
     lower_dose,
-    measure_noise,
     sharpen_kernel,
     smooth_kernel,
     thicken_slices,
@@ -65,16 +65,16 @@ def test_noise_is_measured(sd: float, between: float) -> None:
     hu = 50 + ct_noise((24, 160, 208), sd, between)
     hu[:, :40] = -1000
     hu[:, 100:, 120:] += 130
-    noise = measure_noise(volume_of(hu))
+    noise = estimate_noise(volume_of(hu))
     assert noise is not None
     assert noise.sd_hu == pytest.approx(sd, rel=0.1)
     assert noise.between == pytest.approx(between, abs=0.06)
 
 
 def test_noise_of_air_or_of_nothing_is_not_measured() -> None:
-    assert measure_noise(volume_of(-1000 + ct_noise((24, 160, 208), 20))) is None
-    assert measure_noise(volume_of(np.full((24, 160, 208), 40.0))) is None
-    assert measure_noise(volume_of(np.full((2, 20, 20), 40.0))) is None
+    assert estimate_noise(volume_of(-1000 + ct_noise((24, 160, 208), 20))) is None
+    assert estimate_noise(volume_of(np.full((24, 160, 208), 40.0))) is None
+    assert estimate_noise(volume_of(np.full((2, 20, 20), 40.0))) is None
 
 
 @pytest.mark.parametrize("share", [0.5, 0.25])
@@ -82,7 +82,7 @@ def test_variance_goes_with_one_over_dose(share: float) -> None:
     """The whole noise is what physics says; what was added has the scan's own grain in all directions."""
     own = ct_noise((24, 160, 208), 20, 0.3)
     scan = volume_of(50 + own)
-    noise = measure_noise(scan)
+    noise = estimate_noise(scan)
     assert noise is not None
     less = lower_dose(scan, noise, share, seed=0)
     assert less.hu.std() == pytest.approx(20 / np.sqrt(share), rel=0.08)
@@ -99,7 +99,7 @@ def test_variance_goes_with_one_over_dose(share: float) -> None:
 
 def test_one_seed_is_one_pattern_at_every_dose() -> None:
     scan = volume_of(50 + ct_noise((8, 160, 208), 20))
-    noise = measure_noise(scan)
+    noise = estimate_noise(scan)
     assert noise is not None
     half, quarter, again, other = (
         lower_dose(scan, noise, share, seed).hu - scan.hu for share, seed in ((0.5, 1), (0.25, 1), (0.5, 1), (0.5, 2))

@@ -20,7 +20,7 @@ from lungscreen.phantom.nodules import blob_distance, draw_nodules, make_blob
 from lungscreen.phantom.pose import to_anatomy, to_scan
 from lungscreen.phantom.raster import Slab, draw_tubes
 from lungscreen.phantom.render import blob_coverage
-from lungscreen.phantom.scanner import Scanner
+from lungscreen.phantom.scanner import ScannerModel
 from lungscreen.phantom.trees import bundle, grow_tree, join
 from lungscreen.records import NoduleType
 
@@ -226,7 +226,7 @@ def noise(**options: object) -> np.ndarray:
     """What a scanner adds to slices of water, at 0.7 mm pixels (z, y, x)."""
     config = PhantomConfig(**{"rows": 96, "columns": 128, **options})  # type: ignore[arg-type]
     geometry = Geometry.axial((12, 96, 128), (config.slice_spacing_mm, config.pixel_mm, config.pixel_mm))
-    scanner = Scanner(config, geometry)
+    scanner = ScannerModel(config, geometry)
     return np.stack([scanner.finish(k, np.zeros((96, 128), dtype=np.float32)) for k in range(12)]).astype(float)
 
 
@@ -262,7 +262,7 @@ def test_noise_reaches_the_image_and_can_be_switched_off():
 def test_sharp_kernel_overshoots_at_edges():
     config = PhantomConfig(rows=64, columns=64, pixel_mm=0.7, noise=False, kernel="sharp")
     step = np.where(np.arange(64) < 32, -860.0, 40.0).astype(np.float32) * np.ones((64, 1), dtype=np.float32)
-    seen = Scanner(config, Geometry.axial((1, 64, 64), (1, 0.7, 0.7))).finish(0, step)
+    seen = ScannerModel(config, Geometry.axial((1, 64, 64), (1, 0.7, 0.7))).finish(0, step)
     assert seen.max() > 60
     assert seen.min() < -900
 

@@ -23,6 +23,7 @@ from lungscreen.errors import LungscreenError, OutputError, UsageError  # noqa: 
 from lungscreen.geometry import Geometry  # noqa: E402
 from lungscreen.records import Acquisition, Exam, Patient, Series, Volume  # noqa: E402
 from lungscreen.training.detector import measure, train  # noqa: E402
+from lungscreen.training.detector.blocks import SampleConfig  # noqa: E402
 from lungscreen.training.detector.data import (  # noqa: E402
     Mark,
     load_cubes,
@@ -31,7 +32,7 @@ from lungscreen.training.detector.data import (  # noqa: E402
     prepare_scans,
 )
 from lungscreen.training.detector.recipe import DetectorTraining, Schedule, Split, learning_rate  # noqa: E402
-from lungscreen.training.detector.samples import Engine, MinedMarks, SampleConfig  # noqa: E402
+from lungscreen.training.detector.samples import MinedMarks, SampleEngine  # noqa: E402
 from lungscreen.training.detector.sides import read_sides  # noqa: E402
 from lungscreen.training.detector.train import detection_loss, train_detector  # noqa: E402
 from lungscreen.training.detector.voxels import beyond, cut_mirrored, make_targets  # noqa: E402
@@ -173,10 +174,10 @@ def test_a_cube_whose_nodule_lies_outside_is_said(data: Path, tmp_path: Path) ->
 
 
 # -- samples ---------------------------------------------------------------------------------------------------------
-def engine_of(shards: Path, config: SampleConfig | None = None) -> Engine:
+def engine_of(shards: Path, config: SampleConfig | None = None) -> SampleEngine:
     hu, masks, cubes = load_cubes(shards)
     scans = [load_scan(shards, name) for name in ("first", "third")]
-    return Engine(config or SampleConfig(), hu, masks, cubes[:6], scans, 5)
+    return SampleEngine(config or SampleConfig(), hu, masks, cubes[:6], scans, 5)
 
 
 def test_positives_lie_on_nodules(shards: Path) -> None:

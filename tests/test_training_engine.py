@@ -22,10 +22,10 @@ from lungscreen.errors import LungscreenError  # noqa: E402
 from lungscreen.evaluation import read_nodules, read_series_list  # noqa: E402
 from lungscreen.records import NoduleType  # noqa: E402
 from lungscreen.training.detector import inserter  # noqa: E402
-from lungscreen.training.detector.blocks import Block, Noise, SampleConfig  # noqa: E402
+from lungscreen.training.detector.blocks import Block, NoiseBank, SampleConfig  # noqa: E402
 from lungscreen.training.detector.data import Cube, Mark, load_cubes, load_scan, prepare_cubes  # noqa: E402
 from lungscreen.training.detector.inserter import Inserter, _face_wall, hollow  # noqa: E402
-from lungscreen.training.detector.samples import Engine  # noqa: E402
+from lungscreen.training.detector.samples import SampleEngine  # noqa: E402
 from lungscreen.training.detector.voxels import ball, thicken  # noqa: E402
 from lungscreen.training.insertion.seams import Crop, SeamsConfig, _area, check_seams, write_seams  # noqa: E402
 from lungscreen.training.insertion.testset import InsertedSetConfig, write_inserted_set  # noqa: E402
@@ -45,7 +45,7 @@ def make_inserter(config: SampleConfig | None = None, cube_hu: np.ndarray | None
     hu = np.full((50, 50, 50), -850, np.int16) if cube_hu is None else cube_hu
     hu = np.where(mask, 40, hu).astype(np.int16)
     cube = Cube(0, "c", "s", "p", "2", True, Mark(voxel, 8.0), 7.0, 5, (), ())
-    return Inserter(config or SampleConfig(), hu[None], np.packbits(mask)[None], Noise(0)), cube
+    return Inserter(config or SampleConfig(), hu[None], np.packbits(mask)[None], NoiseBank(0)), cube
 
 
 # -- made nodules ----------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_cubes_get_another_nodule_at_the_share_that_is_asked_for(collection_shar
     plain = engine_of(collection_shards, SampleConfig(cover=0.0))
     more = engine_of(collection_shards, SampleConfig(cover=0.0, insert_in_cubes=1.0))
 
-    def most(engine: Engine) -> int:
+    def most(engine: SampleEngine) -> int:
         rng = np.random.default_rng(4)
         return max(len(engine._cube_block(rng).nodules) for _ in range(20))
 
@@ -204,9 +204,9 @@ def test_thick_slices_average_along_the_body_only() -> None:
     assert np.allclose(thicken(ramp, 3.0, 2.0, 0.5)[5:-5], ramp[5:-5], atol=0.2)
 
 
-def engine_of(shards: Path, config: SampleConfig) -> Engine:
+def engine_of(shards: Path, config: SampleConfig) -> SampleEngine:
     hu, masks, cubes = load_cubes(shards)
-    return Engine(config, hu, masks, cubes[:6], [load_scan(shards, "first")], 5)
+    return SampleEngine(config, hu, masks, cubes[:6], [load_scan(shards, "first")], 5)
 
 
 def test_marks_come_along_when_a_patch_is_turned(collection_shards: Path) -> None:
@@ -244,11 +244,11 @@ def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
 QUICK = SeamsConfig(learned=16, steps=6, batch=8, examined=8, draws=20)
 
 
-def engines(shards: Path) -> tuple[Engine, Engine]:
+def engines(shards: Path) -> tuple[SampleEngine, SampleEngine]:
     hu, masks, cubes = load_cubes(shards)
     config = SampleConfig(scales=(1.0,), synthetic=0.0)
     one, other = load_scan(shards, "first"), load_scan(shards, "second")
-    return Engine(config, hu, masks, cubes[:6], [one], 5), Engine(config, hu, masks, cubes[6:], [other], 6)
+    return SampleEngine(config, hu, masks, cubes[:6], [one], 5), SampleEngine(config, hu, masks, cubes[6:], [other], 6)
 
 
 def test_the_examination_gives_an_area_for_each_kind_of_host(collection_shards: Path, tmp_path: Path) -> None:

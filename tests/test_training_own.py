@@ -22,10 +22,10 @@ from lungscreen.config import packaged_folder, read_table, read_toml  # noqa: E4
 from lungscreen.detect.network import Architecture  # noqa: E402
 from lungscreen.errors import LungscreenError, UsageError  # noqa: E402
 from lungscreen.training.detector import pretraining  # noqa: E402
+from lungscreen.training.detector.blocks import SampleConfig  # noqa: E402
 from lungscreen.training.detector.data import Mark, load_scan  # noqa: E402
 from lungscreen.training.detector.pretraining import hide_blocks, reconstruction_loss  # noqa: E402
 from lungscreen.training.detector.recipe import DetectorTraining, Pretraining, Schedule, Split  # noqa: E402
-from lungscreen.training.detector.samples import SampleConfig  # noqa: E402
 from lungscreen.training.detector.sides import cut_cubes, outline_nodule, read_sides  # noqa: E402
 from lungscreen.training.detector.train import train_detector  # noqa: E402
 from lungscreen.training.detector.voxels import ball  # noqa: E402

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lungscreen.training.detector.blocks import SampleConfig
 from lungscreen.training.detector.data import load_scan
 from lungscreen.training.detector.phantoms import phantom_name, prepare_phantoms
-from lungscreen.training.detector.samples import SYNTHETIC, Engine, SampleConfig
+from lungscreen.training.detector.samples import SYNTHETIC, SampleEngine
 
 
 def test_a_phantom_is_a_scan_without_nodules_at_one_millimetre(tmp_path: Path) -> None:
@@ -24,6 +25,6 @@ def test_a_phantom_is_a_scan_without_nodules_at_one_millimetre(tmp_path: Path) -
     prepare_phantoms(tmp_path, [3], "tiny")
     assert (tmp_path / f"{phantom_name(3)}.npz").stat().st_mtime_ns == before
     nothing = np.zeros((0, 15625), np.uint8)
-    engine = Engine(SampleConfig(insert=0.0, decoy=0.0), nothing.astype(np.int16), nothing, [], [scan], seed=0)
+    engine = SampleEngine(SampleConfig(insert=0.0, decoy=0.0), nothing.astype(np.int16), nothing, [], [scan], seed=0)
     _, target = engine.sample(np.random.default_rng(0), cube=False)
     assert target[0].max() == 0

@@ -26,7 +26,7 @@ from lungscreen.training.second_look import run, train
 from lungscreen.training.second_look.places import Places, join_places, mine_cubes, mine_phantoms
 from lungscreen.training.second_look.recipe import Mining, SecondLookTraining
 from lungscreen.training.second_look.run import make_second_look, sides_of
-from lungscreen.training.second_look.train import choose_threshold, look_again, train_second_look
+from lungscreen.training.second_look.train import choose_threshold, rate_places, train_second_look
 from lungscreen.weights import find_weights, load_tensors
 
 SPLIT = ClassifierSplit(("2",), ("9",), ("P3",))
@@ -164,7 +164,7 @@ def test_the_second_look_learns_to_tell_a_nodule_from_none(tmp_path: Path) -> No
     train = np.flatnonzero(places.cube < 12)
     network = train_second_look(RECIPE, places, train)
     unseen = np.flatnonzero(places.cube >= 12)
-    after = look_again([network], places, unseen, 24)
+    after = rate_places([network], places, unseen, 24)
     assert after[places.nodule[unseen]].min() > after[~places.nodule[unseen]].max()
     with pytest.raises(UsageError, match="both"):
         train_second_look(RECIPE, places, train[places.nodule[train]])

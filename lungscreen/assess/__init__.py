@@ -9,7 +9,7 @@ from __future__ import annotations
 from lungscreen.assess.brock import BROCK_MODELS, BrockInput, BrockModel, estimate_brock
 from lungscreen.assess.bts import BtsContext, advise_bts, advise_bts_follow_up
 from lungscreen.assess.change import ChangeSince, judge_change
-from lungscreen.assess.eligibility import PROGRAMMES, Eligibility, judge_eligibility
+from lungscreen.assess.eligibility import PROGRAMMES, judge_eligibility
 from lungscreen.assess.fleischner import FleischnerContext, advise_fleischner
 from lungscreen.assess.growth import (
     DoublingTime,
@@ -45,6 +45,7 @@ from lungscreen.assess.risks import describe_person
 from lungscreen.assess.rounding import mean_diameter
 from lungscreen.assess.site_model import FusionConfig, SiteModel, add_site_risk, find_site_model
 from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, assess_baseline, assess_follow_up
+from lungscreen.records import Eligibility
 
 __all__ = [
     "BROCK_MODELS",

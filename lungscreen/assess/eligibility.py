@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lungscreen.assess.plco import estimate_plco
 from lungscreen.records import ClinicalData, Eligibility
 
-__all__ = ["PROGRAMMES", "Eligibility", "judge_eligibility"]
+__all__ = ["PROGRAMMES", "judge_eligibility"]
 
 PLCO_CUT = 0.0151
 """Six-year risk from which ILST and the UK pilots screen."""

@@ -41,7 +41,7 @@ from lungscreen.assess.rounding import whole_mm3
 from lungscreen.errors import Notice
 from lungscreen.records import NoduleType
 
-__all__ = ["Measure", "grade_nodule", "name_growth"]
+__all__ = ["grade_nodule", "name_growth"]
 
 GROUND_GLASS_DOUBLING_DAYS = 365
 """A ground-glass nodule doubles within a year: volume-doubling time up to this (choice j)."""

@@ -19,9 +19,11 @@ from lungscreen.records import NoduleType
 
 __all__ = [
     "CUT_30",
+    "Cut",
     "Lacking",
     "Measure",
     "Row",
+    "Size",
     "baseline_row",
     "counted_from",
     "growing_solid_row",
@@ -64,9 +66,14 @@ class Size:
     solid: Decimal | None
 
     def whole_reaches(self, cut: Cut) -> bool:
+        """The whole nodule is at least as large as the cut."""
         return self.total >= self._limit(cut)
 
     def solid_reaches(self, cut: Cut) -> bool:
+        """The solid part is at least as large as the cut.
+
+        Errors: `Lacking` where its size is not known.
+        """
         if self.solid is None:
             raise Lacking("size of the solid part")
         return self.solid >= self._limit(cut)

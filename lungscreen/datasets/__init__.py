@@ -8,7 +8,7 @@ from lungscreen.datasets.consensus import ConsensusConfig
 from lungscreen.datasets.folder import find_folder
 from lungscreen.datasets.lidc import find_lidc, read_crops
 from lungscreen.datasets.luna16 import find_luna16
-from lungscreen.datasets.prepare import PrepareConfig, Prepared, check_shards, prepare_dataset
+from lungscreen.datasets.prepare import PrepareConfig, PreparedDataset, check_shards, prepare_dataset
 from lungscreen.datasets.scans import Annotation, Annotations, Dataset, DatasetScan
 from lungscreen.datasets.shards import Shard, load_shard, read_index
 from lungscreen.datasets.splits import SplitConfig
@@ -20,7 +20,7 @@ __all__ = [
     "Dataset",
     "DatasetScan",
     "PrepareConfig",
-    "Prepared",
+    "PreparedDataset",
     "Shard",
     "SplitConfig",
     "check_shards",

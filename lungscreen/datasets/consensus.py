@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.datasets.outlines import Drawn, PointMark, Reading
+from lungscreen.datasets.outlines import DrawnNodule, PointMark, SeriesMarks
 from lungscreen.errors import InputError, Notice
 from lungscreen.geometry import Geometry, Vector
 
@@ -77,7 +77,7 @@ class Agreed:
 
 
 def agree_on_nodules(
-    reading: Reading, places: SlicePlaces, config: ConsensusConfig | None = None
+    reading: SeriesMarks, places: SlicePlaces, config: ConsensusConfig | None = None
 ) -> tuple[tuple[Agreed, ...], tuple[Agreed, ...], tuple[Notice, ...]]:
     """Nodules, excluded findings, and what had to be said, of one series.
 
@@ -113,7 +113,7 @@ class _SliceFinder:
     notices: tuple[Notice, ...]
 
     @classmethod
-    def of(cls, reading: Reading, places: SlicePlaces) -> _SliceFinder:
+    def of(cls, reading: SeriesMarks, places: SlicePlaces) -> _SliceFinder:
         named = {o.sop_uid for d in reading.drawn for o in d.outlines} | {p.sop_uid for p in reading.points}
         by_uid = {uid: n for n, uid in enumerate(places.sop_uids) if uid}
         z_mm = places.geometry.to_mm([(n, 0, 0) for n in range(places.geometry.shape[0])])[:, 2]
@@ -143,7 +143,7 @@ class _Mask:
     voxels: NDArray[np.bool_]
 
 
-def _mask(drawn: Drawn, places: SlicePlaces, finder: _SliceFinder) -> _Mask:
+def _mask(drawn: DrawnNodule, places: SlicePlaces, finder: _SliceFinder) -> _Mask:
     slices = [finder.find(outline.sop_uid, outline.z_mm) for outline in drawn.outlines]
     points = np.concatenate([outline.points for outline in drawn.outlines]) - places.crop
     rows, columns = places.geometry.shape[1:]
@@ -191,7 +191,9 @@ def _overlap(a: _Mask, b: _Mask) -> bool:
 
 
 # -- agreement -------------------------------------------------------------------------------------------------------
-def _agreed(drawn: Sequence[Drawn], masks: Sequence[_Mask], geometry: Geometry, config: ConsensusConfig) -> Agreed:
+def _agreed(
+    drawn: Sequence[DrawnNodule], masks: Sequence[_Mask], geometry: Geometry, config: ConsensusConfig
+) -> Agreed:
     start = np.min([m.start for m in masks], axis=0)
     stop = np.max([np.add(m.start, m.voxels.shape) for m in masks], axis=0)
     readers = sorted({d.reader for d in drawn})

@@ -11,7 +11,7 @@ import numpy as np
 
 from lungscreen.config import config_hash
 from lungscreen.datasets.consensus import Agreed, ConsensusConfig, SlicePlaces, agree_on_nodules
-from lungscreen.datasets.outlines import Reading, read_outlines
+from lungscreen.datasets.outlines import SeriesMarks, read_outlines
 from lungscreen.datasets.scans import Annotation, Annotations, Dataset, DatasetScan, stored_geometry
 from lungscreen.errors import InputError, LungscreenError, Notice, Refusal
 from lungscreen.evaluation.tables import read_table_file
@@ -36,7 +36,7 @@ class _Xml:
     """A reading and where it stood."""
 
     path: Path
-    reading: Reading
+    reading: SeriesMarks
 
 
 def find_lidc(
@@ -125,7 +125,7 @@ def _scan(series: Series, xml: _Xml, consensus: ConsensusConfig, crops: Crops) -
     )
 
 
-def _places(volume: Volume, reading: Reading) -> SlicePlaces:
+def _places(volume: Volume, reading: SeriesMarks) -> SlicePlaces:
     """The stored grid with its slices' UIDs."""
     geometry = stored_geometry(volume)
     uids = [""] * geometry.shape[0]
@@ -141,7 +141,7 @@ def _places(volume: Volume, reading: Reading) -> SlicePlaces:
     return SlicePlaces(geometry, tuple(uids))
 
 
-def _check_size(volume: Volume, reading: Reading, crop_known: bool) -> None:
+def _check_size(volume: Volume, reading: SeriesMarks, crop_known: bool) -> None:
     rows, columns = stored_geometry(volume).shape[1:]
     if (rows, columns) != (FULL_SIZE, FULL_SIZE) and not crop_known:
         text = f"the images are {columns} x {rows}, not 512 x 512 as read: where were they cropped?"

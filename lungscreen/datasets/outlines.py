@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lungscreen.errors import InputError
 
-__all__ = ["Drawn", "PointMark", "Reading", "SliceOutline", "read_outlines"]
+__all__ = ["DrawnNodule", "PointMark", "SeriesMarks", "SliceOutline", "read_outlines"]
 
 LARGEST_XML = 1 << 26
 """Bytes of one XML file at most; the collection's largest is under 4 MB."""
@@ -54,7 +54,7 @@ class SliceOutline:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class DrawnNodule:
     """One reader's nodule of 3 mm or more: outlines, and ratings where given (name → 1 to 6)."""
 
     reader: int
@@ -76,17 +76,17 @@ class PointMark:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class SeriesMarks:
     """All readers' marks of one series."""
 
     series_uid: str
     study_uid: str
     readers: int
-    drawn: tuple[Drawn, ...]
+    drawn: tuple[DrawnNodule, ...]
     points: tuple[PointMark, ...]
 
 
-def read_outlines(path: Path) -> Reading | None:
+def read_outlines(path: Path) -> SeriesMarks | None:
     """Read one LIDC XML file; None where it is another kind of LIDC message (a radiograph's).
 
     Errors: `outlines-unreadable` for what is no such XML, or hostile.
@@ -129,9 +129,9 @@ def _parse(content: bytes) -> ElementTree.Element:
     return builder.close()
 
 
-def _reading(root: ElementTree.Element) -> Reading:
+def _reading(root: ElementTree.Element) -> SeriesMarks:
     header = _child(root, "ResponseHeader")
-    drawn: list[Drawn] = []
+    drawn: list[DrawnNodule] = []
     points: list[PointMark] = []
     sessions = list(_children(root, "readingSession"))
     for reader, session in enumerate(sessions):
@@ -140,7 +140,7 @@ def _reading(root: ElementTree.Element) -> Reading:
         for element in _children(session, "nonNodule"):
             column, row = _pixels(element, "locus")[0]
             points.append(PointMark(reader, False, *_slice(element), float(column), float(row)))
-    return Reading(
+    return SeriesMarks(
         series_uid=_text(header, "SeriesInstanceUid"),
         study_uid=_text(header, "StudyInstanceUID"),
         readers=len(sessions),
@@ -149,7 +149,7 @@ def _reading(root: ElementTree.Element) -> Reading:
     )
 
 
-def _add_nodule(reader: int, element: ElementTree.Element, drawn: list[Drawn], points: list[PointMark]) -> None:
+def _add_nodule(reader: int, element: ElementTree.Element, drawn: list[DrawnNodule], points: list[PointMark]) -> None:
     outlines = tuple(
         SliceOutline(*_slice(roi), _text(roi, "inclusion").upper() != "FALSE", _pixels(roi, "edgeMap"))
         for roi in _children(element, "roi")
@@ -160,7 +160,7 @@ def _add_nodule(reader: int, element: ElementTree.Element, drawn: list[Drawn], p
         column, row = outlines[0].points[0]
         points.append(PointMark(reader, True, outlines[0].sop_uid, outlines[0].z_mm, float(column), float(row)))
     else:
-        drawn.append(Drawn(reader, _text(element, "noduleID")[:64], outlines, _ratings(element)))
+        drawn.append(DrawnNodule(reader, _text(element, "noduleID")[:64], outlines, _ratings(element)))
 
 
 def _ratings(element: ElementTree.Element) -> dict[str, int]:

@@ -34,7 +34,7 @@ from lungscreen.lungs import LungsConfig, segment_lungs
 from lungscreen.sources import source_fingerprint
 from lungscreen.volume import build_volume
 
-__all__ = ["PrepareConfig", "Prepared", "check_shards", "prepare_dataset"]
+__all__ = ["PrepareConfig", "PreparedDataset", "check_shards", "prepare_dataset", "shard_name"]
 
 ANNOTATION_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "type")
 
@@ -57,7 +57,7 @@ class PrepareConfig:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedDataset:
     """What came of it."""
 
     shards: tuple[Mapping[str, Any], ...]
@@ -73,7 +73,7 @@ def prepare_dataset(
     config: PrepareConfig | None = None,
     splits: Mapping[str, str] | None = None,
     progress: Progress = iter,
-) -> Prepared:
+) -> PreparedDataset:
     """Turn every scan into a shard. One bad scan never stops the others: it is in `refused`, with its code.
 
     `splits`: series UID → side, instead of the drawn ones. `progress` wraps the scans.
@@ -105,7 +105,7 @@ def prepare_dataset(
     shards = _write(out, identity, dataset, entries, config)
     check_disjoint([(row["patient"], row["split"]) for row in shards])
     _write_tables(out, shards, refused)
-    return Prepared(shards, kept, tuple(refused), (*dataset.notices, *notices))
+    return PreparedDataset(shards, kept, tuple(refused), (*dataset.notices, *notices))
 
 
 def check_shards(folder: Path) -> tuple[int, tuple[Refusal, ...]]:

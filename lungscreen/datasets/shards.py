@@ -30,7 +30,18 @@ from lungscreen.geometry import Geometry
 from lungscreen.records import Lungs, Volume
 from lungscreen.weights import sha256_of
 
-__all__ = ["INDEX", "Shard", "check_shard", "cut_shard", "load_shard", "read_index", "write_index", "write_shard"]
+__all__ = [
+    "INDEX",
+    "Shard",
+    "annotations_of",
+    "check_shard",
+    "cut_shard",
+    "load_shard",
+    "read_facts",
+    "read_index",
+    "write_index",
+    "write_shard",
+]
 
 INDEX = "index.json"
 SCHEMA = 1

@@ -27,7 +27,7 @@ __all__ = [
     "count_flops",
     "describe",
     "fold_batchnorm",
-    "scale_hu",
+    "window_hu",
 ]
 
 STRIDE = 2
@@ -93,7 +93,7 @@ class NoduleNet(nn.Module):
         """See the class."""
         size = hu.shape[2:]
         pad = [(-n) % self.architecture.multiple for n in size]
-        x = scale_hu(hu, self.architecture).to(self.head.weight.dtype)
+        x = window_hu(hu, self.architecture).to(self.head.weight.dtype)
         if any(pad):
             x = functional.pad(x, (0, pad[2], 0, pad[1], 0, pad[0]), mode="replicate")
         x = self.stem(x)
@@ -158,7 +158,7 @@ class _Residual(nn.Module):
         return functional.relu(x + self.second(self.first(x)))
 
 
-def scale_hu(hu: Tensor, architecture: Architecture) -> Tensor:
+def window_hu(hu: Tensor, architecture: Architecture) -> Tensor:
     """HU → the window as 0…1, cut on both sides."""
     low, high = architecture.hu_low, architecture.hu_high
     return hu.float().sub(low).mul_(1 / (high - low)).clamp_(0, 1)

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.geometry import Geometry
+from lungscreen.geometry import Box, Geometry
 
-__all__ = ["Box", "Spacing", "resample_box"]
-
-Box = tuple[slice, slice, slice]
+__all__ = ["Spacing", "resample_box"]
 
 Spacing = float | tuple[float, float, float]
 """Distance of voxel centres in mm: one for every axis, or (z, y, x)."""

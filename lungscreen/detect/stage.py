@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.detect.resampling import Box, Spacing, resample_box
+from lungscreen.detect.resampling import Spacing, resample_box
 from lungscreen.errors import WeightsError
-from lungscreen.geometry import Geometry
+from lungscreen.geometry import Box, Geometry
 from lungscreen.records import Candidate, Lungs, Volume
 
 if TYPE_CHECKING:
     from lungscreen.weights import WeightsFile
 
-__all__ = ["DetectConfig", "Detector", "Marks", "detect_nodules", "find_detector", "load_detector"]
+__all__ = ["DetectConfig", "Detector", "Marks", "detect_nodules", "find_detector", "load_detector", "merge_marks"]
 
 Marks = NDArray[np.float32]
 """(n, 5): z, y, x in voxels of the array that was searched, diameter in mm, score 0 to 1."""

@@ -24,7 +24,7 @@ from lungscreen.evaluation.output import write_classification, write_detection, 
 from lungscreen.evaluation.robustness import RobustnessConfig, RobustnessResult, measure_robustness
 from lungscreen.evaluation.robustness_output import robustness_lines, write_robustness
 from lungscreen.evaluation.screening import ScreenedExam, ScreeningResult, evaluate_screening, read_exams
-from lungscreen.evaluation.tables import Marks, Nodules, read_marks, read_nodules, read_series_list
+from lungscreen.evaluation.tables import MarkTable, Nodules, read_marks, read_nodules, read_series_list
 
 __all__ = [
     "ClassificationConfig",
@@ -32,7 +32,7 @@ __all__ = [
     "DetectionConfig",
     "DetectionResult",
     "FalseMark",
-    "Marks",
+    "MarkTable",
     "NoduleOutcome",
     "Nodules",
     "Predictions",

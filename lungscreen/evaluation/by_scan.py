@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lungscreen.evaluation.matching import Matches
+from lungscreen.evaluation.matching import MarkMatches
 from lungscreen.evaluation.statistics import share_interval
 
 __all__ = ["ScanFigures", "at_threshold", "list_scans"]
@@ -29,7 +29,7 @@ class ScanFigures:
     false_at: int | None
 
 
-def list_scans(matches: Matches, series: Sequence[str], threshold: float | None) -> tuple[ScanFigures, ...]:
+def list_scans(matches: MarkMatches, series: Sequence[str], threshold: float | None) -> tuple[ScanFigures, ...]:
     """Every listed scan, in the list's order; scans without a nodule or a mark too."""
     listed = []
     for scan, uid in enumerate(series):

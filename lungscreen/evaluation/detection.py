@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from lungscreen.errors import InputError, Notice
 from lungscreen.evaluation.by_scan import ScanFigures, at_threshold, list_scans
 from lungscreen.evaluation.froc import Bootstrap, Curve, Interval, bootstrap_rates, draw_scans, froc_curve, spread
-from lungscreen.evaluation.matching import Matches, match_marks, squared_distance_mm2
-from lungscreen.evaluation.tables import Marks, Nodules
+from lungscreen.evaluation.matching import MarkMatches, match_marks, squared_distance_mm2
+from lungscreen.evaluation.tables import MarkTable, Nodules
 from lungscreen.geometry import Vector
 
 __all__ = ["DetectionConfig", "DetectionResult", "FalseMark", "NoduleOutcome", "evaluate_detection"]
@@ -119,7 +119,7 @@ class DetectionResult:
 
 
 def evaluate_detection(
-    marks: Marks,
+    marks: MarkTable,
     nodules: Nodules,
     excluded: Nodules,
     series: Sequence[str],
@@ -144,17 +144,17 @@ def evaluate_detection(
     figures = {
         **_counts(matches, marks),
         "fp_rates": list(config.rates),
-        "sensitivity": defined(curve.at(rates)),
-        "cpm": defined(curve.at(rates).mean()),
+        "sensitivity": _defined(curve.at(rates)),
+        "cpm": _defined(curve.at(rates).mean()),
         "max_marks": config.max_marks,
         "bootstrap": _bootstrap_figures(bootstrap, config)
         | {"counting_misses": _counting_misses(matches, config, weights)},
         "by_diameter": _by_diameter(matches, nodules, config, weights),
         "by_type": _by_type(matches, nodules, config, weights),
         "froc_curve": {
-            "fp_per_scan": defined(curve.fp_per_scan),
-            "sensitivity": defined(curve.sensitivity),
-            "threshold": defined(curve.threshold),
+            "fp_per_scan": _defined(curve.fp_per_scan),
+            "sensitivity": _defined(curve.sensitivity),
+            "threshold": _defined(curve.threshold),
         },
         "notices": [{"code": notice.code, "text": notice.text} for notice in notices],
     }
@@ -172,15 +172,15 @@ def evaluate_detection(
     )
 
 
-def defined(values: Any) -> Any:
+def _defined(values: Any) -> Any:
     """Numbers for JSON: None where undefined or infinite."""
     if isinstance(values, np.ndarray) and values.ndim:
-        return [defined(value) for value in values]
+        return [_defined(value) for value in values]
     return float(values) if math.isfinite(values) else None
 
 
 # -- the parts of the figures ----------------------------------------------------------------------------------------
-def _counts(matches: Matches, marks: Marks) -> dict[str, Any]:
+def _counts(matches: MarkMatches, marks: MarkTable) -> dict[str, Any]:
     nodules, found = len(matches.nodule_row), int((~np.isnan(matches.nodule_score)).sum())
     return {
         "scans": matches.scans,
@@ -210,7 +210,7 @@ def _bootstrap_figures(bootstrap: Bootstrap, config: DetectionConfig) -> dict[st
     }
 
 
-def _counting_misses(matches: Matches, config: DetectionConfig, weights: NDArray[np.int64]) -> dict[str, Any]:
+def _counting_misses(matches: MarkMatches, config: DetectionConfig, weights: NDArray[np.int64]) -> dict[str, Any]:
     """The same draws, made usable for few scans: no hit among nodules is 0, draws without a nodule are left out."""
     draws = bootstrap_rates(matches, weights, np.array(config.rates), config.confidence, unhit=0.0).integer
     draws = draws[~np.isnan(draws[:, 0])]
@@ -219,15 +219,15 @@ def _counting_misses(matches: Matches, config: DetectionConfig, weights: NDArray
 
 
 def _interval(interval: Interval) -> dict[str, Any]:
-    return {name: defined(getattr(interval, name)) for name in ("mean", "lower", "upper")}
+    return {name: _defined(getattr(interval, name)) for name in ("mean", "lower", "upper")}
 
 
 def _by_diameter(
-    matches: Matches, nodules: Nodules, config: DetectionConfig, weights: NDArray[np.int64]
+    matches: MarkMatches, nodules: Nodules, config: DetectionConfig, weights: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     diameters = nodules.diameters_mm[matches.nodule_row]
     groups = [
-        {"from_mm": low, "below_mm": defined(high), **_group(matches.only(members), config, weights)}
+        {"from_mm": low, "below_mm": _defined(high), **_group(matches.only(members), config, weights)}
         for low, high in itertools.pairwise((0.0, *config.diameter_edges_mm, math.inf))
         for members in [(diameters >= low) & (diameters < high)]
     ]
@@ -237,7 +237,7 @@ def _by_diameter(
 
 
 def _by_type(
-    matches: Matches, nodules: Nodules, config: DetectionConfig, weights: NDArray[np.int64]
+    matches: MarkMatches, nodules: Nodules, config: DetectionConfig, weights: NDArray[np.int64]
 ) -> list[dict[str, Any]] | None:
     if not nodules.types:
         return None
@@ -245,7 +245,7 @@ def _by_type(
     return [{"type": str(name), **_group(matches.only(types == name), config, weights)} for name in np.unique(types)]
 
 
-def _group(matches: Matches, config: DetectionConfig, weights: NDArray[np.int64]) -> dict[str, Any]:
+def _group(matches: MarkMatches, config: DetectionConfig, weights: NDArray[np.int64]) -> dict[str, Any]:
     """Counts, sensitivities and intervals of some of the nodules, at the thresholds that all scans' false marks give.
 
     Unlike the challenge's own figures, nodules of which none is hit have a sensitivity of 0; no nodule, none.
@@ -256,14 +256,14 @@ def _group(matches: Matches, config: DetectionConfig, weights: NDArray[np.int64]
     return {
         "nodules": len(matches.nodule_row),
         "tp": found,
-        "sensitivity": defined(froc_curve(matches).at(rates)) if found else empty,
+        "sensitivity": _defined(froc_curve(matches).at(rates)) if found else empty,
         "lower": draws["lower"],
         "upper": draws["upper"],
     }
 
 
 # -- one by one ------------------------------------------------------------------------------------------------------
-def _outcomes(matches: Matches, marks: Marks, nodules: Nodules) -> tuple[NoduleOutcome, ...]:
+def _outcomes(matches: MarkMatches, marks: MarkTable, nodules: Nodules) -> tuple[NoduleOutcome, ...]:
     rows_of: dict[str, list[int]] = {}
     for row, uid in enumerate(marks.series):
         rows_of.setdefault(uid, []).append(row)
@@ -271,7 +271,7 @@ def _outcomes(matches: Matches, marks: Marks, nodules: Nodules) -> tuple[NoduleO
 
 
 def _outcome(
-    matches: Matches, marks: Marks, nodules: Nodules, n: int, rows_of: Mapping[str, list[int]]
+    matches: MarkMatches, marks: MarkTable, nodules: Nodules, n: int, rows_of: Mapping[str, list[int]]
 ) -> NoduleOutcome:
     row, score = int(matches.nodule_row[n]), float(matches.nodule_score[n])
     found = not math.isnan(score)
@@ -293,7 +293,7 @@ def _outcome(
     )
 
 
-def _false_mark(matches: Matches, marks: Marks, n: int) -> FalseMark:
+def _false_mark(matches: MarkMatches, marks: MarkTable, n: int) -> FalseMark:
     row, score = int(matches.false_row[n]), float(matches.false_score[n])
     above = float((matches.false_score >= score).sum() / matches.scans)
     return FalseMark(marks.series[row], _point(marks.centres_mm[row]), score, above)
@@ -322,7 +322,7 @@ def _check_repeated(nodules: Nodules) -> None:
 
 
 def _notices(
-    matches: Matches, marks: Marks, nodules: Nodules, series: Sequence[str], bootstrap: Bootstrap
+    matches: MarkMatches, marks: MarkTable, nodules: Nodules, series: Sequence[str], bootstrap: Bootstrap
 ) -> tuple[Notice, ...]:
     notices = []
     for what, uids, rows in (
@@ -343,7 +343,7 @@ def _notices(
     return (*notices, *_undefined(matches, bootstrap))
 
 
-def _undefined(matches: Matches, bootstrap: Bootstrap) -> list[Notice]:
+def _undefined(matches: MarkMatches, bootstrap: Bootstrap) -> list[Notice]:
     if not len(matches.nodule_row):
         return [Notice("figures-undefined", "no annotated nodule lies in a listed scan: sensitivities are null")]
     if np.isnan(matches.nodule_score).all():

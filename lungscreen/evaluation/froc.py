@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.evaluation.matching import Matches
+from lungscreen.evaluation.matching import MarkMatches
 
 __all__ = ["Bootstrap", "Curve", "Interval", "bootstrap_rates", "draw_scans", "froc_curve", "spread"]
 
@@ -78,7 +78,7 @@ class Bootstrap:
         return spread(self.samples.mean(axis=1, keepdims=True), self.confidence)
 
 
-def froc_curve(matches: Matches) -> Curve:
+def froc_curve(matches: MarkMatches) -> Curve:
     """The curve of all scans together. Undefined without a hit nodule."""
     hits = matches.nodule_score[~np.isnan(matches.nodule_score)]
     if len(hits) == 0:
@@ -107,7 +107,7 @@ def draw_scans(scans: int, samples: int, seed: int) -> NDArray[np.int64]:
 
 
 def bootstrap_rates(
-    matches: Matches, weights: NDArray[np.int64], rates: Floats, confidence: float, unhit: float = np.nan
+    matches: MarkMatches, weights: NDArray[np.int64], rates: Floats, confidence: float, unhit: float = np.nan
 ) -> Bootstrap:
     """Sensitivities of each draw of scans. Hits are not matched anew; a scan drawn twice counts twice.
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.evaluation.tables import Marks, Nodules
+from lungscreen.evaluation.tables import MarkTable, Nodules
 
-__all__ = ["Matches", "match_marks"]
+__all__ = ["MarkMatches", "match_marks", "squared_distance_mm2"]
 
 UNKNOWN_DIAMETER_MM = 10.0
 """What a negative diameter stands for."""
@@ -28,7 +28,7 @@ Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
-class Matches:
+class MarkMatches:
     """What became of every mark and nodule of the listed series. A scan is a row number in the list of series.
 
     nodule_row: rows of the annotations that count. nodule_scan: scan of each. nodule_score: highest score inside, NaN
@@ -53,7 +53,7 @@ class Matches:
     ignored_excluded: int
     double_ignored: int
 
-    def only(self, members: NDArray[np.bool_]) -> Matches:
+    def only(self, members: NDArray[np.bool_]) -> MarkMatches:
         """The same marks with some of the nodules: `members` is (nodules,)."""
         return replace(
             self,
@@ -65,8 +65,8 @@ class Matches:
 
 
 def match_marks(
-    marks: Marks, nodules: Nodules, excluded: Nodules, series: Sequence[str], max_marks: int | None = 100
-) -> Matches:
+    marks: MarkTable, nodules: Nodules, excluded: Nodules, series: Sequence[str], max_marks: int | None = 100
+) -> MarkMatches:
     """Match a detector's marks with the annotations, scan by scan.
 
     `max_marks`: marks of a scan that count at most, None for all. `series`: distinct UIDs; all count as scans.
@@ -92,7 +92,7 @@ def match_marks(
         ignored += int(near.sum())
         false.append(left[~used & ~near])
     false_row = np.concatenate(false)
-    return Matches(
+    return MarkMatches(
         scans=len(series),
         nodule_row=listed,
         nodule_scan=_scans(nodules.series, listed, number),
@@ -117,7 +117,7 @@ def squared_distance_mm2(a_mm: NDArray[np.float64], b_mm: NDArray[np.float64]) -
     return np.asarray(squares[..., 0] + squares[..., 1] + squares[..., 2])
 
 
-def _inside(marks: Marks, left: Rows, findings: Nodules, rows: Rows | None) -> NDArray[np.bool_]:
+def _inside(marks: MarkTable, left: Rows, findings: Nodules, rows: Rows | None) -> NDArray[np.bool_]:
     """(findings, marks): whether each mark lies inside each finding."""
     if rows is None:
         return np.zeros((0, len(left)), dtype=bool)

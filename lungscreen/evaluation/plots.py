@@ -15,15 +15,15 @@ from lungscreen.evaluation.detection import DetectionResult
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Drawn", "draw_confusion", "draw_froc", "draw_reliability", "draw_roc", "new_figure", "png"]
+__all__ = ["Drawing", "draw_confusion", "draw_froc", "draw_reliability", "draw_roc", "new_figure", "png"]
 
-Drawn = tuple[bytes | None, tuple[Notice, ...]]
+Drawing = tuple[bytes | None, tuple[Notice, ...]]
 """PNG bytes, or None and the reason."""
 
 INK, ACCENT, MUTED = "#1f2933", "#0b6e8a", "#9aa5b1"
 
 
-def draw_froc(result: DetectionResult) -> Drawn:
+def draw_froc(result: DetectionResult) -> Drawing:
     """The FROC curve over a logarithmic axis of false marks per scan, with the bootstrap's bounds at the seven rates."""
     if not result.curve.defined:
         return None, (Notice("picture-missing", "no FROC plot: the curve is undefined"),)
@@ -79,7 +79,7 @@ def png(figure: Figure, *all_axes: Any) -> bytes:
     return buffer.getvalue()
 
 
-def draw_roc(result: ClassificationResult) -> Drawn:
+def draw_roc(result: ClassificationResult) -> Drawing:
     """The ROC curve with its area and DeLong's interval."""
     false_rate, sensitivity, _ = result.roc
     if not len(false_rate):
@@ -97,7 +97,7 @@ def draw_roc(result: ClassificationResult) -> Drawn:
     return png(made, axes), ()
 
 
-def draw_reliability(result: ClassificationResult) -> Drawn:
+def draw_reliability(result: ClassificationResult) -> Drawing:
     """What share was positive where the classifier said so much; bars are Wilson's intervals."""
     made = new_figure(4.8, 4.8)
     if isinstance(made, Notice):
@@ -115,7 +115,7 @@ def draw_reliability(result: ClassificationResult) -> Drawn:
     return png(made, axes), ()
 
 
-def draw_confusion(result: ClassificationResult) -> Drawn:
+def draw_confusion(result: ClassificationResult) -> Drawing:
     """The four counts at the first threshold."""
     made = new_figure(4.2, 3.6)
     if isinstance(made, Notice):

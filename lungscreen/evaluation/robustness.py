@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.errors import LungscreenError, Notice
-from lungscreen.evaluation.matching import Matches, match_marks
+from lungscreen.evaluation.matching import MarkMatches, match_marks
 from lungscreen.evaluation.statistics import share_interval
-from lungscreen.evaluation.tables import Marks, Nodules
+from lungscreen.evaluation.tables import MarkTable, Nodules
 from lungscreen.evaluation.variants import (
+    estimate_noise,
     lower_dose,
-    measure_noise,
     sharpen_kernel,
     smooth_kernel,
     thicken_slices,
@@ -170,7 +170,7 @@ def _measure_variant(
         found = search(made)
     except LungscreenError as error:
         failed = error.code
-    noise = measure_noise(made)
+    noise = estimate_noise(made)
     everything = _match(volume.series_uid, found, nodules, excluded)
     counted = _match(volume.series_uid, [c for c in found if c.score >= config.threshold], nodules, excluded)
     outcome = ScanOutcome(
@@ -197,7 +197,7 @@ def _make(name: str, volume: Volume, config: RobustnessConfig) -> Volume | str:
         return smooth_kernel(volume)
     place = config.variants.index(name) - 1
     if place < len(config.doses):
-        noise = measure_noise(volume)
+        noise = estimate_noise(volume)
         if noise is None:
             return "too little even soft tissue to measure the noise"
         return lower_dose(volume, noise, config.doses[place], config.seed)
@@ -205,8 +205,8 @@ def _make(name: str, volume: Volume, config: RobustnessConfig) -> Volume | str:
     return "slices as thick already" if thick is None else thick
 
 
-def _match(uid: str, found: Sequence[Candidate], nodules: Nodules, excluded: Nodules) -> Matches:
-    marks = Marks(
+def _match(uid: str, found: Sequence[Candidate], nodules: Nodules, excluded: Nodules) -> MarkMatches:
+    marks = MarkTable(
         (uid,) * len(found),
         np.array([c.centre_mm for c in found], np.float64).reshape(-1, 3),
         np.array([c.score for c in found], np.float64),

@@ -10,7 +10,7 @@ from typing import Any
 
 from lungscreen.errors import Notice
 from lungscreen.evaluation.output import make_folder, write_csv, write_json, write_picture
-from lungscreen.evaluation.plots import ACCENT, INK, MUTED, Drawn, new_figure, png
+from lungscreen.evaluation.plots import ACCENT, INK, MUTED, Drawing, new_figure, png
 from lungscreen.evaluation.robustness import RobustnessResult, VariantOutcome
 from lungscreen.files import replace_file
 from lungscreen.report import candidates_csv
@@ -121,7 +121,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
-def _draw(result: RobustnessResult) -> Drawn:
+def _draw(result: RobustnessResult) -> Drawing:
     """Sensitivity with its interval, and false marks per scan, side by side."""
     made = new_figure(8.4, 3.4)
     if isinstance(made, Notice):

@@ -19,7 +19,7 @@ from lungscreen.assess import RANK, LungRads, NoduleAtExam, NoduleHistory, grade
 from lungscreen.errors import InputError, Notice
 from lungscreen.evaluation.matching import match_marks
 from lungscreen.evaluation.statistics import share_interval
-from lungscreen.evaluation.tables import Marks, Nodules
+from lungscreen.evaluation.tables import MarkTable, Nodules
 from lungscreen.records import NOT_ASSESSED, NoduleType
 
 __all__ = [
@@ -145,13 +145,13 @@ def _read_exam(path: Path) -> ScreenedExam:
     return exam
 
 
-def _marks(exams: Sequence[ScreenedExam], kind: str) -> tuple[Marks, list[tuple[int, int]]]:
+def _marks(exams: Sequence[ScreenedExam], kind: str) -> tuple[MarkTable, list[tuple[int, int]]]:
     """All findings as marks, the first of an exam scoring highest; and (exam, finding) of each."""
     places = [(n, m) for n, exam in enumerate(exams) for m in range(len(getattr(exam, kind)))]
     found = [getattr(exams[n], kind)[m] for n, m in places]
     centres = np.array([one["position_mm"] for one in found], dtype=float).reshape(-1, 3)
     scores = np.array([-float(one["number"]) for one in found])
-    return Marks(tuple(exams[n].series_uid for n, _ in places), centres, scores), places
+    return MarkTable(tuple(exams[n].series_uid for n, _ in places), centres, scores), places
 
 
 def _hits(
@@ -162,7 +162,7 @@ def _hits(
 
 
 def _all_true(
-    marks: Marks, nodules: Nodules, series: Sequence[str], places: list[tuple[int, int]]
+    marks: MarkTable, nodules: Nodules, series: Sequence[str], places: list[tuple[int, int]]
 ) -> set[tuple[int, int]]:
     """(exam, finding) of every finding inside an annotated nodule."""
     false = match_marks(marks, nodules, Nodules.none(), series, max_marks=None).false_row

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lungscreen.errors import InputError, Notice
 
-__all__ = ["Marks", "Nodules", "Table", "read_marks", "read_nodules", "read_series_list", "read_table_file"]
+__all__ = ["MarkTable", "Nodules", "Table", "read_marks", "read_nodules", "read_series_list", "read_table_file"]
 
 LARGEST_TABLE = 1 << 29
 """Bytes of text read at most from one table: a compressed file cannot fill the memory."""
@@ -33,7 +33,7 @@ TYPE_COLUMNS = ("type", "texture")
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
+class MarkTable:
     """What a detector points at.
 
     series: UID of each mark's scan. centres_mm: (n, 3), LPS (x, y, z). scores: (n,), any finite scale.
@@ -49,7 +49,7 @@ class Marks:
 class Nodules:
     """Annotated findings.
 
-    series, centres_mm: as in `Marks`. diameters_mm: (n,), negative where unknown. types: one each, empty where unknown.
+    series, centres_mm: as in `MarkTable`. diameters_mm: (n,), negative where unknown. types: one each, empty where unknown.
     """
 
     series: tuple[str, ...]
@@ -124,13 +124,13 @@ class Table:
         return f"{self.where}, line {self.lines[number] if self.lines else number + 2}"
 
 
-def read_marks(path: Path) -> Marks:
+def read_marks(path: Path) -> MarkTable:
     """Read a detector's candidates: seriesuid, coordX, coordY, coordZ, probability.
 
     Errors: `input-missing`, `table-unreadable`, `table-empty`, `table-column-missing`, `table-value-invalid`.
     """
     table = read_table_file(path)
-    return Marks(_series(table), _centres(table), table.numbers(SCORE_COLUMNS), table.notices)
+    return MarkTable(_series(table), _centres(table), table.numbers(SCORE_COLUMNS), table.notices)
 
 
 def read_nodules(path: Path) -> Nodules:

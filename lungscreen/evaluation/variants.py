@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lungscreen.geometry import Geometry
 from lungscreen.records import Volume
 
-__all__ = ["Noise", "lower_dose", "measure_noise", "sharpen_kernel", "smooth_kernel", "thicken_slices"]
+__all__ = ["Noise", "estimate_noise", "lower_dose", "sharpen_kernel", "smooth_kernel", "thicken_slices"]
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ class Noise:
     between: float
 
 
-def measure_noise(volume: Volume) -> Noise | None:
+def estimate_noise(volume: Volume) -> Noise | None:
     """Noise of a scan, from squares of even soft tissue; None where there are too few of them.
 
     A curved plane is taken out of each square. sd_hu is the 25th percentile over all squares: noise alone spreads them

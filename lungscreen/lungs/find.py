@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lungscreen.geometry import Box
 from lungscreen.lungs.grid import (
-    Box,
     CoarseGrid,
     Mask,
     box_around,

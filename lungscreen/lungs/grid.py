@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
+from lungscreen.geometry import Box
+
 __all__ = [
     "CLIP_HU",
-    "Box",
     "CoarseGrid",
     "Mask",
     "box_around",
@@ -35,9 +36,6 @@ __all__ = [
 ]
 
 Mask = NDArray[np.bool_]
-
-Box = tuple[slice, slice, slice]
-"""A part of an array, each slice with start and stop."""
 
 CLIP_HU = (-1024, 1000)
 """Metal and overflow say nothing about lungs; clipped, they cannot outweigh a voxel's neighbours either."""

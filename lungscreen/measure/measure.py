@@ -16,7 +16,7 @@ from lungscreen.geometry import Vector
 from lungscreen.measure.outline import (
     Levels,
     Region,
-    box_around,
+    box_of,
     edge_field,
     estimate_diameter,
     find_region,
@@ -145,7 +145,7 @@ def _measure_one(
     if drawn is None or outline is None:
         notice = Notice("not-outlined", "Nothing at this place stands out from the lung; it was not measured.")
         return Measured(notices=(notice,))
-    box = box_around(drawn.region.edge, 6)
+    box = box_of(drawn.region.edge, 6)
     patch, region = drawn.patch.crop(box), drawn.region.crop(box)
     texture = describe_texture(patch.hu, region, patch.step_mm)
     measurement = _measurement(patch, region, texture, config)

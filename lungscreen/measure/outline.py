@@ -18,7 +18,7 @@ from lungscreen.patches import Patch
 __all__ = [
     "Levels",
     "Region",
-    "box_around",
+    "box_of",
     "edge_field",
     "estimate_diameter",
     "find_levels",
@@ -170,7 +170,7 @@ def pick_part(field: Array, reach_mm: float) -> Array | None:
 def region_of(hu: Array, mask: Mask, step_mm: float, level: float) -> Region:
     """A region whose mask is known: its levels from its own core and from the lung around it."""
     clipped = np.clip(hu, HU_FLOOR, HU_CEILING)
-    inner = box_around(mask, 1)
+    inner = box_of(mask, 1)
     depth = ndimage.distance_transform_edt(mask[inner]) * step_mm
     away = ndimage.distance_transform_edt(~mask) * step_mm
     core = float(np.median(clipped[inner][depth >= 0.6 * depth.max()]))
@@ -182,7 +182,7 @@ def region_of(hu: Array, mask: Mask, step_mm: float, level: float) -> Region:
     return Region(mask, edge, (clipped > levels.at(level)) & ~edge, levels)
 
 
-def box_around(mask: Mask, margin: int) -> tuple[slice, slice, slice]:
+def box_of(mask: Mask, margin: int) -> tuple[slice, slice, slice]:
     """The box of a mask, grown by some voxels."""
     found = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
     z, y, x = (slice(max(0, int(f[0]) - margin), int(f[-1]) + 1 + margin) for f in found)

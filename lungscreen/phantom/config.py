@@ -13,14 +13,26 @@ from typing import Any, Literal, get_args
 from lungscreen.geometry import Vector
 from lungscreen.records import NoduleType
 
-__all__ = ["SIZES", "Dose", "Kernel", "NoduleSpec", "PhantomConfig", "Place", "Pose", "Sex", "Shape", "Size", "sized"]
+__all__ = [
+    "SIZES",
+    "Dose",
+    "Kernel",
+    "NoduleShape",
+    "NoduleSpec",
+    "PhantomConfig",
+    "PhantomPlace",
+    "PhantomSize",
+    "Pose",
+    "Sex",
+    "sized",
+]
 
-Shape = Literal["sphere", "ellipsoid", "lobulated", "spiculated"]
-Place = Literal["parenchymal", "juxtapleural"]
+NoduleShape = Literal["sphere", "ellipsoid", "lobulated", "spiculated"]
+PhantomPlace = Literal["parenchymal", "juxtapleural"]
 Kernel = Literal["soft", "standard", "sharp"]
 Sex = Literal["M", "F", "O"]
 Dose = Literal["standard", "low", "ultra-low"]
-Size = Literal["full", "small", "tiny"]
+PhantomSize = Literal["full", "small", "tiny"]
 
 NODULE_TYPES = (NoduleType.SOLID, NoduleType.PART_SOLID, NoduleType.GROUND_GLASS, NoduleType.CALCIFIED)
 """What a phantom's nodule can be made of."""
@@ -47,8 +59,8 @@ class NoduleSpec:
 
     diameter_mm: float = 8.0
     type: NoduleType = NoduleType.SOLID
-    shape: Shape = "sphere"
-    place: Place = "parenchymal"
+    shape: NoduleShape = "sphere"
+    place: PhantomPlace = "parenchymal"
     centre_mm: Vector | None = None
     solid_fraction: float = 0.5
     growth: float = 1.0
@@ -56,8 +68,8 @@ class NoduleSpec:
     def __post_init__(self) -> None:
         _require(1 <= self.diameter_mm <= 60, f"expected a nodule of 1 to 60 mm, got {self.diameter_mm}")
         _require(self.type in NODULE_TYPES, f"a phantom has no nodule of type {self.type}")
-        _require(self.shape in get_args(Shape), f"unknown nodule shape {self.shape!r}")
-        _require(self.place in get_args(Place), f"unknown nodule place {self.place!r}")
+        _require(self.shape in get_args(NoduleShape), f"unknown nodule shape {self.shape!r}")
+        _require(self.place in get_args(PhantomPlace), f"unknown nodule place {self.place!r}")
         _require(0 < self.solid_fraction < 1, "expected a solid_fraction between 0 and 1")
         _require(0.01 <= self.growth <= 100, "expected growth as a factor of 0.01 to 100")
 
@@ -125,7 +137,7 @@ class PhantomConfig:
         _require(len(self.study_date) == 8 and self.study_date.isdecimal(), "expected study_date as YYYYMMDD")
 
 
-SIZES: dict[Size, dict[str, Any]] = {
+SIZES: dict[PhantomSize, dict[str, Any]] = {
     "full": {"rows": 512, "columns": 512, "pixel_mm": 0.7, "slice_spacing_mm": 1.0, "slice_thickness_mm": 1.0},
     "small": {"rows": 160, "columns": 192, "pixel_mm": 2.0, "slice_spacing_mm": 2.5, "slice_thickness_mm": 2.5},
     "tiny": {"rows": 72, "columns": 92, "pixel_mm": 4.0, "slice_spacing_mm": 5.0, "slice_thickness_mm": 5.0},
@@ -137,7 +149,7 @@ ARMS_VIEW = 1.3
 """How much wider the field of view is that holds the arms too."""
 
 
-def sized(size: Size, **options: Any) -> PhantomConfig:
+def sized(size: PhantomSize, **options: Any) -> PhantomConfig:
     """A configuration of a named size; `options` are PhantomConfig's fields. Arms beside the body get a wider view."""
     table = dict(SIZES[size])
     if options.get("arms_down"):

@@ -74,7 +74,7 @@ def make_phantom(config: PhantomConfig, progress: Callable[[int, int], None] | N
     person = _grow(config.seed, config.sex, _detail(config), config.emphysema, config.arms_down)
     body = person.body
     specs = place_nodules(config, person.inside, person.pleura)
-    geometry = scan_geometry(config, body)
+    geometry = _scan_geometry(config, body)
     axes, points = _coarse(geometry, config)
     spacing = (axes[0][1] - axes[0][0], axes[1][1] - axes[1][0], axes[2][1] - axes[2][0])
     blobs = tuple(
@@ -112,7 +112,7 @@ def _grow(seed: int, sex: Sex, detail: int, emphysema: bool, arms_down: bool) ->
     return _Person(body, inside, pleura, structures)
 
 
-def scan_geometry(config: PhantomConfig, body: Body) -> Geometry:
+def _scan_geometry(config: PhantomConfig, body: Body) -> Geometry:
     """The scan's grid: the lungs where they lie at this visit, with some margin, cut where that was asked for."""
     scale, pose = body.scale[2], config.pose
     top = APEX_TOP_MM * scale + pose.shift_mm[2] + (ABOVE_MM if not config.cut_apex else -CUT_APEX_MM)

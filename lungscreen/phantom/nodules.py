@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.phantom.anatomy import stream
-from lungscreen.phantom.config import MOST_NODULES, NODULE_TYPES, NoduleSpec, PhantomConfig, Place, Shape
+from lungscreen.phantom.config import MOST_NODULES, NODULE_TYPES, NoduleShape, NoduleSpec, PhantomConfig, PhantomPlace
 from lungscreen.phantom.trees import Inside
 from lungscreen.records import NoduleType
 
@@ -78,8 +78,8 @@ def draw_nodules(seed: int, count: int) -> tuple[NoduleSpec, ...]:
 
 def _draw(rng: np.random.Generator) -> NoduleSpec:
     kind = NODULE_TYPES[int(rng.choice(len(NODULE_TYPES), p=TYPE_SHARES))]
-    shape = get_args(Shape)[int(rng.choice(4, p=SHAPE_SHARES))]
-    place = get_args(Place)[int(rng.random() < 0.25)]
+    shape = get_args(NoduleShape)[int(rng.choice(4, p=SHAPE_SHARES))]
+    place = get_args(PhantomPlace)[int(rng.random() < 0.25)]
     diameter = float(np.clip(rng.lognormal(np.log(7.5), 0.45), 4, 24))
     return NoduleSpec(round(diameter, 1), kind, shape, place, solid_fraction=round(float(rng.uniform(0.3, 0.7)), 2))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lungscreen.phantom.trees import Tubes
 
-__all__ = ["CoarseGrid", "Slab", "coverage", "draw_tubes"]
+__all__ = ["RasterGrid", "Slab", "coverage", "draw_tubes"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -104,7 +104,7 @@ def _tube_coverage(t: Floats, distance: Floats, r0: float, r1: float, width: flo
     return cover
 
 
-class CoarseGrid:
+class RasterGrid:
     """Linear interpolation of fields on a coarse grid to the rows and columns of slices."""
 
     def __init__(self, axes: tuple[Floats, Floats, Floats], slab: Slab) -> None:

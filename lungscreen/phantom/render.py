@@ -14,13 +14,13 @@ from lungscreen.geometry import Geometry
 from lungscreen.phantom.anatomy import MIDLINE_MM, PLEURA_MM, Fields
 from lungscreen.phantom.config import PhantomConfig
 from lungscreen.phantom.nodules import CORE_HU, NODULE_HU, Blob, blob_distance
-from lungscreen.phantom.raster import CoarseGrid, Slab, coverage, draw_tubes
-from lungscreen.phantom.scanner import Scanner
+from lungscreen.phantom.raster import RasterGrid, Slab, coverage, draw_tubes
+from lungscreen.phantom.scanner import ScannerModel
 from lungscreen.phantom.structures import Structures
 from lungscreen.phantom.trees import Tubes
 from lungscreen.records import NoduleType
 
-__all__ = ["Drawn", "Scene", "blob_coverage", "render", "true_volume_mm3"]
+__all__ = ["RenderedScan", "Scene", "blob_coverage", "render", "true_volume_mm3"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -60,7 +60,7 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class RenderedScan:
     """What came out: HU, lungs (1 right, 2 left), nodules by number."""
 
     hu: NDArray[np.int16]
@@ -68,21 +68,21 @@ class Drawn:
     nodules: NDArray[np.uint8]
 
 
-def render(scene: Scene, progress: Callable[[int, int], None] | None = None) -> Drawn:
+def render(scene: Scene, progress: Callable[[int, int], None] | None = None) -> RenderedScan:
     """Draw the scene; `progress(done, all)` counts slices."""
     shape = scene.geometry.shape
     hu = np.empty(shape, dtype=np.int16)
     lungs, nodules = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
     slab, weights = _grid(scene)
     inserts = [_Insert(blob, centre, slab) for blob, centre in scene.blobs]
-    scan = Scanner(scene.config, scene.geometry)
+    scan = ScannerModel(scene.config, scene.geometry)
     for k, image, right, left in _slices(scene, slab, weights, inserts):
         hu[k] = scan.finish(k, image)
         lungs[k] = np.where(right + left >= 0.5, np.where(right > left, 1, 2), 0)
         if progress:
             progress(k + 1, shape[0])
     _label(nodules, inserts, weights)
-    return Drawn(hu, lungs, nodules)
+    return RenderedScan(hu, lungs, nodules)
 
 
 # -- slices from sub-slices ------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def _sub_slices(
     layers["main"], layers["main lumen"] = draw_tubes(s.main_airways, slab, (MAIN_WALL_MM, 0.0))
     layers["wall"], layers["lumen"] = draw_tubes(s.airways, slab, (0.0, -_walls(s.airways)))
     (layers["holes"],) = draw_tubes(s.holes, slab)
-    grid = CoarseGrid(scene.axes, slab)
+    grid = RasterGrid(scene.axes, slab)
     table = _table(scene, slab)
     for n, z in enumerate(slab.z):
         picked = {name: layer[n] for name, layer in layers.items()}
@@ -155,7 +155,7 @@ def _walls(tubes: Tubes) -> Floats:
 class _Cut:
     """Where one sub-slice lies in the coarse grid."""
 
-    grid: CoarseGrid
+    grid: RasterGrid
     z: float
     width: float
 
@@ -326,7 +326,7 @@ def _label(nodules: NDArray[np.uint8], inserts: list[_Insert], weights: Floats) 
             nodules[k, y, x][cover >= least] = number
 
 
-def lung_at(scene: Scene, slab: Slab) -> Floats:
+def _lung_at(scene: Scene, slab: Slab) -> Floats:
     """Distance to the lungs' surface at the voxels of a slab."""
     index = [(c - a[0]) / (a[1] - a[0]) for c, a in zip((slab.z, slab.y, slab.x), scene.axes, strict=True)]
     grid = np.meshgrid(*index, indexing="ij")
@@ -340,7 +340,7 @@ def true_volume_mm3(scene: Scene, blob: Blob, centre: Floats, share: float = 1.0
     step = 2 * reach / VOLUME_STEPS
     line = (np.arange(VOLUME_STEPS) + 0.5) * step - reach
     slab = Slab(centre[0] + line, centre[1] + line, centre[2] + line, (step, step, step))
-    lung = coverage(lung_at(scene, slab), step)
+    lung = coverage(_lung_at(scene, slab), step)
     if lung.min() >= 1:
         return float(whole)
     cover = coverage(blob_distance(blob, np.stack(np.meshgrid(line, line, line, indexing="ij")[::-1], -1), share), step)

@@ -13,7 +13,7 @@ from lungscreen.geometry import Geometry
 from lungscreen.phantom.anatomy import stream
 from lungscreen.phantom.config import PhantomConfig
 
-__all__ = ["Scanner"]
+__all__ = ["ScannerModel"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -27,7 +27,7 @@ EDGE_GAIN, EDGE_MM = 0.9, 0.9
 """How much the sharp kernel overshoots, and over what distance."""
 
 
-class Scanner:
+class ScannerModel:
     """Kernel and noise of one scan; slices come in order."""
 
     def __init__(self, config: PhantomConfig, geometry: Geometry) -> None:

@@ -15,7 +15,7 @@ from lungscreen.errors import Refusal
 from lungscreen.kernels import classify_kernel
 from lungscreen.records import Series
 
-__all__ = ["EXCLUSIONS", "PREFERENCES", "Facts", "choose_series", "exclude_series"]
+__all__ = ["EXCLUSIONS", "PREFERENCES", "Facts", "angle_degrees", "choose_series", "exclude_series"]
 
 THIN_MM = 1.5
 """Best up to here."""

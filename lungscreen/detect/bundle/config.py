@@ -26,7 +26,7 @@ from lungscreen.detect.bundle.syntax import (
     read_transforms,
     three_numbers,
     three_wholes,
-    whole,
+    whole_number,
 )
 from lungscreen.errors import WeightsError
 from lungscreen.text import plain_text
@@ -232,7 +232,7 @@ def _network(config: Config) -> dict[str, Any]:
         "stem_size": three_wholes(stem.pop("conv1_t_size", 7), "conv1_t_size"),
         "stem_stride": three_wholes(stem.pop("conv1_t_stride", 1), "conv1_t_stride"),
         "widen": number(stem.pop("widen_factor", 1.0), "widen_factor", above=0.0),
-        "levels": tuple(whole(level, "returned_layers") for level in pyramid["returned_layers"]),
+        "levels": tuple(whole_number(level, "returned_layers") for level in pyramid["returned_layers"]),
         "divisible": divisible,
     }
     nothing_left(stem, "backbone")
@@ -270,9 +270,9 @@ def _boxes(config: Config) -> dict[str, Any]:
         raise ValueError("detector_ops: expected scores by a sigmoid")
     found = {
         "score_above": number(settings.pop("score_thresh", 0.05), "score_thresh"),
-        "most_per_level": whole(settings.pop("topk_candidates_per_level", 1000), "topk_candidates_per_level"),
+        "most_per_level": whole_number(settings.pop("topk_candidates_per_level", 1000), "topk_candidates_per_level"),
         "iou_above": number(settings.pop("nms_thresh", 0.5), "nms_thresh"),
-        "most": whole(settings.pop("detections_per_img", 300), "detections_per_img"),
+        "most": whole_number(settings.pop("detections_per_img", 300), "detections_per_img"),
     }
     nothing_left(settings, "set_box_selector_parameters")
     return found

@@ -26,7 +26,7 @@ __all__ = [
     "read_transforms",
     "three_numbers",
     "three_wholes",
-    "whole",
+    "whole_number",
 ]
 
 Config = Mapping[str, Any]
@@ -135,7 +135,7 @@ def number(value: Any, name: str, above: float = -math.inf) -> float:
     return float(value)
 
 
-def whole(value: Any, name: str) -> int:
+def whole_number(value: Any, name: str) -> int:
     """A whole number above 0."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31:
         raise ValueError(f"{name}: expected a whole number above 0")
@@ -150,7 +150,7 @@ def three_numbers(values: Any, name: str) -> Vector3:
 
 def three_wholes(values: Any, name: str) -> Three:
     """Three whole numbers above 0, or one that counts for all."""
-    x, y, z = (whole(value, name) for value in _three(values, name))
+    x, y, z = (whole_number(value, name) for value in _three(values, name))
     return x, y, z
 
 

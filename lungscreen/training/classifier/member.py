@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from lungscreen.classify.network import OUTPUTS, Network
 from lungscreen.training.classifier.data import Cubes
-from lungscreen.training.classifier.recipe import ClassifierTraining, build_network
+from lungscreen.training.classifier.recipe import ClassifierTraining, new_network
 from lungscreen.training.classifier.samples import draw_batch, to_tensors
 from lungscreen.training.loop import Course, Leg, LoopConfig, TrainingState, resume, run_loop
 
@@ -160,6 +160,6 @@ def cycle_rate(config: ClassifierTraining, epochs: float) -> float:
 def _start(config: ClassifierTraining, member: int) -> tuple[Network, Network, torch.optim.Optimizer]:
     """Network, running mean, optimiser."""
     torch.manual_seed(_seed_of(config.seed, member, -1))
-    network: Network = build_network(config).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network: Network = new_network(config).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=config.weight_decay)
     return network, copy.deepcopy(network), optimiser

@@ -9,7 +9,7 @@ from lungscreen.classify.network import FoldedNetwork, Network, NoduleNetwork
 from lungscreen.config import config_hash
 from lungscreen.training.classifier.samples import Variation
 
-__all__ = ["ClassifierFolds", "ClassifierSplit", "ClassifierTraining", "build_network"]
+__all__ = ["ClassifierFolds", "ClassifierSplit", "ClassifierTraining", "new_network"]
 
 PATCHES = (24, 32, 40, 48)
 """Patches that can be trained on. With 16, the deepest maps are 2 x 2 x 2, and there the bfloat16 gradient of PyTorch 2.13's
@@ -111,7 +111,7 @@ class ClassifierTraining:
         return config_hash({key: value for key, value in asdict(self).items() if key not in elsewhere}, *what)
 
 
-def build_network(config: ClassifierTraining) -> Network:
+def new_network(config: ClassifierTraining) -> Network:
     """A network as it starts, drawn from torch's own seed."""
     if config.network == "full":
         return NoduleNetwork(config.widths)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.training.classifier.data import SIDE, Cubes
 
-__all__ = ["Variation", "cut_patches", "draw_batch", "shift_centres", "to_tensors"]
+__all__ = ["Variation", "cut_turned", "draw_batch", "shift_centres", "to_tensors"]
 
 Indices = NDArray[np.intp]
 
@@ -57,14 +57,14 @@ def draw_batch(
 ) -> tuple[Tensor, Tensor]:
     """Varied patches around the chosen cubes' nodules: (n, 1, p, p, p) intensity and mask, both 0 … 1.
 
-    bounds: as `cut_patches` has them.
+    bounds: as `cut_turned` has them.
     """
     count, v = len(chosen), variation
     turn = _rotations(count, generator)
     sign = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.5, -1.0, 1.0)
     scale = 1 + v.scale * (torch.rand(count, 1, 1, generator=generator) * 2 - 1)
     middle = torch.from_numpy(centres) + _ball(count, v.shift_mm, generator)
-    patch, mask = cut_patches(intensity, masks, chosen, middle, side, turn * sign * scale, bounds)
+    patch, mask = cut_turned(intensity, masks, chosen, middle, side, turn * sign * scale, bounds)
     one = (count, 1, 1, 1, 1)
     patch = patch * (1 + v.gain * torch.randn(one, generator=generator)) + v.offset * torch.randn(
         one, generator=generator
@@ -100,7 +100,7 @@ def to_tensors(cubes: Cubes) -> tuple[Tensor, Tensor]:
     return intensity, torch.from_numpy(cubes.masks)[:, None].half()
 
 
-def cut_patches(
+def cut_turned(
     intensity: Tensor,
     masks: Tensor,
     chosen: Indices,

@@ -25,9 +25,9 @@ from lungscreen.classify.network import ATTRIBUTES, OUTPUTS, Network
 from lungscreen.classify.score import Score, fit_score
 from lungscreen.training.classifier.data import Cubes
 from lungscreen.training.classifier.recipe import ClassifierTraining
-from lungscreen.training.classifier.samples import cut_patches, shift_centres, to_tensors
+from lungscreen.training.classifier.samples import cut_turned, shift_centres, to_tensors
 
-__all__ = ["HIGH", "LOW", "SHIFT_MM", "Looks", "Numbers", "fit_numbers", "look_at", "prediction_rows", "write_table"]
+__all__ = ["HIGH", "LOW", "SHIFT_MM", "Looks", "Numbers", "fit_numbers", "prediction_rows", "rate_cubes", "write_table"]
 
 Indices = NDArray[np.intp]
 
@@ -70,7 +70,7 @@ class Numbers:
         return self.calibration.probability(self.scores(looks))
 
 
-def look_at(members: list[Network], cubes: Cubes, chosen: Indices, config: ClassifierTraining, seed: int) -> Looks:
+def rate_cubes(members: list[Network], cubes: Cubes, chosen: Indices, config: ClassifierTraining, seed: int) -> Looks:
     """Rate cubes from centres drawn from a ball of `SHIFT_MM`; the view then moves to the nodule, as in use."""
     view, reach = config.patch, config.reach
     intensity, masks = to_tensors(cubes)
@@ -79,7 +79,7 @@ def look_at(members: list[Network], cubes: Cubes, chosen: Indices, config: Class
     for start in range(0, len(chosen), 16):
         part = slice(start, start + 16)
         still = torch.eye(3).expand(len(chosen[part]), 3, 3)
-        cut, _ = cut_patches(intensity, masks, chosen[part], middle[part], view + 2 * reach, still)
+        cut, _ = cut_turned(intensity, masks, chosen[part], middle[part], view + 2 * reach, still)
         patches = cut[:, 0].numpy()
         views = cut_views(patches, find_views(members, patches, view, reach), view)
         rated, inside = mean_logits(members, torch.from_numpy(views)[:, None])

@@ -24,8 +24,8 @@ from lungscreen.training.classifier.recipe import ClassifierSplit, ClassifierTra
 from lungscreen.training.classifier.scores import (
     Numbers,
     fit_numbers,
-    look_at,
     prediction_rows,
+    rate_cubes,
     write_table,
 )
 from lungscreen.weights import WeightsFile, add_weights, load_tensors
@@ -78,8 +78,8 @@ def train_split(config: ClassifierTraining, cubes: Cubes, out: Path, progress: P
     if twice:
         raise UsageError("config-invalid", f"{len(twice)} persons are learned from and used for choices")
     members = [train_member(config, cubes, train, n, out, progress) for n in range(config.members)]
-    learned = look_at(members, cubes, train, config, FIT_SEED)
-    chosen = look_at(members, cubes, choice, config, TEST_SEED)
+    learned = rate_cubes(members, cubes, train, config, FIT_SEED)
+    chosen = rate_cubes(members, cubes, choice, config, TEST_SEED)
     numbers = fit_numbers(cubes, learned, chosen)
     write_table(out / "choice.csv", prediction_rows(cubes, chosen, numbers))
     return Trained(members, numbers, train)
@@ -103,8 +103,8 @@ def train_folds(config: ClassifierTraining, cubes: Cubes, out: Path, progress: P
         folder.mkdir(parents=True, exist_ok=True)
         progress(f"fold {k + 1} of {config.folds.count}: {len(train)} cubes to learn from, {len(test)} to score")
         members = [train_member(config, cubes, train, n, folder, progress) for n in range(config.members)]
-        numbers = fit_numbers(cubes, look_at(members, cubes, train, config, FIT_SEED))
-        rows += prediction_rows(cubes, look_at(members, cubes, test, config, TEST_SEED), numbers, k + 1)
+        numbers = fit_numbers(cubes, rate_cubes(members, cubes, train, config, FIT_SEED))
+        rows += prediction_rows(cubes, rate_cubes(members, cubes, test, config, TEST_SEED), numbers, k + 1)
         trained.append(Trained(members, numbers, train))
         write_table(out / "folds.csv", rows)
     return trained[0]

@@ -10,7 +10,7 @@ from scipy import ndimage
 from lungscreen.training.detector.data import CUBE, Mark
 from lungscreen.training.detector.voxels import Bools, Floats
 
-__all__ = ["Block", "Noise", "SampleConfig"]
+__all__ = ["Block", "NoiseBank", "SampleConfig"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Block:
     """Balls to ignore."""
 
 
-class Noise:
+class NoiseBank:
     """Fields of noise, white to smooth, mean 0 and deviation 1; the smoothest is for edges and textures."""
 
     def __init__(self, seed: int) -> None:

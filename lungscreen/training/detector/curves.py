@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lungscreen.training.detector.measure import Measured
+from lungscreen.training.detector.measure import DetectorFigures
 from lungscreen.training.loop import append_rows
 
 __all__ = ["draw_curves", "log_measured"]
 
 
-def log_measured(path: Path, step: int, measured: Measured) -> None:
+def log_measured(path: Path, step: int, measured: DetectorFigures) -> None:
     """A row of `measured.csv`."""
     append_rows(path, [{"step": step, **measured.row()}])
 

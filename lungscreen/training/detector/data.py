@@ -28,7 +28,17 @@ from lungscreen.errors import InputError
 from lungscreen.files import replace_file
 from lungscreen.weights import sha256_of
 
-__all__ = ["CUBE", "Cube", "Mark", "Scan", "load_cubes", "load_scan", "prepare_cubes", "prepare_scans", "unpack_mask"]
+__all__ = [
+    "CUBE",
+    "Cube",
+    "Mark",
+    "PreparedScan",
+    "load_cubes",
+    "load_scan",
+    "prepare_cubes",
+    "prepare_scans",
+    "unpack_mask",
+]
 
 CUBE = 50
 """Voxels of a cube's side, 1 mm each."""
@@ -72,7 +82,7 @@ class Cube:
 
 
 @dataclass(frozen=True, eq=False)
-class Scan:
+class PreparedScan:
     """A scan around its lungs at 1 mm. sure: every nodule in it is annotated, other tissue is none."""
 
     name: str
@@ -203,7 +213,7 @@ def prepare_scans(
         progress(f"{notice.code}: {notice.text}")
 
 
-def load_scan(folder: Path, name: str) -> Scan:
+def load_scan(folder: Path, name: str) -> PreparedScan:
     """One prepared scan, compared with its hashes where there is an index.
 
     Errors: `shard-damaged`.
@@ -217,7 +227,7 @@ def load_scan(folder: Path, name: str) -> Scan:
     row["lesions"] = tuple(_mark(m) for m in row["lesions"])
     row["excluded"] = tuple(_mark(m) for m in row["excluded"])
     lung = np.unpackbits(packed)[: hu.size].reshape(hu.shape).astype(bool)
-    return Scan(hu=hu, lung=lung, affine=affine, **row)
+    return PreparedScan(hu=hu, lung=lung, affine=affine, **row)
 
 
 def _listed(folder: Path) -> dict[str, dict[str, Any]] | None:

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.phantom.config import NoduleSpec, Shape
+from lungscreen.phantom.config import NoduleShape, NoduleSpec
 from lungscreen.phantom.nodules import blob_distance, make_blob
 from lungscreen.records import NoduleType
-from lungscreen.training.detector.blocks import Block, Noise, SampleConfig
+from lungscreen.training.detector.blocks import Block, NoiseBank, SampleConfig
 from lungscreen.training.detector.data import CUBE, Cube, Mark, unpack_mask
 from lungscreen.training.detector.voxels import Bools, Floats, cut_mirrored
 
@@ -32,7 +32,7 @@ LEAST_SEEN = 0.5
 MADE_TYPES = {NoduleType.SOLID: 0.2, NoduleType.PART_SOLID: 0.4, NoduleType.GROUND_GLASS: 0.4}
 """Types of nodules whose shape is made, and their shares: the rare ones more often."""
 
-MADE_SHAPES: dict[Shape, float] = {"ellipsoid": 0.3, "lobulated": 0.4, "spiculated": 0.3}
+MADE_SHAPES: dict[NoduleShape, float] = {"ellipsoid": 0.3, "lobulated": 0.4, "spiculated": 0.3}
 
 RIM_HU = 60
 """What is so much above the lung around a nodule belongs to it, though its mask ends before."""
@@ -59,7 +59,7 @@ LEAST_WALL_MM = 0.6
 class Inserter:
     """`hu` and `masks` are the arrays of `load_cubes`."""
 
-    def __init__(self, config: SampleConfig, hu: NDArray[np.int16], masks: NDArray[np.uint8], noise: Noise) -> None:
+    def __init__(self, config: SampleConfig, hu: NDArray[np.int16], masks: NDArray[np.uint8], noise: NoiseBank) -> None:
         self.config, self.hu, self.masks, self.noise = config, hu, masks, noise
 
     def insert_real(

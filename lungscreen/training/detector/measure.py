@@ -15,10 +15,10 @@ from scipy import ndimage
 from torch.nn import functional
 
 from lungscreen.detect.network import STRIDE, NoduleNet
-from lungscreen.training.detector.data import CUBE, Cube, Mark, Scan
-from lungscreen.training.detector.samples import Engine, MinedMarks
+from lungscreen.training.detector.data import CUBE, Cube, Mark, PreparedScan
+from lungscreen.training.detector.samples import MinedMarks, SampleEngine
 
-__all__ = ["RATES", "Measured", "find_marks", "measure", "mine"]
+__all__ = ["RATES", "DetectorFigures", "find_marks", "measure", "mine"]
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False marks per `LITRES` of lung at which sensitivity is read."""
@@ -31,7 +31,7 @@ Marks = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Measured:
+class DetectorFigures:
     """Sensitivity at `RATES`, on cubes and scans that were not learned from."""
 
     sensitivity: tuple[float, ...]
@@ -56,8 +56,12 @@ class Measured:
 
 
 def measure(
-    network: NoduleNet, hu: NDArray[np.int16], cubes: Sequence[Cube], scans: Sequence[Scan], device: torch.device
-) -> Measured:
+    network: NoduleNet,
+    hu: NDArray[np.int16],
+    cubes: Sequence[Cube],
+    scans: Sequence[PreparedScan],
+    device: torch.device,
+) -> DetectorFigures:
     """The in-place protocol: a nodule is found by a mark within max(radius, 2.5 mm); other marks in lung are false.
 
     Cubes are mirrored outwards by 7 mm only, so figures differ a little from the protocol's own 25 mm.
@@ -85,7 +89,7 @@ def measure(
     return _curve(np.array(hits), np.array(rare), np.sort(np.array(false))[::-1], litres / LITRES, tuple(ranks))
 
 
-def mine(network: NoduleNet, engine: Engine, per_scan: int, device: torch.device) -> MinedMarks:
+def mine(network: NoduleNet, engine: SampleEngine, per_scan: int, device: torch.device) -> MinedMarks:
     """The highest false marks of each scan that is learned from, and how hard each cube is."""
     scans: dict[str, Marks] = {}
     for scan in engine.scans:
@@ -199,11 +203,11 @@ def _false(marks: Marks, lung: NDArray[np.bool_], known: Sequence[Mark]) -> list
 
 def _curve(
     hits: NDArray[np.float64], rare: NDArray[np.bool_], false: NDArray[np.float64], scans: float, ranks: tuple[int, ...]
-) -> Measured:
+) -> DetectorFigures:
     thresholds = []
     for rate in RATES:
         allowed = int(rate * scans)
         thresholds.append(float(false[allowed]) if allowed < len(false) else 0.0)
     sensitivity = tuple(float((hits > t).mean()) for t in thresholds)
     at_4 = float((hits[rare] > thresholds[RATES.index(4.0)]).mean()) if rare.any() else float("nan")
-    return Measured(sensitivity, len(hits), scans, at_4, tuple(thresholds), ranks)
+    return DetectorFigures(sensitivity, len(hits), scans, at_4, tuple(thresholds), ranks)

@@ -19,7 +19,7 @@ from lungscreen.training.detector.data import LUNG_ROOM_MM
 from lungscreen.training.detector.samples import SYNTHETIC
 
 if TYPE_CHECKING:
-    from lungscreen.phantom.config import Size
+    from lungscreen.phantom.config import PhantomSize
 
 __all__ = ["phantom_name", "prepare_phantoms"]
 
@@ -29,7 +29,7 @@ def phantom_name(seed: int) -> str:
     return f"phantom-{seed}"
 
 
-def prepare_phantoms(out: Path, seeds: Iterable[int], size: Size = "small") -> None:
+def prepare_phantoms(out: Path, seeds: Iterable[int], size: PhantomSize = "small") -> None:
     """Phantoms (`lungscreen.phantom`, low dose, no nodules) → `phantom-SEED.npz` and `.json` in `out`; what is there stays."""
     from lungscreen.detect.resampling import resample_box
     from lungscreen.phantom import make_phantom, sized

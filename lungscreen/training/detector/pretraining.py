@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lungscreen.detect.network import STRIDE, Architecture, NoduleNet, scale_hu
+from lungscreen.detect.network import STRIDE, Architecture, NoduleNet, window_hu
 from lungscreen.training.detector.loader import load_batches
 from lungscreen.training.detector.recipe import DetectorTraining, Pretraining
-from lungscreen.training.detector.samples import Engine
+from lungscreen.training.detector.samples import SampleEngine
 from lungscreen.training.detector.voxels import Floats
 from lungscreen.training.loop import Course, Leg, LoopConfig, TrainingState, resume, run_loop
 
@@ -32,7 +32,7 @@ STREAM = 3 << 40
 
 def pretrain(
     config: DetectorTraining,
-    engine: Engine,
+    engine: SampleEngine,
     identity: str,
     out: Path,
     device: torch.device,
@@ -63,7 +63,7 @@ class _PretrainingCourse(Course[tuple[Tensor, Tensor]]):
     """Patches of the engine, and what of them is hidden."""
 
     config: DetectorTraining
-    engine: Engine
+    engine: SampleEngine
     network: NoduleNet
     device: torch.device
 
@@ -116,7 +116,7 @@ def reconstruction_loss(out: Tensor, hu: Tensor, hidden: Tensor, architecture: A
     n, _, z, y, x = out.shape
     fine = out.reshape(n, STRIDE, STRIDE, STRIDE, z, y, x).permute(0, 4, 1, 5, 2, 6, 3)
     fine = fine.reshape(n, 1, STRIDE * z, STRIDE * y, STRIDE * x)
-    error = (fine - scale_hu(hu, architecture)).abs() * hidden
+    error = (fine - window_hu(hu, architecture)).abs() * hidden
     return error.sum() / hidden.sum().clamp(min=1)
 
 
@@ -127,7 +127,7 @@ def _filler(architecture: Architecture) -> NoduleNet:
     return network
 
 
-def _batch(engine: Engine, settings: Pretraining, seed: int, number: int) -> tuple[Floats, Floats]:
+def _batch(engine: SampleEngine, settings: Pretraining, seed: int, number: int) -> tuple[Floats, Floats]:
     """Patches (n, 1, p, p, p), and what of them is hidden."""
     rng = np.random.default_rng([seed, STREAM, number])
     hus, hidden = [], []

@@ -8,7 +8,7 @@ from typing import Literal
 
 from lungscreen.config import config_hash
 from lungscreen.detect.network import Architecture
-from lungscreen.training.detector.samples import SampleConfig
+from lungscreen.training.detector.blocks import SampleConfig
 
 __all__ = ["DetectorTraining", "Pretraining", "Schedule", "Split", "learning_rate"]
 

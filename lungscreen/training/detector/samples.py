@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.training.detector.blocks import Block, Noise, SampleConfig
-from lungscreen.training.detector.data import CUBE, Cube, Mark, Scan, unpack_mask
+from lungscreen.training.detector.blocks import Block, NoiseBank, SampleConfig
+from lungscreen.training.detector.data import CUBE, Cube, Mark, PreparedScan, unpack_mask
 from lungscreen.training.detector.inserter import Inserter, hollow
 from lungscreen.training.detector.voxels import (
     Floats,
@@ -25,12 +25,12 @@ from lungscreen.training.detector.voxels import (
     beyond,
     cut_mirrored,
     make_targets,
-    minus,
     thicken,
     uneven_ball,
+    voxel_in_piece,
 )
 
-__all__ = ["SYNTHETIC", "Batch", "Engine", "MinedMarks", "SampleConfig"]
+__all__ = ["SYNTHETIC", "Batch", "MinedMarks", "SampleEngine"]
 
 SYNTHETIC = "synthetic"
 """Licence of a scan that is a phantom."""
@@ -66,7 +66,7 @@ class MinedMarks:
     cubes: Mapping[int, float] = field(default_factory=dict)
 
 
-class Engine:
+class SampleEngine:
     """Makes batches. `cubes` are those that may be learned from; `hu`, `masks` the arrays of `load_cubes`."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Engine:
         hu: NDArray[np.int16],
         masks: NDArray[np.uint8],
         cubes: list[Cube],
-        scans: list[Scan],
+        scans: list[PreparedScan],
         seed: int,
     ) -> None:
         self.config, self.hu, self.masks, self.cubes, self.scans, self.seed = config, hu, masks, cubes, scans, seed
@@ -93,7 +93,7 @@ class Engine:
         self._real = [n for n, scan in enumerate(scans) if scan.licence != SYNTHETIC]
         drawn = [1.0 if n in self._real else config.phantom_weight for n in range(len(scans))]
         self._volumes = np.array([float(scan.lung.sum()) * w for scan, w in zip(scans, drawn, strict=True)])
-        self._noise = Noise(seed)
+        self._noise = NoiseBank(seed)
         self.inserter = Inserter(config, hu, masks, self._noise)
 
     # -- batches -------------------------------------------------------------------------------------------------
@@ -178,29 +178,29 @@ class Engine:
             self.insert(rng, block, place)
         return block
 
-    def lung_place(self, rng: Rng) -> tuple[Block, Scan]:
+    def lung_place(self, rng: Rng) -> tuple[Block, PreparedScan]:
         """The block around a place in a lung, drawn as for samples; nothing is set in yet."""
         n = int(rng.choice(len(self.scans), p=self._volumes / self._volumes.sum()))
         places = self._outer[n] if rng.random() < 0.4 else self._inner[n]
         centre = places[int(rng.integers(len(places)))] + rng.normal(0, 1, 3)
         return self._piece(self.scans[n], centre), self.scans[n]
 
-    def _piece(self, scan: Scan, centre: NDArray[np.floating]) -> Block:
+    def _piece(self, scan: PreparedScan, centre: NDArray[np.floating]) -> Block:
         """The block of a scan around a voxel; what lies outside the scan is mirrored, and ignored."""
         start = np.round(centre).astype(int) - CUBE // 2
         hu, outside = cut_mirrored(scan.hu, start, CUBE)
         block = Block(hu.astype(np.float32), outside, [], [])
-        lesions = [Mark(minus(m.voxel, start), m.diameter_mm + 1.1) for m in scan.lesions]
+        lesions = [Mark(voxel_in_piece(m.voxel, start), m.diameter_mm + 1.1) for m in scan.lesions]
         for mark in lesions:
             if all(1 <= v < CUBE - 1 for v in mark.voxel) and mark.diameter_mm <= 36:
                 block.nodules.append(mark)
             else:
                 block.nothing.append(Mark(mark.voxel, mark.diameter_mm * (2.2 if mark.diameter_mm > 36 else 1) + 4))
-        block.nothing += [Mark(minus(m.voxel, start), max(m.diameter_mm, 6.0) + 2) for m in scan.excluded]
+        block.nothing += [Mark(voxel_in_piece(m.voxel, start), max(m.diameter_mm, 6.0) + 2) for m in scan.excluded]
         if not scan.sure and scan.name in self.mined.scans:
             for *voxel, score in self.mined.scans[scan.name].tolist():
                 if score > self.config.ignore_unsure:
-                    block.nothing.append(Mark(minus(voxel, start), 12.0))
+                    block.nothing.append(Mark(voxel_in_piece(voxel, start), 12.0))
         block.nothing = [m for m in block.nothing if all(-m.diameter_mm < v < CUBE + m.diameter_mm for v in m.voxel)]
         return block
 

@@ -23,10 +23,10 @@ from lungscreen.datasets import read_index
 from lungscreen.datasets.shards import check_shard
 from lungscreen.datasets.splits import check_disjoint
 from lungscreen.errors import LungscreenError
-from lungscreen.training.detector.data import CUBE, Cube, Mark, Scan, load_cubes, load_scan
+from lungscreen.training.detector.data import CUBE, Cube, Mark, PreparedScan, load_cubes, load_scan
 from lungscreen.training.detector.phantoms import phantom_name
 from lungscreen.training.detector.recipe import DetectorTraining, Split
-from lungscreen.training.detector.samples import Engine
+from lungscreen.training.detector.samples import SampleEngine
 from lungscreen.training.detector.voxels import ball, cut_mirrored
 
 __all__ = ["TrainingData", "cut_cubes", "outline_nodule", "read_engines", "read_sides"]
@@ -50,9 +50,9 @@ class TrainingData:
     identity: of the prepared folders, empty without.  said: what the one who trains should know.
     """
 
-    engine: Engine
+    engine: SampleEngine
     cubes: list[Cube]
-    scans: list[Scan]
+    scans: list[PreparedScan]
     hu: NDArray[np.int16]
     identity: str = ""
     said: tuple[str, ...] = ()
@@ -95,11 +95,13 @@ def read_sides(config: DetectorTraining, shards: Path, prepared: Sequence[Path] 
     if not train or not (learned or config.samples.cube_share == 1):
         raise LungscreenError("training-data-invalid", "no cube or no scan is left to learn from", str(shards))
     identity = config_hash(sorted((e["sha256"], e["annotations_sha256"], e["split"]) for e, _ in own)) if own else ""
-    engine = Engine(config.samples, hu, masks, train, learned, config.seed)
+    engine = SampleEngine(config.samples, hu, masks, train, learned, config.seed)
     return TrainingData(engine, choice, kept, hu, identity, tuple(said))
 
 
-def read_engines(config: DetectorTraining, shards: Path, prepared: Sequence[Path] = ()) -> tuple[Engine, Engine]:
+def read_engines(
+    config: DetectorTraining, shards: Path, prepared: Sequence[Path] = ()
+) -> tuple[SampleEngine, SampleEngine]:
     """What is learned from and what is kept for choices, each as an engine that sets in real nodules as large as they are.
 
     Errors: as `read_sides`; `training-data-invalid` without cubes for choices.
@@ -110,12 +112,12 @@ def read_engines(config: DetectorTraining, shards: Path, prepared: Sequence[Path
         raise LungscreenError(
             "training-data-invalid", "no cube is kept for choices: nothing can be examined", str(shards)
         )
-    return data.engine, Engine(samples, data.hu, data.engine.masks, data.cubes, data.scans, config.seed + 1)
+    return data.engine, SampleEngine(samples, data.hu, data.engine.masks, data.cubes, data.scans, config.seed + 1)
 
 
 def _divide(
-    split: Split, cubes: Iterable[Cube], scans: Mapping[str, Scan]
-) -> tuple[list[Cube], list[Cube], list[Scan], list[Scan]]:
+    split: Split, cubes: Iterable[Cube], scans: Mapping[str, PreparedScan]
+) -> tuple[list[Cube], list[Cube], list[PreparedScan], list[PreparedScan]]:
     """By the recipe: cubes learned from, cubes for choices, scans learned from, scans for choices."""
     cubes = list(cubes)
     held = {scans[name].original_series_uid for name in split.held_out_scans if name in scans}
@@ -133,7 +135,7 @@ def _divide(
 
 
 # -- prepared folders ------------------------------------------------------------------------------------------------
-def _read_prepared(folder: Path) -> list[tuple[Mapping[str, Any], Scan]]:
+def _read_prepared(folder: Path) -> list[tuple[Mapping[str, Any], PreparedScan]]:
     """Shards of the sides train and validation, each compared with its hashes, with its entry in the index."""
     index = read_index(folder)
     if index is None:
@@ -150,7 +152,9 @@ def _read_prepared(folder: Path) -> list[tuple[Mapping[str, Any], Scan]]:
     return found
 
 
-def cut_cubes(scans: Sequence[Scan], patients: Mapping[str, str], first: int, surroundings: bool = True) -> Arrays:
+def cut_cubes(
+    scans: Sequence[PreparedScan], patients: Mapping[str, str], first: int, surroundings: bool = True
+) -> Arrays:
     """The nodules of scans as cubes, numbered from `first`: HU (n, 50, 50, 50), packed masks, what is known.
 
     surroundings: all else in a cube of a wholly annotated scan is taken for healthy. The masks are `outline_nodule`'s.

@@ -28,7 +28,7 @@ from lungscreen.errors import OutputError, UsageError
 from lungscreen.operating_points import OPERATING_POINTS
 from lungscreen.training.detector.curves import draw_curves, log_measured
 from lungscreen.training.detector.loader import load_batches
-from lungscreen.training.detector.measure import RATES, Measured, measure, mine
+from lungscreen.training.detector.measure import RATES, DetectorFigures, measure, mine
 from lungscreen.training.detector.pretraining import pretrain
 from lungscreen.training.detector.recipe import DetectorTraining, learning_rate
 from lungscreen.training.detector.samples import MinedMarks
@@ -92,7 +92,7 @@ def train_detector(
     return mean
 
 
-def _export(network: NoduleNet, config: DetectorTraining, measured: Measured | None, folder: Path) -> None:
+def _export(network: NoduleNet, config: DetectorTraining, measured: DetectorFigures | None, folder: Path) -> None:
     """`weights/` with manifest: the running mean, and operating points where there was something to choose them by."""
     points: dict[str, float] = {}
     if measured is not None:
@@ -121,7 +121,7 @@ class _DetectorCourse(Course[Batch]):
     device: torch.device
     out: Path
     progress: Progress
-    measured: Measured | None = None
+    measured: DetectorFigures | None = None
     replicas: list[NoduleNet] = field(init=False)
     pool: ThreadPoolExecutor | None = field(init=False)
 

@@ -11,7 +11,17 @@ from scipy import ndimage
 from lungscreen.detect.network import STRIDE
 from lungscreen.training.detector.data import CUBE, Mark
 
-__all__ = ["Bools", "Floats", "ball", "beyond", "cut_mirrored", "make_targets", "minus", "thicken", "uneven_ball"]
+__all__ = [
+    "Bools",
+    "Floats",
+    "ball",
+    "beyond",
+    "cut_mirrored",
+    "make_targets",
+    "thicken",
+    "uneven_ball",
+    "voxel_in_piece",
+]
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -70,7 +80,7 @@ def beyond(shape: tuple[int, ...], start: NDArray[np.integer], side: int, room: 
     return z[:, None, None] | y[None, :, None] | x[None, None, :]
 
 
-def minus(voxel: tuple[float, ...] | list[float], start: NDArray[np.integer]) -> tuple[float, float, float]:
+def voxel_in_piece(voxel: tuple[float, ...] | list[float], start: NDArray[np.integer]) -> tuple[float, float, float]:
     """A voxel of an array as a voxel of the piece that starts at `start`."""
     z, y, x = (float(v) - int(s) for v, s in zip(voxel, start, strict=True))
     return z, y, x

@@ -29,7 +29,7 @@ from lungscreen.files import replace_file
 from lungscreen.training.detector.blocks import Block
 from lungscreen.training.detector.data import CUBE, Cube, unpack_mask
 from lungscreen.training.detector.inserter import ALIKE, read_surroundings
-from lungscreen.training.detector.samples import Engine
+from lungscreen.training.detector.samples import SampleEngine
 from lungscreen.training.detector.voxels import Floats, cut_mirrored
 
 __all__ = ["Crop", "SeamsConfig", "SeamsResult", "check_seams", "write_seams"]
@@ -94,7 +94,7 @@ class SeamsResult:
 
 
 def check_seams(
-    learn: Engine, examine: Engine, config: SeamsConfig, progress: Callable[[str], None] = lambda _: None
+    learn: SampleEngine, examine: SampleEngine, config: SeamsConfig, progress: Callable[[str], None] = lambda _: None
 ) -> SeamsResult:
     """Train on what `learn` sets in, examine on what `examine` does; their cubes and scans share no patient.
 
@@ -124,7 +124,7 @@ def check_seams(
 
 
 def _tell_places(
-    rng: Rng, learn: Engine, examine: Engine, config: SeamsConfig, progress: Callable[[str], None]
+    rng: Rng, learn: SampleEngine, examine: SampleEngine, config: SeamsConfig, progress: Callable[[str], None]
 ) -> dict[str, float]:
     """The control: the same kind of places in scans and in cubes, nothing set in. What tells these is no insertion."""
     pools = [_empty(rng, learn, config, kind, config.learned) for kind in ("cubes", "scans")]
@@ -174,25 +174,25 @@ def write_seams(result: SeamsResult, config: SeamsConfig, settings: dict[str, ob
 
 
 # -- crops -----------------------------------------------------------------------------------------------------------
-def _fitting(engine: Engine, config: SeamsConfig) -> list[Cube]:
+def _fitting(engine: SampleEngine, config: SeamsConfig) -> list[Cube]:
     found = [c for c in engine.cubes if c.nodule.diameter_mm <= config.largest_mm]
     if not found:
         raise LungscreenError("training-data-invalid", "no nodule is small enough to be shown")
     return found
 
 
-def _set_in_all(rng: Rng, engine: Engine, config: SeamsConfig, count: int) -> dict[str, list[Crop]]:
+def _set_in_all(rng: Rng, engine: SampleEngine, config: SeamsConfig, count: int) -> dict[str, list[Crop]]:
     """Kind of host → that many nodules set in."""
     kinds = ("cubes", "scans") if engine.scans else ("cubes",)
     return {kind: [_inserted(rng, engine, config, kind) for _ in range(count)] for kind in kinds}
 
 
-def _real(rng: Rng, engine: Engine, cube: Cube, config: SeamsConfig) -> Crop:
+def _real(rng: Rng, engine: SampleEngine, cube: Cube, config: SeamsConfig) -> Crop:
     hu = engine.hu[cube.index].astype(np.float32)
     return Crop(_around(rng, hu, cube.nodule.voxel, config.side), False, cube.series_uid)
 
 
-def _inserted(rng: Rng, engine: Engine, config: SeamsConfig, kind: str) -> Crop:
+def _inserted(rng: Rng, engine: SampleEngine, config: SeamsConfig, kind: str) -> Crop:
     """A nodule that the engine sets into a cube's own tissue, or into a lung, at a place as the one where it grew."""
     cubes = _fitting(engine, config)
     for _ in range(SOURCES):
@@ -211,7 +211,7 @@ def _inserted(rng: Rng, engine: Engine, config: SeamsConfig, kind: str) -> Crop:
     raise LungscreenError("training-data-invalid", f"the {kind} have no place for a nodule")
 
 
-def _empty(rng: Rng, engine: Engine, config: SeamsConfig, kind: str, count: int) -> list[Crop]:
+def _empty(rng: Rng, engine: SampleEngine, config: SeamsConfig, kind: str, count: int) -> list[Crop]:
     """Places where a nodule might be set in, and none is; those of scans count as the inserted side."""
     crops: list[Crop] = []
     for _ in range(count * TRIES):
@@ -224,7 +224,7 @@ def _empty(rng: Rng, engine: Engine, config: SeamsConfig, kind: str, count: int)
     raise LungscreenError("training-data-invalid", f"the {kind} have no place for a nodule")
 
 
-def _host_cube(rng: Rng, engine: Engine, config: SeamsConfig) -> tuple[Block | None, NDArray[np.float64], str]:
+def _host_cube(rng: Rng, engine: SampleEngine, config: SeamsConfig) -> tuple[Block | None, NDArray[np.float64], str]:
     """A place in a cube that was annotated all through, its crop within the cube and clear of all findings."""
     placed = [c for c in engine.cubes if c.placed]
     cube = placed[int(rng.integers(len(placed)))]
@@ -238,7 +238,7 @@ def _host_cube(rng: Rng, engine: Engine, config: SeamsConfig) -> tuple[Block | N
     return Block(hu, np.zeros(hu.shape, bool), [], []), place, cube.series_uid
 
 
-def _host_scan(rng: Rng, engine: Engine) -> tuple[Block | None, NDArray[np.float64], str]:
+def _host_scan(rng: Rng, engine: SampleEngine) -> tuple[Block | None, NDArray[np.float64], str]:
     """A place in a lung, as the engine draws them."""
     block, scan = engine.lung_place(rng)
     middle = np.full(3, CUBE / 2)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from lungscreen.errors import LungscreenError, OutputError
 from lungscreen.evaluation.output import make_folder, write_csv
 from lungscreen.geometry import Geometry
-from lungscreen.training.detector.blocks import Block, Noise, SampleConfig
+from lungscreen.training.detector.blocks import Block, NoiseBank, SampleConfig
 from lungscreen.training.detector.data import (
     CUBE,
     Cube,
     Mark,
-    Scan,
+    PreparedScan,
     load_cubes,
     load_scan,
     prepare_cubes,
@@ -81,7 +81,7 @@ class _Image:
     """A copy of a scan on its way."""
 
     name: str
-    scan: Scan
+    scan: PreparedScan
     hu: NDArray[np.int16]
     placed: list[tuple[Cube, Mark]]
 
@@ -117,7 +117,7 @@ def write_inserted_set(
     if not sources:
         raise LungscreenError("training-data-invalid", "the subsets have no nodule that is small enough", str(shards))
     rng = np.random.default_rng(config.seed)
-    inserter = Inserter(SampleConfig(match=True, synthetic=0.0), hu, masks, Noise(config.seed))
+    inserter = Inserter(SampleConfig(match=True, synthetic=0.0), hu, masks, NoiseBank(config.seed))
     count = -(-len(sources) // config.per_image)
     images = [
         _Image(f"{scans[n % len(scans)].name}-{n // len(scans) + 1:02}", scans[n % len(scans)], hu[:0], [])

@@ -21,14 +21,14 @@ from lungscreen.errors import InputError
 from lungscreen.patches import cut_patch
 from lungscreen.phantom import Phantom, make_phantom, sized
 from lungscreen.phantom.anatomy import draw_person
-from lungscreen.phantom.config import Size
+from lungscreen.phantom.config import PhantomSize
 from lungscreen.training.classifier.data import SIDE, Cubes
 from lungscreen.training.second_look.recipe import Mining
 
 __all__ = ["Places", "join_places", "mine_cubes", "mine_phantoms", "mine_places"]
 
 Progress = Callable[[str], None]
-Mark = tuple[float, float, float, float]
+_Spot = tuple[float, float, float, float]
 """Place on three axes, and the detector's score; 0 where it was not asked."""
 
 ROOM = 3
@@ -134,7 +134,7 @@ def mine_phantoms(
     detectors: Sequence[Detector],
     mining: Mining,
     nodules: int = 7,
-    size: Size = "small",
+    size: PhantomSize = "small",
     progress: Progress = lambda _: None,
 ) -> Places:
     """Made nodules of 4 mm and more, and of each phantom the highest false marks of one of the detectors."""
@@ -175,7 +175,7 @@ def join_places(first: Places, second: Places) -> Places:
 
 def _false_marks(
     hu: NDArray[np.int16], detectors: Sequence[Detector], known: NDArray[np.float64], mining: Mining
-) -> list[Mark]:
+) -> list[_Spot]:
     """Marks that are no nodule, the highest first, then the densest places."""
     padded = np.pad(hu, ROOM, mode="reflect")
     found = np.concatenate([detector.find_marks(padded, None) for detector in detectors])
@@ -183,7 +183,7 @@ def _false_marks(
     marks = [(*(row[:3].astype(float) - ROOM), float(row[4])) for row in found[np.argsort(-found[:, 4], kind="stable")]]
     lung = ndimage.gaussian_filter((hu < -500).astype(np.float32), 4, mode="nearest")
     small, large = (_dense_spots(hu, lung > LEAST_LUNG, scale) for scale in SPOT_SCALES_MM)
-    kept: list[Mark] = []
+    kept: list[_Spot] = []
     for rows, most in ((marks, mining.most[0]), (small, mining.spots[0]), (large, mining.spots[1])):
         before = len(kept)
         for z, y, x, score in rows:
@@ -200,7 +200,7 @@ def _is_false(at: NDArray[np.float64], lung: NDArray[np.float32], known: NDArray
     return bool((np.linalg.norm(known[:, :3] - at, axis=1) >= known[:, 3]).all())
 
 
-def _is_apart(at: NDArray[np.float64], others: Sequence[Mark]) -> bool:
+def _is_apart(at: NDArray[np.float64], others: Sequence[_Spot]) -> bool:
     return all(np.linalg.norm(at - np.array(other[:3])) >= APART_MM for other in others)
 
 
@@ -227,7 +227,7 @@ def _annotated(data: Path, cubes: Cubes) -> dict[str, NDArray[np.float64]]:
     return {name: np.array(rows) for name, rows in known.items()}
 
 
-def _dense_spots(hu: NDArray[np.int16], inside: NDArray[np.bool_], scale_mm: tuple[float, float]) -> list[Mark]:
+def _dense_spots(hu: NDArray[np.int16], inside: NDArray[np.bool_], scale_mm: tuple[float, float]) -> list[_Spot]:
     """Voxels inside that stand out from what is around them, the most so first."""
     clipped = np.clip(hu.astype(np.float32), -1000, 200)
     near, far = (ndimage.gaussian_filter(clipped, sigma, mode="nearest") for sigma in scale_mm)
@@ -237,14 +237,14 @@ def _dense_spots(hu: NDArray[np.int16], inside: NDArray[np.bool_], scale_mm: tup
     return [(float(z), float(y), float(x), 0.0) for z, y, x in top[order]]
 
 
-def _draw_phantom(seed: int, nodules: int, size: Size) -> Phantom:
+def _draw_phantom(seed: int, nodules: int, size: PhantomSize) -> Phantom:
     rng = np.random.default_rng(seed)
     sex, age = draw_person(seed)
     dose, kernel = str(rng.choice(["standard", "low"])), str(rng.choice(["soft", "standard"]))
     return make_phantom(sized(size, seed=seed, nodules=nodules, dose=dose, kernel=kernel, sex=sex, age=age))
 
 
-def _phantom_marks(made: Phantom, detector: Detector, mining: Mining) -> list[Mark]:
+def _phantom_marks(made: Phantom, detector: Detector, mining: Mining) -> list[_Spot]:
     """A detector's highest marks near a phantom's lungs that are no nodule: LPS mm and score."""
     spacing, lungs = np.array(made.geometry.spacing_mm), made.lungs > 0
     room = np.ceil(CONTEXT_MM / spacing).astype(int)
@@ -258,7 +258,7 @@ def _phantom_marks(made: Phantom, detector: Detector, mining: Mining) -> list[Ma
     where, _ = resample_box(near.astype(np.int16) * 100, made.geometry, (box[0], box[1], box[2]), detector.spacing_mm)
     found = detector.find_marks(hu, where > 50)
     found = found[found[:, 4] >= mining.least[1]]
-    kept: list[Mark] = []
+    kept: list[_Spot] = []
     for row in found[np.argsort(-found[:, 4], kind="stable")]:
         at = geometry.to_mm(row[:3].astype(float))
         away = all(np.linalg.norm(at - n.centre_mm) > n.diameter_mm / 2 + SURELY_MM for n in made.nodules)

@@ -22,7 +22,7 @@ from lungscreen.training.classifier.data import Cubes, read_cubes, select
 from lungscreen.training.classifier.scores import write_table
 from lungscreen.training.second_look.places import Places, mine_places
 from lungscreen.training.second_look.recipe import SecondLookTraining
-from lungscreen.training.second_look.train import choose_threshold, look_again, train_second_look
+from lungscreen.training.second_look.train import choose_threshold, rate_places, train_second_look
 from lungscreen.weights import WeightsFile, add_weights, find_weights, load_tensors
 
 __all__ = ["make_second_look", "replace_second_look", "sides_of"]
@@ -59,7 +59,7 @@ def make_second_look(
     if not (learned.any() and (choice & places.nodule).any()):
         raise UsageError("config-invalid", "the split leaves no nodules to learn from or to choose on")
     network = train_second_look(config, places, np.flatnonzero(train), out / "second_look.pt", progress)
-    known = look_again([network], places, np.flatnonzero(learned), config.patch)
+    known = rate_places([network], places, np.flatnonzero(learned), config.patch)
     threshold = _choose_threshold(config, places, network, np.flatnonzero(choice & places.nodule), known)
     progress(f"threshold {threshold:.4f}")
     made = replace_second_look(weights, network, config, threshold, out / "weights")
@@ -77,7 +77,7 @@ def _choose_threshold(
     """Keeps enough of the nodules for choices, each from several centres, and of those learned from: the former are few, and
     the lowest of a few is a matter of luck.
     """
-    draws = [look_again([network], places, choice, config.patch, seed=seed) for seed in range(1, DRAWS + 1)]
+    draws = [rate_places([network], places, choice, config.patch, seed=seed) for seed in range(1, DRAWS + 1)]
     return min(choose_threshold(some, config.sensitivity) for some in (np.concatenate(draws), learned))
 
 
@@ -128,7 +128,7 @@ def _write_rows(
             "detector_score": f"{places.score[n]:.4f}",
             "probability": f"{probability:.6f}",
         }
-        for n, probability in zip(told, look_again([network], places, told, config.patch), strict=True)
+        for n, probability in zip(told, rate_places([network], places, told, config.patch), strict=True)
     ]
     write_table(path, rows)
 

@@ -24,12 +24,12 @@ from lungscreen.classify.network import FoldedNetwork, Network
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.errors import UsageError
 from lungscreen.training.classifier.data import SIDE
-from lungscreen.training.classifier.samples import cut_patches, draw_batch, shift_centres
+from lungscreen.training.classifier.samples import cut_turned, draw_batch, shift_centres
 from lungscreen.training.loop import Course, Leg, LoopConfig, TrainingState, resume, run_loop
 from lungscreen.training.second_look.places import Places
 from lungscreen.training.second_look.recipe import SecondLookTraining
 
-__all__ = ["choose_threshold", "look_again", "train_second_look"]
+__all__ = ["choose_threshold", "rate_places", "train_second_look"]
 
 Progress = Callable[[str], None]
 Indices = NDArray[np.intp]
@@ -143,7 +143,7 @@ class _SecondLookCourse(Course[_Batch]):
         return f"second look, step {leg.stop}/{self.config.steps}: loss {leg.loss:.3f}"
 
 
-def look_again(
+def rate_places(
     members: list[Network], places: Places, chosen: Indices, side: int, shift_mm: float = 3.0, seed: int = 0
 ) -> NDArray[np.float64]:
     """Probability of being a nodule, (n,); nodules from centres drawn from a ball, false marks where they lie."""
@@ -155,7 +155,7 @@ def look_again(
     for start in range(0, len(chosen), 16):
         part = slice(start, start + 16)
         still = torch.eye(3).expand(len(chosen[part]), 3, 3)
-        patches, _ = cut_patches(intensity, masks, cube[part], middle[part], side, still)
+        patches, _ = cut_turned(intensity, masks, cube[part], middle[part], side, still)
         parts.append(mean_logits(members, patches)[0][:, 0])
     return np.asarray(1 / (1 + np.exp(-np.concatenate(parts).astype(float))))
 
