@@ -73,7 +73,8 @@ def replace_file(target: Path, content: str | bytes | Iterable[str]) -> None:
 
 
 def clean_leftovers(out: Path) -> None:
-    """Put right what a crashed run left: half-written results in `--out` go, half-replaced ones come back; scratch goes.
+    """Put right what a crashed run left: half-written results in `--out` go, half-replaced ones come back; scratch
+    goes.
 
     Only for a moment when nobody writes there: at the start of a run.
     """

@@ -59,7 +59,9 @@ class Geometry:
     def axial(
         cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], origin_mm: Vector = (0.0, 0.0, 0.0)
     ) -> Geometry:
-        """The canonical grid: slices go up, rows go back, columns go to the patient's left. `spacing_mm` is (z, y, x)."""
+        """The canonical grid: slices go up, rows go back, columns go to the patient's left. `spacing_mm` is (z, y,
+        x).
+        """
         affine = np.zeros((4, 4))
         affine[2, 0], affine[1, 1], affine[0, 2] = spacing_mm
         affine[:3, 3] = origin_mm

@@ -1,4 +1,6 @@
-"""Logs: one line an event on stderr, as text or JSON. They carry study keys and codes, never a name, an ID or a path."""
+"""Logs: one line an event on stderr, as text or JSON. They carry study keys and codes, never a name, an ID or a
+path.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # a subscript f
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
-        """A line that cannot be written is lost: logging's own traceback would show values, which may name a patient."""
+        """A line that cannot be written is lost: logging's own traceback would show values, which may name a
+        patient.
+        """
 
 
 def start_logs(as_json: bool) -> None:

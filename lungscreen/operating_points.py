@@ -1,7 +1,7 @@
 """The operating points: the one place that names them.
 
-The command line, the pipeline's settings, the training of a detector and its manifest go by these names. The score of each
-belongs to the weights and stands in their manifest.
+The command line, the pipeline's settings, the training of a detector and its manifest go by these names. The score of
+each belongs to the weights and stands in their manifest.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ KEY_BYTES = 32
 """Length of a key that is made here; a shorter one than half of it is refused."""
 
 KEY_DIGITS = 12
-"""Hex digits of a study's key, which names its folder: 48 bits. The ledger sees to it that two studies never share one."""
+"""Hex digits of a study's key, which names its folder: 48 bits. The ledger sees to it that two studies never share
+one."""
 
 MOST_KEY_BYTES = 4096
 """A larger key file is no key."""

@@ -374,10 +374,11 @@ class Location:
     lobe: str = ""
     """Estimated, and marked so; empty where not estimated."""
     pleura_mm: float | None = None
-    """From the outline to where the lung ends (chest wall, diaphragm, mediastinum; not fissures), 0 where it touches; 10
-    stands for 10 or more. None where not known."""
+    """From the outline to where the lung ends (chest wall, diaphragm, mediastinum; not fissures), 0 where it touches;
+    10 stands for 10 or more. None where not known."""
     perifissural: bool | None = None
-    """Whether a fissure, or another thin sheet as wide, touches the outline: estimated. None where it cannot be told."""
+    """Whether a fissure, or another thin sheet as wide, touches the outline: estimated. None where it cannot be
+    told."""
     fissure_mm: float | None = None
     """From the outline to the nearest such sheet, 0 where it touches; None where none is seen within 10 mm."""
 

@@ -1,7 +1,7 @@
 """The one door for weights: manifest with sha256, model card, safetensors. No pickles.
 
-    weights/manifest.json   {"schema": 1, "weights": {"detector": {"file", "sha256", "version", "card", "architecture"}}}
-    weights/NAME.safetensors
+    weights/manifest.json   {"schema": 1, "weights": {"detector": {"file", "sha256", "version", "card",
+    "architecture"}}} weights/NAME.safetensors
     weights/NAME.md         the card: data, licence, figures with their protocol, limits
 
 Numbers that belong to the weights (operating points, calibration) stand in `"parameters"` of the manifest entry.

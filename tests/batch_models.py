@@ -77,8 +77,8 @@ MOST_EATEN_MB = 4096
 
 
 class TrapDetector(SpotDetector):
-    """Does what the file named in LUNGSCREEN_TEST_TRAP says, once a line: die, hang, memory, eat, error, slow; then finds
-    spots. The study that it met first is its victim: it does nothing to others.
+    """Does what the file named in LUNGSCREEN_TEST_TRAP says, once a line: die, hang, memory, eat, error, slow; then
+    finds spots. The study that it met first is its victim: it does nothing to others.
     """
 
     def find_marks(self, hu: NDArray[np.int16], where: NDArray[np.bool_] | None) -> NDArray[np.float32]:

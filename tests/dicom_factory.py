@@ -73,8 +73,9 @@ def make_series(
 ) -> list[Path]:
     """Write one file per slice; the paths in slice order, the names in another order unless `shuffle` is off.
 
-    hu: (z, y, x), `ramp_hu` of the given size where it is left out. positions_mm: ImagePositionPatient per slice, evenly
-    from `origin_mm` along the normal where it is left out. tags: set in every slice; without: left out of every slice;
+    hu: (z, y, x), `ramp_hu` of the given size where it is left out. positions_mm: ImagePositionPatient per slice,
+    evenly from `origin_mm` along the normal where it is left out. tags: set in every slice; without: left out of every
+    slice;
     edit: called last with each data set and its number.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -151,7 +151,9 @@ def compare_readings(
     least_mm: float = 3.0,
     config: ComparisonConfig | None = None,
 ) -> Comparison:
-    """The pipeline's own comparison; `read` reads any earlier exam, `grade` measures marks, the operating point is 0.5."""
+    """The pipeline's own comparison; `read` reads any earlier exam, `grade` measures marks, the operating point is
+    0.5.
+    """
     pipeline = Pipeline(
         "pair", comparison=config or ComparisonConfig(), findings=FindingsConfig(least_mm=least_mm)
     )  # fmt: skip

@@ -102,7 +102,8 @@ def write_collection(root: Path) -> Path:
         origin = (-50.0, 10.0 * n, 300.0)
         write_dicom(root / "scans" / name, f"1.2.3.{n + 1}", hu + rng.normal(0, 20, hu.shape), SPACING_MM, origin)
         scans.append(
-            {"folder": f"scans/{name}", "series_uid": f"1.2.3.{n + 1}", "original_series_uid": "s4" if n == 1 else f"o{n}",
+            {"folder": f"scans/{name}", "series_uid": f"1.2.3.{n + 1}",
+            "original_series_uid": "s4" if n == 1 else f"o{n}",
              "licence": "CC BY", "annotation": "LUNA16" if n < 2 else "lesions may exist"}
         )  # fmt: skip
         x, y, z = (o + k * s for o, k, s in zip(origin, (20, 24, 30), SPACING_MM[::-1], strict=True))

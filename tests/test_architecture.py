@@ -49,7 +49,9 @@ STILL_UNLISTED = {"batch.engines", "batch.parts", "batch.study", "batch.workers"
 
 # -- who imports whom ------------------------------------------------------------------------------------------------
 def test_every_part_has_its_place() -> None:
-    """A new folder or module right below the package says where it belongs: in `LAYERS` or `BESIDE` of tests/house.py."""
+    """A new folder or module right below the package says where it belongs: in `LAYERS` or `BESIDE` of
+    tests/house.py.
+    """
     assert set(parts()) <= set(PLACES) | set(BESIDE)
     assert not set(PLACES) & set(BESIDE)
 
@@ -115,8 +117,8 @@ def test_every_module_can_be_imported_by_itself(name: str) -> None:
 
 
 def test_a_public_name_has_one_meaning() -> None:
-    """Two functions, classes or types of the same public name make a reader ask which. Commands share the names of their
-    two functions, which is what makes them commands.
+    """Two functions, classes or types of the same public name make a reader ask which. Commands share the names of
+    their two functions, which is what makes them commands.
     """
     made: dict[str, list[str]] = {}
     for module in modules():

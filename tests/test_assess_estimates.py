@@ -43,7 +43,9 @@ def codes(assessment: Assessment) -> set[str]:
 
 @pytest.mark.parametrize(("spiculation", "said"), [(2.94, False), (2.95, True), (4.6, True)])
 def test_estimated_spiculation_is_considered_not_graded(spiculation: float, said: bool) -> None:
-    """From the middle of the scale on, as it is shown, a reader may consider 4X; the category is what the size gives."""
+    """From the middle of the scale on, as it is shown, a reader may consider 4X; the category is what the size
+    gives.
+    """
     assessment = baseline(nodule(spiculation=spiculation))
     assert assessment.findings[0].category == "4A"
     assert ("consider-4x" in codes(assessment)) == said
@@ -112,7 +114,9 @@ def test_a_new_nodule_at_the_pleura_is_asked_about_too() -> None:
 def test_a_fissure_that_may_touch_lowers_no_category(
     mm: float, perifissural: bool | None, kind: NoduleType, said: bool
 ) -> None:
-    """Solid and below 10 mm it would be category 2 if a reader agrees; the estimate itself grades nothing (choice a)."""
+    """Solid and below 10 mm it would be category 2 if a reader agrees; the estimate itself grades nothing (choice
+    a).
+    """
     assessment = baseline(nodule(mm, perifissural=perifissural, nodule_type=kind))
     assert ("consider-perifissural" in codes(assessment)) == said
     assert assessment.findings[0].category == baseline(nodule(mm, nodule_type=kind)).findings[0].category

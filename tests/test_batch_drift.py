@@ -21,7 +21,8 @@ def facts(seed: int, count: int, **changes: Any) -> list[dict[str, Any]]:
     return [
         {
             "spacing_mm": 1.0, "dose_mgy": float(chance.normal(1.5, 0.3)), "noise_hu": float(chance.normal(30, 5)),
-            "top_score": float(chance.uniform()), "kernel": "soft", "findings": int(chance.uniform() < 0.3), "category": "2",
+            "top_score": float(chance.uniform()), "kernel": "soft", "findings": int(chance.uniform() < 0.3),
+            "category": "2",
             "notices": ["low-dose"],
         } | changes
         for _ in range(count)

@@ -346,7 +346,9 @@ def test_an_inbox_that_goes_away_in_the_night_and_comes_back(
 
 # -- watching --------------------------------------------------------------------------------------------------------
 def test_watching_takes_what_is_complete(inbox: Path, tmp_path: Path) -> None:
-    """A study that is being written waits; one with a hole waits longer; a late slice of a complete one makes it new."""
+    """A study that is being written waits; one with a hole waits longer; a late slice of a complete one makes it
+    new.
+    """
     stop = threading.Event()
     out = tmp_path / "out"
     thread = threading.Thread(

@@ -334,7 +334,9 @@ def test_the_view_moves_to_what_is_drawn_as_far_as_it_may() -> None:
 
 
 def test_a_nodule_beside_the_middle_is_rated_as_the_one_in_the_middle() -> None:
-    """With a reach, an error of the centre by whole voxels changes neither rating nor heat, but for the heat's place."""
+    """With a reach, an error of the centre by whole voxels changes neither rating nor heat, but for the heat's
+    place.
+    """
     from lungscreen.classify.inference import TrainedClassifier
 
     hu, _ = drawn_ball(6)

@@ -197,7 +197,8 @@ def test_values_as_tables_write_them(tmp_path, column, raw, value):
         ("pack_years", "-3"), ("pack_years", "401"), ("cigarettes_per_day", "201"), ("duration_years", "121"),
         ("years_quit", "inf"), ("family_history", "maybe"), ("emphysema", "2"), ("education", "0"), ("education", "7"),
         ("education", "2.5"), ("bmi", "7"), ("bmi", "121"), ("race", "martian"), ("prior_exam_date", "20251332"),
-        ("prior_exam_date", "31.12.2025"), ("prior_exam_date", "2025"), ("prior_category", "4"), ("prior_category", "5"),
+        ("prior_exam_date", "31.12.2025"), ("prior_exam_date", "2025"), ("prior_category", "4"), ("prior_category",
+        "5"),
         ("priority", "x" * 21), ("priority", "a\x07b"), ("study_date", "yesterday"),
     ],
 )  # fmt: skip

@@ -193,8 +193,8 @@ NODULE = """<unblindedReadNodule><noduleID>1</noduleID>
 SMALL = """<unblindedReadNodule><noduleID>2</noduleID><roi><imageZposition>-90</imageZposition>
 <imageSOP_UID>sop4</imageSOP_UID><inclusion>TRUE</inclusion><edgeMap><xCoord>7</xCoord><yCoord>8</yCoord></edgeMap>
 </roi></unblindedReadNodule>"""
-NON_NODULE = """<nonNodule><nonNoduleID>3</nonNoduleID><imageZposition>-95</imageZposition><imageSOP_UID>sop2</imageSOP_UID>
-<locus><xCoord>5</xCoord><yCoord>6</yCoord></locus></nonNodule>"""
+NON_NODULE = """<nonNodule><nonNoduleID>3</nonNoduleID><imageZposition>-95</imageZposition>
+<imageSOP_UID>sop2</imageSOP_UID><locus><xCoord>5</xCoord><yCoord>6</yCoord></locus></nonNodule>"""
 
 
 def message(session: str, root: str = "LidcReadMessage", before: str = "") -> str:
@@ -514,7 +514,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_what_is_said_of_scans_is_said_on_the_terminal_too(
     luna16: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A notice of single scans (here: an excluded finding outside) stands once, with how many; on a second run again."""
+    """A notice of single scans (here: an excluded finding outside) stands once, with how many; on a second run
+    again.
+    """
     write_rows(luna16 / "annotations_excluded.csv", ("1.1", (900.0, 0.0, 0.0), -1.0), ("1.3", (900.0, 0.0, 0.0), -1.0))
     for _ in range(2):
         assert main(["data", "prepare", "luna16", str(luna16), "--out", str(tmp_path / "shards")]) == 0

@@ -159,7 +159,9 @@ def own_weights(folder: Path) -> WeightsFile:
 
 
 def test_a_pipeline_may_name_other_weights(tmp_path: Path) -> None:
-    """They look, with operating points of their own; version and hash stand in the provenance, a notice in each report."""
+    """They look, with operating points of their own; version and hash stand in the provenance, a notice in each
+    report.
+    """
     weights = own_weights(tmp_path)
     networks = load_networks(Pipeline("p", detect=DetectConfig(weights=str(tmp_path))))
     assert (networks.weights[0].version, networks.weights[0].sha256) == ("7.own", weights.sha256)

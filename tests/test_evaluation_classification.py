@@ -1,4 +1,6 @@
-"""`lungscreen evaluate classification`: areas, intervals, operating points, calibration, and what is refused or said."""
+"""`lungscreen evaluate classification`: areas, intervals, operating points, calibration, and what is refused or
+said.
+"""
 
 from __future__ import annotations
 
@@ -300,7 +302,9 @@ def test_without_matplotlib_all_but_the_plots_is_written(tmp_path: Path, monkeyp
 
 
 def test_estimated_ratings_are_held_against_the_readers(tmp_path: Path) -> None:
-    """Pairs of columns NAME and NAME_rated; a row without either is left out; one that never varies has no correlation."""
+    """Pairs of columns NAME and NAME_rated; a row without either is left out; one that never varies has no
+    correlation.
+    """
     table = tmp_path / "p.csv"
     table.write_text(
         "label,probability,margin,margin_rated,texture,texture_rated,spiculation\n"

@@ -22,7 +22,9 @@ def panels(png: bytes) -> list[np.ndarray]:
 
 
 def test_planes_show_the_place_as_a_reader_expects(tmp_path: Path) -> None:
-    """A bright rod from a point towards the patient's left, another down the back, a third up: each where it belongs."""
+    """A bright rod from a point towards the patient's left, another down the back, a third up: each where it
+    belongs.
+    """
     hu = chest()
     hu[30, 24, 20:24] = 500
     hu[30, 24:28, 20] = 500
@@ -73,7 +75,9 @@ def test_command_draws_what_it_can_and_says_what_it_cannot(tmp_path: Path) -> No
 
 
 def test_nodules_below_the_operating_point_are_shown_among_the_misses() -> None:
-    """A nodule that a mark hits too weakly is one that the reader never sees: the weakest first, behind the true misses."""
+    """A nodule that a mark hits too weakly is one that the reader never sees: the weakest first, behind the true
+    misses.
+    """
     centres = np.array([[0.0, 0, 0], [50.0, 0, 0], [100.0, 0, 0], [150.0, 0, 0]])
     marks = MarkTable(("a",) * 3, centres[:3], np.array([0.9, 0.3, 0.2]))
     nodules = Nodules(("a",) * 4, centres, np.array([8.0, 9.0, 10.0, 11.0]))

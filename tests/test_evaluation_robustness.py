@@ -159,7 +159,9 @@ def test_slices_as_thick_already_are_left_alone() -> None:
 @pytest.mark.parametrize("per_mm", [0.1, 0.3, 0.6])
 @pytest.mark.parametrize("axis", [1, 2])
 def test_kernels_change_each_frequency_as_said(axis: int, per_mm: float) -> None:
-    """A wave of known frequency along either axis, whose pixels differ, comes out at the stated gain; its mean stays."""
+    """A wave of known frequency along either axis, whose pixels differ, comes out at the stated gain; its mean
+    stays.
+    """
     shape = [3, 160, 208]
     place = np.arange(shape[axis]) * PIXEL_MM[axis - 1]
     wave = 200 * np.cos(2 * np.pi * per_mm * place)

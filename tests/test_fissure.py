@@ -1,4 +1,6 @@
-"""Sheets in made lungs: whether one that touches a nodule is seen, and whether vessels, bands and walls are taken for one."""
+"""Sheets in made lungs: whether one that touches a nodule is seen, and whether vessels, bands and walls are taken for
+one.
+"""
 
 from __future__ import annotations
 

@@ -100,9 +100,8 @@ def test_rounding_is_half_up_in_decimal() -> None:
     """Axes to one decimal, then their mean to one decimal: the pairs that binary floats get wrong."""
     assert round_axis(7.25) == 7.3
     assert round_axis(0.049999) == 0.0
-    assert [round_mean(*pair) for pair in ((6.1, 5.8), (8.1, 7.8), (4.1, 3.8), (10.0, 9.9), (15.0, 14.9), (5.9, 6.0))] == [
-        6.0, 8.0, 4.0, 10.0, 15.0, 6.0,
-    ]  # fmt: skip
+    pairs = ((6.1, 5.8), (8.1, 7.8), (4.1, 3.8), (10.0, 9.9), (15.0, 14.9), (5.9, 6.0))
+    assert [round_mean(*pair) for pair in pairs] == [6.0, 8.0, 4.0, 10.0, 15.0, 6.0]
 
 
 def test_a_row_of_voxels_is_as_long_as_its_voxels() -> None:

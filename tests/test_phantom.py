@@ -61,7 +61,8 @@ def test_same_seed_gives_the_same_voxels_and_another_seed_does_not():
 
 def test_voxels_do_not_depend_on_the_number_of_threads():
     code = (
-        "import hashlib, sys; from lungscreen.phantom import make_phantom, sized; p = make_phantom(sized('tiny', seed=5));"
+        "import hashlib, sys; from lungscreen.phantom import make_phantom, sized; p = make_phantom(sized('tiny',"
+        " seed=5));"
         "print(hashlib.sha256(p.hu.tobytes() + p.lungs.tobytes() + p.nodule_labels.tobytes()).hexdigest())"
     )
     threads = {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3", "PYTHONHASHSEED": "77"}

@@ -126,7 +126,9 @@ def test_sure_nodules_get_no_word() -> None:
 
 
 def test_every_candidate_has_its_verdict() -> None:
-    """Small, cut off, no nodule, finding, or never above the operating point; a finding of none of them changes nothing."""
+    """Small, cut off, no nodule, finding, or never above the operating point; a finding of none of them changes
+    nothing.
+    """
     found = [mark(0.4), nodule(0.9), nodule(0.8), nodule(0.7, size_mm=2.9), nodule(0.95)]
     chosen = select_findings(found, CONFIG)
     listed = list_findings(chosen.findings, 2)

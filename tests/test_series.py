@@ -201,7 +201,9 @@ def test_coronal_slices_are_refused_tilted_ones_are_not(tmp_path: Path) -> None:
 
 
 def test_slices_turned_in_their_plane_are_refused(tmp_path: Path) -> None:
-    """By 20 degrees: neither axis would be the patient's. By 90 degrees: rows and columns change places, that is fine."""
+    """By 20 degrees: neither axis would be the patient's. By 90 degrees: rows and columns change places, that is
+    fine.
+    """
     for degrees, fine in ((20, False), (90, True), (4, True)):
         angle = np.radians(degrees)
         turned = (np.cos(angle), np.sin(angle), 0.0, -np.sin(angle), np.cos(angle), 0.0)

@@ -77,7 +77,9 @@ def numbers() -> Numbers:
 
 
 def test_undecided_and_unrated_cubes_have_no_label() -> None:
-    """A mean between 2.5 and 3.5 is neither; what nobody rated has no majority; attributes stand beside their ratings."""
+    """A mean between 2.5 and 3.5 is neither; what nobody rated has no majority; attributes stand beside their
+    ratings.
+    """
     cubes = cubes_of(4)
     cubes = replace(cubes, mean_rating=np.array([2.5, 3.0, 3.5, np.nan], np.float32))
     looks = Looks(np.arange(4), np.zeros((4, len(OUTPUTS)), np.float32), np.zeros((4, len(FEATURES))))
@@ -186,7 +188,8 @@ def test_folds_from_the_command_line_make_weights_with_an_outliner(tmp_path: Pat
     assert main(["train", "classifier", "--config", str(split), "--data", str(data), "--out", str(first)]) == 0
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        'network = "folded"\nnormalised = true\nmembers = 2\nepochs = 1\nbatch = 4\npatch = 24\nreach = 3\nwidths = [4, 4, 8]\n'
+        'network = "folded"\nnormalised = true\nmembers = 2\nepochs = 1\nbatch = 4\npatch = 24\nreach = 3\nwidths ='
+        " [4, 4, 8]\n"
         'version = "5"\n'
         '[folds]\ncount = 3\nfirst_subsets = ["9"]\n'
     )

@@ -89,7 +89,9 @@ def test_scans_come_back_at_one_millimetre(shards: Path) -> None:
 
 
 def test_training_reads_scans_as_screening_does(data: Path, shards: Path) -> None:
-    """The same series, volume and lungs: prepared by `data prepare` from any folder, the scan is the same, bit by bit."""
+    """The same series, volume and lungs: prepared by `data prepare` from any folder, the scan is the same, bit by
+    bit.
+    """
     from lungscreen.datasets import find_folder, load_shard, prepare_dataset
     from lungscreen.evaluation import read_nodules
 
@@ -109,7 +111,9 @@ def test_preparing_again_does_nothing(data: Path, shards: Path) -> None:
 
 
 def test_shards_of_an_earlier_version_stay(data: Path, shards: Path, tmp_path: Path) -> None:
-    """Without an index nothing says what they were made with: a run that was begun with them goes on, and it is said."""
+    """Without an index nothing says what they were made with: a run that was begun with them goes on, and it is
+    said.
+    """
     for name in ("first.npz", "first.json"):
         (tmp_path / name).write_bytes((shards / name).read_bytes())
     before = (tmp_path / "first.npz").stat().st_mtime_ns
@@ -522,7 +526,9 @@ def test_what_cannot_be_read_is_said(shards: Path, tmp_path: Path, damage: str) 
 
 
 def test_what_is_held_out_is_not_learned_from(shards: Path) -> None:
-    """The scan, its series' cube, its patient's cubes and the choices stay out; and the choices' scan is the held-out."""
+    """The scan, its series' cube, its patient's cubes and the choices stay out; and the choices' scan is the
+    held-out.
+    """
     sides = read_sides(RECIPE, shards)
     engine, choice, kept = sides.engine, sides.cubes, sides.scans
     assert [s.name for s in engine.scans] == ["first", "third"]

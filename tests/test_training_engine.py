@@ -51,7 +51,9 @@ def make_inserter(config: SampleConfig | None = None, cube_hu: np.ndarray | None
 # -- made nodules ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", list(inserter.MADE_TYPES))
 def test_made_nodules_look_like_their_type(kind: NoduleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A solid one is tissue, ground-glass a veil, a part-solid one a veil with a core; each as large as its mark says."""
+    """A solid one is tissue, ground-glass a veil, a part-solid one a veil with a core; each as large as its mark
+    says.
+    """
     monkeypatch.setattr(inserter, "MADE_TYPES", {kind: 1.0})
     rng, (setter, _) = np.random.default_rng(1), make_inserter()
     middles, sizes = [], []
@@ -266,7 +268,9 @@ def test_the_examination_gives_an_area_for_each_kind_of_host(collection_shards: 
 
 
 def test_what_gives_insertion_away_is_found(collection_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that leaves a bright dot beside each nodule is caught: an examination that finds nothing would be none."""
+    """An engine that leaves a bright dot beside each nodule is caught: an examination that finds nothing would be
+    none.
+    """
     learn, examine = engines(collection_shards)
     for engine in (learn, examine):
         right = engine.inserter.insert_real

@@ -237,7 +237,16 @@ def test_an_outcome_has_a_meaning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"folds": 1}, {"inner_folds": 1}, {"penalties": ()}, {"penalties": (0.0,)}, {"penalties": (3.0, 1.0)}, {"least_each": 3}, {"confidence": 1.0}]
+    "wrong",
+    [
+        {"folds": 1},
+        {"inner_folds": 1},
+        {"penalties": ()},
+        {"penalties": (0.0,)},
+        {"penalties": (3.0, 1.0)},
+        {"least_each": 3},
+        {"confidence": 1.0},
+    ],
 )  # fmt: skip
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -266,7 +275,8 @@ def found(patient: str, study: str, finding: int, probability: float, **more: st
 
 def test_an_exams_most_suspicious_finding_stands_for_it(tmp_path: Path) -> None:
     predictions = [found("A", "1", 1, 0.2), found("A", "1", 2, 0.7), found("A", "2", 1, 0.4), found("B", "3", 1, 0.1)]
-    outcomes = [{"patient_id": p, "study_uid": s, "outcome": o} for p, s, o in (("A", "1", 1), ("A", "2", 0), ("B", "3", 0))]  # fmt: skip
+    rows = (("A", "1", 1), ("A", "2", 0), ("B", "3", 0))
+    outcomes = [{"patient_id": p, "study_uid": s, "outcome": o} for p, s, o in rows]
     cases = tables(tmp_path, predictions, [{"patient_id": "A", "age": "60"}, {"patient_id": "B", "age": ""}], outcomes)
     assert cases.unit == "exam"
     assert (cases.labels.tolist(), cases.network.tolist()) == ([True, False, False], [0.7, 0.4, 0.1])
@@ -344,7 +354,15 @@ def test_tables_that_are_refused(tmp_path: Path, predictions: Any, outcomes: Any
 
 
 # -- the model as data -----------------------------------------------------------------------------------------------
-FITTED_ON = {"cases": 900, "patients": 880, "positives": 60, "auc": 0.9, "auc_lower": 0.88, "auc_upper": 0.92, "network_auc": 0.87}  # fmt: skip
+FITTED_ON = {
+    "cases": 900,
+    "patients": 880,
+    "positives": 60,
+    "auc": 0.9,
+    "auc_lower": 0.88,
+    "auc_upper": 0.92,
+    "network_auc": 0.87,
+}
 MODEL = SiteModel(
     "lung cancer within two years", "finding", "2026-01-31", "b" * 64,
     (Term(LOGIT, -1.0, 1.5, 1.2), Term("age", 62.0, 6.0, 0.5), Term("emphysema", 0.3, 0.5, 0.4, 0.25)),

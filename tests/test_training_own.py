@@ -107,7 +107,9 @@ def test_a_detector_is_trained_on_own_data_alone(prepared: Path, tmp_path: Path,
 
 
 def test_the_shipped_recipe_for_own_data_is_read() -> None:
-    """It names nobody's scans, has the shipped network's shape, and sets nodules in as the shipped weights learned them."""
+    """It names nobody's scans, has the shipped network's shape, and sets nodules in as the shipped weights learned
+    them.
+    """
     folder = packaged_folder("pipelines")
     own = read_table(DetectorTraining, read_toml(folder / "train_detector_own.toml"), "own")
     shipped = read_table(DetectorTraining, read_toml(folder / "train_detector.toml"), "shipped")

@@ -159,7 +159,9 @@ def places_of(cubes: Cubes, other: tuple[int, int, int]) -> Places:
 
 
 def test_the_second_look_learns_to_tell_a_nodule_from_none(tmp_path: Path) -> None:
-    """Balls are told from empty places of cubes that were not learned from; a run that was stopped ends at the same weights."""
+    """Balls are told from empty places of cubes that were not learned from; a run that was stopped ends at the same
+    weights.
+    """
     places = places_of(cubes_of(16), (10, 12, 38))
     train = np.flatnonzero(places.cube < 12)
     network = train_second_look(RECIPE, places, train)
@@ -239,7 +241,9 @@ def test_the_threshold_keeps_the_share_asked_for() -> None:
 def test_a_run_from_the_command_line_gives_the_classifier_another_second_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What rates and outlines stays; the new answer is the network's that was trained; the run goes on where it stands."""
+    """What rates and outlines stays; the new answer is the network's that was trained; the run goes on where it
+    stands.
+    """
     cubes = cubes_of(16)
     data = write_cubes(cubes, tmp_path / "data")
     write_others(data, [])

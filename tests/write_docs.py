@@ -39,7 +39,8 @@ def cli_page() -> str:
     lines = [
         "# Commands",
         "",
-        "`lungscreen COMMAND ...`; exit codes stand in [files.md](files.md). This page follows from the commands' own help.",
+        "`lungscreen COMMAND ...`; exit codes stand in [files.md](files.md). This page follows from the commands' own"
+        " help.",
     ]
     for name, summary in COMMANDS.items():
         lines += ["", f"## lungscreen {name}", "", f"{summary[0].upper()}{summary[1:]}.", ""]

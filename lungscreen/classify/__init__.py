@@ -1,7 +1,8 @@
 """Classify: Volume, Candidates ─► Rating of each: malignancy, attributes, whether it is a nodule, what was looked at.
 
-The malignancy's probability says how likely more than half of the radiologists would rate the nodule 4 or 5 ("moderately"
-or "highly suspicious"). It was learned from radiologists' opinion, not from pathology, and is no cancer risk.
+The malignancy's probability says how likely more than half of the radiologists would rate the nodule 4 or 5
+("moderately" or "highly suspicious"). It was learned from radiologists' opinion, not from pathology, and is no cancer
+risk.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ class Answers:
     """Of n patches, in order.
 
     malignancy: (n,) probability that more than half of the radiologists would rate it 4 or 5.
-    attributes: (n, 6) sphericity, margin, lobulation, spiculation, texture (1 to 5) and the share that calls it calcified
-    (0 to 1), as in `records.Attributes`.
-    heat: (n, p, p, p), 0 to 1: how much each place raised the suspicion, as a share of what the place that counted most did
-    to it, for or against.
+    attributes: (n, 6) sphericity, margin, lobulation, spiculation, texture (1 to 5) and the share that calls it
+    calcified (0 to 1), as in `records.Attributes`.
+    heat: (n, p, p, p), 0 to 1: how much each place raised the suspicion, as a share of what the place that counted most
+    did to it, for or against.
     nodule: (n,) probability that it is a nodule at all; None where the weights do not tell.
     """
 

@@ -1,10 +1,10 @@
 """What a network looked at: its own feature maps, weighed by what they did to the suspicion.
 
 HiResCAM (Draelos and Carin 2020, arXiv:2011.08891): each place's share is the sum over channels of gradient times
-feature. Grad-CAM averages the gradient over the map first, which would smear it here, since these maps are pooled inside
-an outline and places differ in what they count. Features are taken against what is usual in the same cube (each channel's
-median), so that a share says what a place did beside plain lung; against 0, quiet surroundings would light up wherever the
-nodule itself speaks against suspicion.
+feature. Grad-CAM averages the gradient over the map first, which would smear it here, since these maps are pooled
+inside an outline and places differ in what they count. Features are taken against what is usual in the same cube (each
+channel's median), so that a share says what a place did beside plain lung; against 0, quiet surroundings would light up
+wherever the nodule itself speaks against suspicion.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Seen = tuple[Sequence[Tensor], Tensor]
 
 
 def heat_of(members: Sequence[Network], patch: Tensor, seen: Sequence[Seen]) -> Tensor:
-    """(n, 1, p, p, p) and what each member saw of it → (n, p, p, p): 0 where a place did not raise the suspicion, 1 where it
-    did and no place counted more, for or against.
+    """(n, 1, p, p, p) and what each member saw of it → (n, p, p, p): 0 where a place did not raise the suspicion, 1
+    where it did and no place counted more, for or against.
     """
     total = torch.zeros_like(patch[:, 0])
     for member, (maps, outline) in zip(members, seen, strict=True):

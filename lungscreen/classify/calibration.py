@@ -51,8 +51,8 @@ def suspicion(logits: Floats) -> NDArray[np.float64]:
 def fit_calibration(scores: Floats, majority: NDArray[np.bool_]) -> Calibration:
     """(n,) scores and whether more than half of the readers gave 4 or 5 → the curve.
 
-    Logistic regression with Platt's targets, which keep it finite where the two groups do not overlap. Raises ValueError
-    where one of the groups is empty.
+    Logistic regression with Platt's targets, which keep it finite where the two groups do not overlap. Raises
+    ValueError where one of the groups is empty.
     """
     yes = int(majority.sum())
     no = len(majority) - yes
@@ -66,7 +66,9 @@ def fit_calibration(scores: Floats, majority: NDArray[np.bool_]) -> Calibration:
 
 
 def fit_logistic(features: Floats, share: Floats, penalty: float) -> NDArray[np.float64]:
-    """Coefficients and constant of a logistic regression on shares 0 to 1, the coefficients' squares weighed by `penalty`."""
+    """Coefficients and constant of a logistic regression on shares 0 to 1, the coefficients' squares weighed by
+    `penalty`.
+    """
     design = np.column_stack([features, np.ones(len(features))]).astype(np.float64)
     ridge = np.diag([*[penalty] * features.shape[1], 1e-6])
     beta = np.zeros(design.shape[1])

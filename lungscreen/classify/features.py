@@ -1,7 +1,9 @@
-"""What is measured of a nodule inside the outline that the rating network draws: patch, outline ─► numbers for the score.
+"""What is measured of a nodule inside the outline that the rating network draws: patch, outline ─► numbers for the
+score.
 
-Size, shape, density, edge and what lies around: what a radiologist's eye goes by too. They are taken on the network's own
-voxels of 1 mm, so that the score needs nothing from other stages; what the report calls size is measured elsewhere, finer.
+Size, shape, density, edge and what lies around: what a radiologist's eye goes by too. They are taken on the network's
+own voxels of 1 mm, so that the score needs nothing from other stages; what the report calls size is measured elsewhere,
+finer.
 """
 
 from __future__ import annotations

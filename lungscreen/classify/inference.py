@@ -34,7 +34,8 @@ AT_ONCE = 8
 class TrainedClassifier:
     """Networks whose answers are averaged, and the numbers that were measured with them.
 
-    raters: give ratings, from the middle `view` voxels of a patch, or from where `find_views` moves them.  outliners: draw the outline that is measured.
+    raters: give ratings, from the middle `view` voxels of a patch, or from where `find_views` moves them.  outliners:
+    draw the outline that is measured.
     second_look: tell a nodule from what was taken for one, from the middle `second_view` voxels; may be empty.
     """
 
@@ -83,7 +84,9 @@ class TrainedClassifier:
             raise WeightsError("weights-invalid", reason, str(weights.path)) from None
 
     def rate(self, patches: NDArray[np.float32]) -> Answers:
-        """(n, p, p, p) in 0 … 1, n at least 1 → malignancy, attributes, what was looked at, and whether it is a nodule."""
+        """(n, p, p, p) in 0 … 1, n at least 1 → malignancy, attributes, what was looked at, and whether it is a
+        nodule.
+        """
         return join_answers([self._rate(patches[at : at + AT_ONCE]) for at in range(0, len(patches), AT_ONCE)])
 
     def outline(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -148,8 +151,8 @@ def mean_logits(
 
 
 def find_views(members: Sequence[Network], patches: NDArray[np.float32], view: int, reach: int) -> NDArray[np.intp]:
-    """Of (n, p, p, p), the first voxel of the `view` voxels to look at, (n, 3): the middle, moved by whole voxels, up to
-    `reach` and as far as the patch goes, to what the first network draws there.
+    """Of (n, p, p, p), the first voxel of the `view` voxels to look at, (n, 3): the middle, moved by whole voxels, up
+    to `reach` and as far as the patch goes, to what the first network draws there.
     """
     places = _middle(patches, view)
     reach = min(reach, (patches.shape[-1] - view) // 2)

@@ -1,9 +1,9 @@
 """The networks: one cube around a nodule → how radiologists would rate it, and its outline.
 
-Small 3D U-Nets. Their features are averaged inside the outline that they draw themselves, and the size and density of that
-outline join them, so that the ratings rest on the nodule and on its absolute size. `NoduleNetwork` works on every voxel and
-draws the finer outline; `FoldedNetwork` takes blocks of 2 x 2 x 2 voxels as channels first, which is several times faster.
-torch is needed here and nowhere else in the stage but for loading and asking them.
+Small 3D U-Nets. Their features are averaged inside the outline that they draw themselves, and the size and density of
+that outline join them, so that the ratings rest on the nodule and on its absolute size. `NoduleNetwork` works on every
+voxel and draws the finer outline; `FoldedNetwork` takes blocks of 2 x 2 x 2 voxels as channels first, which is several
+times faster. torch is needed here and nowhere else in the stage but for loading and asking them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ ATTRIBUTES = ("subtlety", "sphericity", "margin", "lobulation", "spiculation", "
 """LIDC's ratings 1 to 5 that the network gives, scaled to 0 … 1."""
 
 OUTPUTS = ("at least 2", "at least 3", "at least 4", "at least 5", *ATTRIBUTES, "calcified")
-"""Outputs in order, logits: the share of radiologists whose malignancy rating is at least so high; attributes; calcium."""
+"""Outputs in order, logits: the share of radiologists whose malignancy rating is at least so high; attributes;
+calcium."""
 
 
 class Network(nn.Module):
@@ -75,8 +76,8 @@ class NoduleNetwork(Network):
 class FoldedNetwork(Network):
     """At half resolution from the start, a voxel's eight parts as channels: features at 2, 4 and 8 mm.
 
-    normalised: features are brought to one scale before ratings are drawn from them; what they learn from a nodule's size
-    comes sooner.
+    normalised: features are brought to one scale before ratings are drawn from them; what they learn from a nodule's
+    size comes sooner.
     """
 
     def __init__(

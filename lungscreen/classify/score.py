@@ -67,8 +67,8 @@ class Score:
 
 
 def fit_score(suspicion: Floats, features: Floats, mean_rating: Floats) -> Score:
-    """The features by least squares (ridge) on the mean rating, clipped at `DECIDED`; then the suspicion beside them by a
-    fixed share. Expects rated nodules.
+    """The features by least squares (ridge) on the mean rating, clipped at `DECIDED`; then the suspicion beside them by
+    a fixed share. Expects rated nodules.
     """
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-9
     away = np.clip((features - mean) / scale, -REACH, REACH)

@@ -79,7 +79,8 @@ def _prepare(args: argparse.Namespace) -> int:
     sides = ", ".join(f"{side} {count}" for side, count in by_split.items())
     nodules = sum(row["nodules"] for row in prepared.shards)
     print(
-        f"shards {len(prepared.shards)} ({prepared.kept} kept): {sides}; nodules {nodules}; refused {len(prepared.refused)}"
+        f"shards {len(prepared.shards)} ({prepared.kept} kept): {sides}; nodules {nodules}; refused"
+        f" {len(prepared.refused)}"
     )
     return ExitCode.SOME_REFUSED if prepared.refused else ExitCode.OK
 

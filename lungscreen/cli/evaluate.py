@@ -187,7 +187,8 @@ def _screening_lines(result: ScreeningResult) -> list[str]:
         f"{_number(figures['false_findings_per_exam'])} an exam",
         f"nodules that are findings: {share('nodules_found')}; "
         f"taken for no nodule by the second look: {figures['nodules_taken_for_none']}",
-        f"another category than size and type give: {share('category_differs')}; a lower one: {share('category_lower')}",
+        f"another category than size and type give: {share('category_differs')}; a lower one:"
+        f" {share('category_lower')}",
         f"rank of the nodules: first {ranks['first']}, up to third {ranks['up_to_three']}, lowest {ranks['lowest']}",
     ]
 
@@ -269,7 +270,8 @@ def _detection_lines(result: DetectionResult) -> list[str]:
     if point:
         found = point["sensitivity"]
         lines.append(
-            f"at score {point['threshold']:g}: {found['found']} of {found['of']} nodules, 95 % interval {_interval(found)}; "
+            f"at score {point['threshold']:g}: {found['found']} of {found['of']} nodules, 95 % interval"
+            f" {_interval(found)}; "
             f"{point['false_per_scan']:.2f} false marks per scan, at most {point['most_in_a_scan']}"
         )
     return lines

@@ -1,4 +1,6 @@
-"""`lungscreen train detector|classifier|second-look|fusion`: make weights again, or with other data; fit a site's own model."""
+"""`lungscreen train detector|classifier|second-look|fusion`: make weights again, or with other data; fit a site's own
+model.
+"""
 
 from __future__ import annotations
 

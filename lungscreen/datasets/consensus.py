@@ -1,8 +1,8 @@
 """Reading, slices ─► nodules and other findings in LPS mm: what the readers agree on.
 
-Outlines of different readers that share a voxel are one nodule. It counts where at least `agreement` readers outlined it;
-its consensus is every voxel that at least half of *those* readers hold for nodule. Everything else that anybody marked
-(fewer readers, under 3 mm, called no nodule) is "excluded": neither a sure nodule nor surely none.
+Outlines of different readers that share a voxel are one nodule. It counts where at least `agreement` readers outlined
+it; its consensus is every voxel that at least half of *those* readers hold for nodule. Everything else that anybody
+marked (fewer readers, under 3 mm, called no nodule) is "excluded": neither a sure nodule nor surely none.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def agree_on_nodules(
 ) -> tuple[tuple[Agreed, ...], tuple[Agreed, ...], tuple[Notice, ...]]:
     """Nodules, excluded findings, and what had to be said, of one series.
 
-    Slices are found by SOP Instance UID; where none is known, by `imageZposition`, with the notice `outlines-by-position`.
+    Slices are found by SOP Instance UID; where none is known, by `imageZposition`, with the notice
+    `outlines-by-position`.
 
     Errors: `outlines-elsewhere` where a mark lies on no slice or beyond the image.
     """

@@ -112,7 +112,8 @@ def check_inside(annotations: Annotations, volume: Volume) -> Annotations:
         x, y, z = outside[0].centre_mm
         raise InputError(
             "annotation-outside",
-            f"{len(outside)} of {len(annotations.nodules)} nodules lie outside the volume, one at ({x:.1f}, {y:.1f}, {z:.1f})",
+            f"{len(outside)} of {len(annotations.nodules)} nodules lie outside the volume, one at ({x:.1f}, {y:.1f},"
+            f" {z:.1f})",
         )
     kept = tuple(a for a in annotations.excluded if volume.geometry.contains(a.centre_mm))
     left = len(annotations.excluded) - len(kept)

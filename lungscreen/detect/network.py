@@ -34,7 +34,8 @@ STRIDE = 2
 """Input voxels per output voxel along each axis."""
 
 OUTPUTS = 5
-"""Heatmap logit, log diameter (mm), offset of the centre from the output voxel's middle along z, y, x (input voxels)."""
+"""Heatmap logit, log diameter (mm), offset of the centre from the output voxel's middle along z, y, x (input
+voxels)."""
 
 
 @dataclass(frozen=True)

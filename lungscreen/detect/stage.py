@@ -36,8 +36,8 @@ class DetectConfig:
     room_mm: marks this far outside the lungs still count (nodules at the pleura).  context_mm: tissue around that is
     looked at.  tile_voxels: a tile's largest size (z, y, x) without its halo; larger is faster and takes more memory
     (about 45 bytes a voxel).  halo_voxels: what tiles overlap on each side.  score_floor: lower marks are dropped.
-    merge_mm: of two marks nearer than this, or than the higher one's radius, the higher stays.  max_candidates: kept of a
-    volume.  precision: `auto` is bfloat16 where the processor computes in it.
+    merge_mm: of two marks nearer than this, or than the higher one's radius, the higher stays.  max_candidates: kept of
+    a volume.  precision: `auto` is bfloat16 where the processor computes in it.
     bundle: folder of a MONAI bundle that looks instead of the shipped network; it brings a window of its own instead of
     tile_voxels and halo_voxels.
     weights: folder of a manifest and a detector's weights, with their operating points, instead of the shipped ones.
@@ -130,7 +130,9 @@ def load_detector(weights: WeightsFile | None = None, config: DetectConfig | Non
 
 
 def merge_marks(marks: Marks, spacing_mm: Spacing, config: DetectConfig) -> Marks:
-    """Of marks on one spot the highest; sorted by score, then by place, so that the order never depends on the input's."""
+    """Of marks on one spot the highest; sorted by score, then by place, so that the order never depends on the
+    input's.
+    """
     marks = marks[marks[:, 4] >= config.score_floor]
     marks = marks[np.lexsort((marks[:, 2], marks[:, 1], marks[:, 0], -marks[:, 4]))]
     kept = np.empty((config.max_candidates, 5), np.float32)

@@ -39,7 +39,9 @@ def read_attributes(table: Table) -> dict[str, tuple[Floats, Floats]]:
 
 
 def attribute_figures(attributes: Mapping[str, tuple[Floats, Floats]]) -> list[dict[str, Any]]:
-    """Spearman's rank correlation, mean absolute error and bias (estimate minus rating) of each; None where undefined."""
+    """Spearman's rank correlation, mean absolute error and bias (estimate minus rating) of each; None where
+    undefined.
+    """
     rows = []
     for name, (estimate, rated) in attributes.items():
         varied = len(rated) > 1 and float(np.ptp(estimate)) > 0 and float(np.ptp(rated)) > 0

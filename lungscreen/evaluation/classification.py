@@ -1,4 +1,5 @@
-"""Predictions ─► ClassificationResult: how well probabilities separate two classes, and whether they mean what they say.
+"""Predictions ─► ClassificationResult: how well probabilities separate two classes, and whether they mean what they
+say.
 
 The area has two intervals: DeLong's, which takes cases as independent, and a bootstrap's over groups (patients).
 """
@@ -78,7 +79,8 @@ class Predictions:
     labels: (n,), True is the positive class. probabilities: (n,), 0 to 1.
     groups: what is drawn together in the bootstrap (patients); each case alone where empty.
     diameters_mm, rival: (n,) or None. A rival is another score for the same cases, compared in pairs; any scale.
-    undecided: rows without a label, left out.  attributes: of each, estimates and readers' ratings where both are known.
+    undecided: rows without a label, left out.  attributes: of each, estimates and readers' ratings where both are
+    known.
     """
 
     labels: Bools
@@ -105,7 +107,8 @@ class ClassificationResult:
 def read_predictions(
     path: Path, label: str = "label", probability: str = "probability", versus: str | None = None
 ) -> Predictions:
-    """Read a table of predictions; the columns' names can be chosen. Rows with an empty label are left out, and counted.
+    """Read a table of predictions; the columns' names can be chosen. Rows with an empty label are left out, and
+    counted.
 
     Also read where present: id (must be unique), group or patient_id, diameter_mm, and pairs NAME and NAME_rated.
 

@@ -1,7 +1,7 @@
 """Marks, Nodules, excluded findings, series ─► DetectionResult: how well a detector finds nodules, by LUNA16's rules.
 
-What LUNA16 defines (sensitivities, CPM, counts, curve, bootstrap) is exactly that. What it does not define stands apart:
-results by diameter and type, the interval of the CPM, and what each nodule and each false mark looked like.
+What LUNA16 defines (sensitivities, CPM, counts, curve, bootstrap) is exactly that. What it does not define stands
+apart: results by diameter and type, the interval of the CPM, and what each nodule and each false mark looked like.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def evaluate_detection(
 
     `series` lists every scan that was searched: the divisor of false marks, in the order the bootstrap draws from.
 
-    Errors: `series-none-match` where marks or annotations exist and not one is of a listed scan; `annotations-duplicate`.
+    Errors: `series-none-match` where marks or annotations exist and not one is of a listed scan;
+    `annotations-duplicate`.
     """
     _check_series("candidates", marks.series, series)
     _check_series("annotations", nodules.series, series)
@@ -350,7 +351,8 @@ def _undefined(matches: MarkMatches, bootstrap: Bootstrap) -> list[Notice]:
         return [
             Notice(
                 "figures-undefined",
-                f"none of {len(matches.nodule_row)} nodules is hit: LUNA16's curve is undefined, so are its figures (null)",
+                f"none of {len(matches.nodule_row)} nodules is hit: LUNA16's curve is undefined, so are its figures"
+                " (null)",
             )
         ]
     if bootstrap.undefined:

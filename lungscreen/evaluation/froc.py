@@ -1,7 +1,7 @@
 """Matches ─► Curve, Bootstrap: the free-response curve, its seven sensitivities and their spread over scans.
 
-Source of the rules: LUNA16's evaluation (Setio et al. 2017). False marks are divided by all scans; equal scores make one
-point; a rate between two points is interpolated linearly; where the curve rises exactly at a rate, the top counts;
+Source of the rules: LUNA16's evaluation (Setio et al. 2017). False marks are divided by all scans; equal scores make
+one point; a rate between two points is interpolated linearly; where the curve rises exactly at a rate, the top counts;
 beyond the last point the curve is flat; before the first false mark it starts at (0, 0).
 """
 
@@ -70,7 +70,9 @@ class Bootstrap:
         return int(np.isnan(self.samples[:, 0]).sum())
 
     def interval(self, arithmetic: Arithmetic = "script") -> Interval:
-        """Mean and bounds at each rate: order statistics without interpolation, undefined draws last, as LUNA16 does."""
+        """Mean and bounds at each rate: order statistics without interpolation, undefined draws last, as LUNA16
+        does.
+        """
         return spread(self.samples if arithmetic == "script" else self.integer, self.confidence)
 
     def cpm(self) -> Interval:

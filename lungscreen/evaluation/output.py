@@ -1,7 +1,7 @@
 """DetectionResult, ClassificationResult ─► files: evaluation.json, tables and plots.
 
-Detection: froc.csv, froc.png, nodules.csv, scans.csv, misses.csv, false_positives.csv; with images misses.png, false_positives.png.
-Screening: exams.csv, nodules.csv, false_findings.csv.
+Detection: froc.csv, froc.png, nodules.csv, scans.csv, misses.csv, false_positives.csv; with images misses.png,
+false_positives.png. Screening: exams.csv, nodules.csv, false_findings.csv.
 Classification: classes.csv, operating_points.csv, roc.csv, roc.png, calibration.csv, reliability.png, confusion.png.
 """
 

@@ -49,7 +49,9 @@ class Place:
 
 
 def missed_places(result: DetectionResult, most: int) -> tuple[Place, ...]:
-    """The largest misses, numbered as the rows of misses.csv; then those found below the operating point, if one is given."""
+    """The largest misses, numbered as the rows of misses.csv; then those found below the operating point, if one is
+    given.
+    """
     missed = [
         Place(m.series_uid, m.centre_mm, m.diameter_mm, f"miss {n}: {m.diameter_mm:.1f} mm {m.type}".rstrip())
         for n, m in enumerate(result.missed, start=1)

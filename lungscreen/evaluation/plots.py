@@ -24,7 +24,9 @@ INK, ACCENT, MUTED = "#1f2933", "#0b6e8a", "#9aa5b1"
 
 
 def draw_froc(result: DetectionResult) -> Drawing:
-    """The FROC curve over a logarithmic axis of false marks per scan, with the bootstrap's bounds at the seven rates."""
+    """The FROC curve over a logarithmic axis of false marks per scan, with the bootstrap's bounds at the seven
+    rates.
+    """
     if not result.curve.defined:
         return None, (Notice("picture-missing", "no FROC plot: the curve is undefined"),)
     made = new_figure(7.0, 4.6)

@@ -72,7 +72,8 @@ class RobustnessConfig:
 class ScanOutcome:
     """One scan in one variant. noise_hu is None where no even tissue was found.
 
-    left_out: why this variant of the scan was not made; empty where it was. failed: the code with which the search refused
+    left_out: why this variant of the scan was not made; empty where it was. failed: the code with which the search
+    refused
     it: its nodules count as missed.
     """
 
@@ -87,7 +88,8 @@ class ScanOutcome:
     found: int = 0
     false_marks: int = 0
     scores: tuple[float | None, ...] = ()
-    """The highest score inside each nodule, also below the operating point, in the annotations' order; None: no mark."""
+    """The highest score inside each nodule, also below the operating point, in the annotations' order; None: no
+    mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,8 @@ def measure_robustness(
 ) -> RobustnessResult:
     """Search each volume and its variants, and count what is found and what is false at the operating point.
 
-    volumes: scans whose every nodule is annotated; read one by one, each once. A scan without an annotation is searched too:
-    all its marks are false.
+    volumes: scans whose every nodule is annotated; read one by one, each once. A scan without an annotation is searched
+    too: all its marks are false.
     """
     scans: list[ScanOutcome] = []
     marks: dict[str, list[tuple[str, Sequence[Candidate]]]] = {name: [] for name in config.variants}

@@ -1,7 +1,7 @@
 """Labels, scores ─► areas, shares, bins: the statistics that an evaluation of a classifier rests on.
 
-Sources: DeLong et al. 1988 (variance of the area), in Sun & Xu's midrank form (2014); Wilson 1927 (intervals of shares);
-expected calibration error over bins of equal count (Naeini et al. 2015).
+Sources: DeLong et al. 1988 (variance of the area), in Sun & Xu's midrank form (2014); Wilson 1927 (intervals of
+shares); expected calibration error over bins of equal count (Naeini et al. 2015).
 """
 
 from __future__ import annotations
@@ -105,9 +105,11 @@ def share_interval(hits: Bools, confidence: float) -> dict[str, Any]:
 
 
 def calibration_bins(labels: Bools, probabilities: Floats, bins: int = 10) -> list[dict[str, float]]:
-    """Cases by rising probability in bins of equal count (they differ by one at most): mean probability, share positive.
+    """Cases by rising probability in bins of equal count (they differ by one at most): mean probability, share
+    positive.
 
-    Equal probabilities keep the table's order, so a tie may be split between two bins. Fewer cases than bins make fewer.
+    Equal probabilities keep the table's order, so a tie may be split between two bins. Fewer cases than bins make
+    fewer.
     """
     parts = np.array_split(np.argsort(probabilities, kind="stable"), min(bins, len(labels)))
     return [

@@ -49,7 +49,8 @@ class MarkTable:
 class Nodules:
     """Annotated findings.
 
-    series, centres_mm: as in `MarkTable`. diameters_mm: (n,), negative where unknown. types: one each, empty where unknown.
+    series, centres_mm: as in `MarkTable`. diameters_mm: (n,), negative where unknown. types: one each, empty where
+    unknown.
     """
 
     series: tuple[str, ...]

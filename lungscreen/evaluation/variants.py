@@ -47,7 +47,8 @@ LOWEST_HU, HIGHEST_HU = -1024, 32767
 class Noise:
     """What a scan's noise is like, where its tissue is even.
 
-    sd_hu: standard deviation. frequency_per_mm, power: its radial power spectrum within the slice, any scale, from 0 up.
+    sd_hu: standard deviation. frequency_per_mm, power: its radial power spectrum within the slice, any scale, from 0
+    up.
     between: correlation of neighbouring slices, 0 to 0.5.
     """
 
@@ -215,7 +216,9 @@ def _without_trend(squares: Floats) -> tuple[Floats, int]:
 
 
 def _radial_power(left: Floats, spacing_mm: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """The squares' mean power by radial frequency, from 0; the trend that was taken out leaves the lowest bin too low."""
+    """The squares' mean power by radial frequency, from 0; the trend that was taken out leaves the lowest bin too
+    low.
+    """
     window = np.hanning(PATCH)
     power = np.mean(np.abs(np.fft.rfft2(left * window[:, None] * window[None, :])) ** 2, axis=0)
     frequency = _frequencies([PATCH, PATCH], spacing_mm)

@@ -1,7 +1,7 @@
 """Volume ─► LungMask by classical image analysis, the same result every time.
 
-Air inside the body, less airways and gas, split in two, closed over vessels, nodules and masses on the pleura, its border
-drawn at the volume's own resolution.
+Air inside the body, less airways and gas, split in two, closed over vessels, nodules and masses on the pleura, its
+border drawn at the volume's own resolution.
 """
 
 from __future__ import annotations

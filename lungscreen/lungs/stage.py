@@ -27,7 +27,8 @@ class LungsConfig:
     air_hu: darker is air or lung. closing_mm: radius of the ball that takes in vessels and small nodules.
     airway_wall_mm: taken out around the lumen of trachea and main bronchi.
     min_ml: less lung than this is none. small_ml: less than this is said. small_share: a lung that has less than this
-    share of both is said (a left lung has about 0.46). cut_mm2: lung of this area in the first or last slice goes on beyond it.
+    share of both is said (a left lung has about 0.46). cut_mm2: lung of this area in the first or last slice goes on
+    beyond it.
     opacity_ml: a larger dense region, on the chest wall or against the mediastinum, is said.
     segmenter: which finds them, by its name in `SEGMENTERS`.
     """
@@ -69,8 +70,8 @@ class LungSegmenter(Protocol):
 SEGMENTERS: Mapping[str, Callable[[LungsConfig], LungSegmenter]] = {
     "classical": ClassicalSegmenter,
 }
-"""The segmenters that `[lungs] segmenter` names. To add one: a file, and its line here. One with weights imports its library
-when it is made, and keeps what it loaded between volumes."""
+"""The segmenters that `[lungs] segmenter` names. To add one: a file, and its line here. One with weights imports its
+library when it is made, and keeps what it loaded between volumes."""
 
 
 def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:

@@ -1,9 +1,10 @@
-"""Volume, Outline ─► Fissure: whether a thin bright sheet in the lung touches a nodule; an estimate, and said to be one.
+"""Volume, Outline ─► Fissure: whether a thin bright sheet in the lung touches a nodule; an estimate, and said to be
+one.
 
 Nothing here knows what a fissure is: it looks for sheets. A voxel is on one where the image falls off steeply on both
 sides of a plane and hardly within it; such voxels are joined where their planes agree, and a smooth surface is laid
-through them. Vessels fall out (they are lines), so does what is small. A scar, a septum or the wall of a bulla that is as
-wide as a fissure does not.
+through them. Vessels fall out (they are lines), so does what is small. A scar, a septum or the wall of a bulla that is
+as wide as a fissure does not.
 """
 
 from __future__ import annotations
@@ -38,13 +39,15 @@ LEAST_AIR_MM3 = 2000
 AERATED_HU = (-1000.0, -700.0)
 DENSE_HU = -500.0
 VESSEL_HU = 350.0
-"""So much denser than the lung around is no fissure; what lies beside it counts as little, since its flanks look like sheets."""
+"""So much denser than the lung around is no fissure; what lies beside it counts as little, since its flanks look like
+sheets."""
 
 WINDOW_HU = (-100.0, 300.0)
 """About the lung around: outside it intensities do not steer the filter."""
 
 WALL_MM = 3.0
-"""Depth from which dense tissue is chest wall, mediastinum or a great vessel; sheets this near to it are its own edge."""
+"""Depth from which dense tissue is chest wall, mediastinum or a great vessel; sheets this near to it are its own
+edge."""
 
 STEEPNESS_HU = 12.0
 """Second derivative across a sheet at the scale of 1 mm, HU/mm²; fissures of LIDC's scans have 15 to 40."""
@@ -71,7 +74,8 @@ STIFFNESS = 8.0
 """How unwillingly the surface bends; fissures are nearly flat over 5 cm."""
 
 FULL_MM, FULL_VOXELS = 4.0, 24
-"""A sheet's voxel has so many others within this distance, about half of a whole plane; a vessel's row of them has fewer."""
+"""A sheet's voxel has so many others within this distance, about half of a whole plane; a vessel's row of them has
+fewer."""
 
 LEAST_SHEET = 400
 """Such voxels (about mm²) that a sheet must have."""
@@ -105,7 +109,9 @@ class Fissure:
 
 @dataclass(frozen=True, eq=False)
 class _Ridge:
-    """Voxels on sheets: their voxel, the ridge's own place near it, the sheet's normal there, all in the patch's voxels (1 mm)."""
+    """Voxels on sheets: their voxel, the ridge's own place near it, the sheet's normal there, all in the patch's voxels
+    (1 mm).
+    """
 
     voxels: Index
     places: Points
@@ -170,7 +176,9 @@ def _on_patch(outline: Outline, patch: Patch) -> Mask:
 
 
 def _no_lung(patch: Patch, nodule: Mask, lung_hu: float) -> Mask:
-    """Where no sheet is looked for: nodule, vessels, chest wall and mediastinum with what lies beside each, and beyond the volume."""
+    """Where no sheet is looked for: nodule, vessels, chest wall and mediastinum with what lies beside each, and beyond
+    the volume.
+    """
     dense = (patch.hu > DENSE_HU) & ~nodule
     vessels = (patch.hu > lung_hu + VESSEL_HU) & ~nodule
     return _grown(nodule, 2) | _grown(vessels, 1) | _wall(dense) | patch.beyond()
@@ -240,7 +248,8 @@ def _derivatives(smooth: Array, voxels: Index) -> tuple[Points, Points]:
 
 
 def _eigen(bends: Points) -> tuple[Points, Points, Points]:
-    """Of symmetric 3 × 3 matrices (n, 6): the lowest eigenvalue, the largest size of the others, the lowest's direction.
+    """Of symmetric 3 × 3 matrices (n, 6): the lowest eigenvalue, the largest size of the others, the lowest's
+    direction.
 
     In closed form (Smith 1961, Comm ACM 4:168): some thousand matrices in a millisecond.
     """

@@ -1,4 +1,6 @@
-"""Volume, Lungs, point ─► Location: side, zone, slice, lobe, distance to the lung's border and to a fissure (estimated)."""
+"""Volume, Lungs, point ─► Location: side, zone, slice, lobe, distance to the lung's border and to a fissure
+(estimated).
+"""
 
 from __future__ import annotations
 
@@ -65,8 +67,8 @@ def locate_nodule(
     """Where a nodule lies: side, zone (thirds of that lung's height), nearest slice, lobe, pleura and fissure.
 
     The lobe is estimated from where the point lies in its lung's box, for want of the fissures themselves; it is empty
-    near where a fissure is to be expected, and where the scan shows the lung only in part. Without lungs side and zone are
-    unknown; without an outline, so are the distances.
+    near where a fissure is to be expected, and where the scan shows the lung only in part. Without lungs side and zone
+    are unknown; without an outline, so are the distances.
     boxes: of these lungs, where they were found before.
     """
     k, j, i = (float(n) for n in volume.geometry.to_index(centre_mm))

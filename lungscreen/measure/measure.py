@@ -40,7 +40,8 @@ __all__ = ["MeasureConfig", "Outliner", "measure_nodules"]
 
 
 CUT_SHARE = 0.5
-"""Share of an outline that borders on equally dense tissue, above which it is uncertain: so are 2 % of LIDC's nodules."""
+"""Share of an outline that borders on equally dense tissue, above which it is uncertain: so are 2 % of LIDC's
+nodules."""
 
 GRID_LEFT = 1 / 6
 """What linear interpolation leaves of a voxel's own uncertainty."""
@@ -60,7 +61,8 @@ class MeasureConfig:
     neck: float = 0.55
     """What hangs on by less than this share of the nodule's thickness is cut off."""
     spike: float = 0.06
-    """Axes leave out what is thinner than twice this share of the diameter: spicules and vessels are not measured along."""
+    """Axes leave out what is thinner than twice this share of the diameter: spicules and vessels are not measured
+    along."""
     reach_mm: float = 4.0
     """How far the true centre may lie from the candidate's."""
     lung_margin_mm: float = 2.0
@@ -70,7 +72,8 @@ class MeasureConfig:
     finest_step_mm: float = 0.75
     """Finest grid that is worked on."""
     drawn_level: float = 0.4
-    """Probability at which the network's outline runs: there, outlines are as large as readers' (chosen on subset 9)."""
+    """Probability at which the network's outline runs: there, outlines are as large as readers' (chosen on subset
+    9)."""
     drawn_up_to_mm: float = 30.0
     """Larger nodules do not fit into what the outlining network sees; they are outlined by intensities and shape."""
 
@@ -197,7 +200,9 @@ def _middle(volume: Volume, cube: Patch, field: NDArray[np.float32] | None) -> V
 
 
 def _refine(volume: Volume, cube: Patch, field: NDArray[np.float32], config: MeasureConfig) -> _Drawn | None:
-    """The drawn region on a finer patch, where its edge is measured; None where it does not fit into the cube, or is a speck."""
+    """The drawn region on a finer patch, where its edge is measured; None where it does not fit into the cube, or is a
+    speck.
+    """
     inside = np.argwhere(field >= 0.5)
     if not len(inside) or inside.min() == 0 or inside.max() == len(field) - 1:
         return None

@@ -201,7 +201,9 @@ def edge_field(hu: Array, region: Region, levels: Levels, level: float) -> Array
 
 
 def _opened(dense: Mask, depth: Array, radius_mm: float, step_mm: float) -> Mask | None:
-    """What is thick enough to hold a ball of that radius, and so no nodule but pleura or mediastinum; None where nothing is."""
+    """What is thick enough to hold a ball of that radius, and so no nodule but pleura or mediastinum; None where
+    nothing is.
+    """
     thick = depth > radius_mm
     if not thick.any():
         return None

@@ -10,14 +10,15 @@ from lungscreen.measure.sizes import measure_mask
 __all__ = ["rate_sphericity"]
 
 CONSTANT, PER_TRANSVERSE, PER_SPREAD = 0.29, 2.44, 1.94
-"""Least squares on the readers' majority of 596 nodules of LIDC (training subsets), outlines as the network draws them."""
+"""Least squares on the readers' majority of 596 nodules of LIDC (training subsets), outlines as the network draws
+them."""
 
 
 def rate_sphericity(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> float:
     """How radiologists would rate an outline's roundness, 1 (linear) to 5 (round): an estimate, from its shape alone.
 
-    mask: (z, y, x), not empty. From the short over the long axis in the transverse plane, which readers look at, and the
-    least over the largest spread of the voxels in space.
+    mask: (z, y, x), not empty. From the short over the long axis in the transverse plane, which readers look at, and
+    the least over the largest spread of the voxels in space.
     """
     _, transverse = measure_mask(mask, spacing_mm)
     across = transverse.short_mm / transverse.long_mm
@@ -26,7 +27,9 @@ def rate_sphericity(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, flo
 
 
 def _least_spread(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> float:
-    """Least over largest standard deviation of where the body is, a voxel's own extent included: 1 for a ball or a cube."""
+    """Least over largest standard deviation of where the body is, a voxel's own extent included: 1 for a ball or a
+    cube.
+    """
     spacing = np.array(spacing_mm)
     places = np.argwhere(mask) * spacing
     away = places - places.mean(axis=0)

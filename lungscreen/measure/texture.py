@@ -20,7 +20,8 @@ CALCIUM_HU = 310.0
 """A nodule whose densest twentieth is denser than this is calcified: contrast in tissue stays below."""
 
 CALCIFIED_THROUGH_HU = 200.0
-"""… and its median denser than this: calcium all through is benign, calcium in a part of a nodule is not known to be."""
+"""… and its median denser than this: calcium all through is benign, calcium in a part of a nodule is not known to
+be."""
 
 GLASS_HU = -450.0
 """A ground-glass nodule's median is below this; blur takes small solid nodules nearly as low."""

@@ -1,4 +1,5 @@
-"""The body as smooth fields: signed distances in mm (negative inside) of skin, rib cage, mediastinum, diaphragm, organs.
+"""The body as smooth fields: signed distances in mm (negative inside) of skin, rib cage, mediastinum, diaphragm,
+organs.
 
 Anatomy space is LPS mm with the carina at the origin: x to the patient's left, y to the back, z up. Sizes are an
 adult's at full inspiration; each seed scales and shifts them a little.

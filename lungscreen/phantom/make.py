@@ -37,7 +37,9 @@ CENTRE_Y_MM = 12.0
 
 @dataclass(frozen=True, slots=True)
 class TrueNodule:
-    """A nodule as it is in the scan. `centre_mm` and `diameter_mm` are the uncut shape's; `volume_mm3` what is in the lung."""
+    """A nodule as it is in the scan. `centre_mm` and `diameter_mm` are the uncut shape's; `volume_mm3` what is in the
+    lung.
+    """
 
     number: int
     centre_mm: Vector

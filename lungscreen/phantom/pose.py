@@ -1,4 +1,6 @@
-"""Anatomy → scan and back: repositioning (rigid) and breathing (smooth, largest at the diaphragm, none at the spine)."""
+"""Anatomy → scan and back: repositioning (rigid) and breathing (smooth, largest at the diaphragm, none at the
+spine).
+"""
 
 from __future__ import annotations
 

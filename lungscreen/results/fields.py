@@ -86,9 +86,13 @@ def said_of(field: dataclasses.Field[Any]) -> Said:
     return found if isinstance(found, Said) else Said()
 
 
-@lru_cache(maxsize=256)
-def parts_of(kind: Any) -> tuple[Part, ...]:
+def parts_of(kind: type[Any]) -> tuple[Part, ...]:
     """The fields of a dataclass, in order."""
+    return _read_parts(kind)
+
+
+@lru_cache(maxsize=256)
+def _read_parts(kind: Any) -> tuple[Part, ...]:
     hints = typing.get_type_hints(kind)
     found = []
     for field in dataclasses.fields(kind):

@@ -1,10 +1,11 @@
 """The loop that every network is trained by.
 
-    Course ─► batches of a leg ─► learn (gradients) ─► step, running mean ─► log, words, `end_leg`, checkpoint ─► next leg
+    Course ─► batches of a leg ─► learn (gradients) ─► step, running mean ─► log, words, `end_leg`, checkpoint ─► next
+    leg
 
-A leg is the run of steps between two stops. A run is a function of its recipe, its data and its seed: a course draws its
-batches from the number of the step, and the checkpoint, written at the end of each leg, holds everything else. A run
-that was stopped therefore continues exactly as if it had not been.
+A leg is the run of steps between two stops. A run is a function of its recipe, its data and its seed: a course draws
+its batches from the number of the step, and the checkpoint, written at the end of each leg, holds everything else. A
+run that was stopped therefore continues exactly as if it had not been.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class LoopConfig:
     """How a course is run.
 
     steps: number of the last one, counted from the run's beginning.  clip: largest norm of a gradient.  ema: highest
-    decay of the running mean of the weights.  average_buffers: whether batch statistics are averaged as the weights are;
-    they are running means already, and otherwise taken over.
+    decay of the running mean of the weights.  average_buffers: whether batch statistics are averaged as the weights
+    are; they are running means already, and otherwise taken over.
     """
 
     steps: int
@@ -192,7 +193,9 @@ def _take_step(state: TrainingState[Net], course: Course[Batch], config: LoopCon
 
 @torch.no_grad()
 def update_mean(mean: nn.Module, network: nn.Module, config: LoopConfig, step: int) -> None:
-    """The running mean follows the network after step number `step`, counted from 0; its decay rises to `config.ema`."""
+    """The running mean follows the network after step number `step`, counted from 0; its decay rises to
+    `config.ema`.
+    """
     decay = min(config.ema, (1 + step) / (10 + step))
     kept: list[torch.Tensor] = list(mean.parameters())
     torch._foreach_lerp_(kept, [p.detach() for p in network.parameters()], 1 - decay)

@@ -14,8 +14,8 @@ __all__ = ["assign_folds"]
 def assign_folds(cubes: Cubes, config: ClassifierFolds) -> NDArray[np.intp]:
     """The fold of each cube, (n,). A person is in one fold, with all cubes.
 
-    The first fold holds the people of `first_subsets` and `first_patients` (who are drawn like everybody else where there
-    are none); everybody else goes, in an order drawn at random, to the fold with the fewest cubes.
+    The first fold holds the people of `first_subsets` and `first_patients` (who are drawn like everybody else where
+    there are none); everybody else goes, in an order drawn at random, to the fold with the fewest cubes.
     """
     rows: dict[str, list[int]] = {}
     for n, person in enumerate(cubes.persons):

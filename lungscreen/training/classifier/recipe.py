@@ -12,7 +12,8 @@ from lungscreen.training.classifier.samples import Variation
 __all__ = ["ClassifierFolds", "ClassifierSplit", "ClassifierTraining", "new_network"]
 
 PATCHES = (24, 32, 40, 48)
-"""Patches that can be trained on. With 16, the deepest maps are 2 x 2 x 2, and there the bfloat16 gradient of PyTorch 2.13's
+"""Patches that can be trained on. With 16, the deepest maps are 2 x 2 x 2, and there the bfloat16 gradient of PyTorch
+2.13's
 convolution reads memory that nobody wrote: two equal runs differ, some diverge."""
 
 
@@ -54,12 +55,13 @@ class ClassifierFolds:
 class ClassifierTraining:
     """The whole recipe: `pipelines/train_classifier*.toml`. It has either a split or folds.
 
-    network: "full" works on every voxel and draws the finer outline, "folded" is several times faster.  normalised: of a
-    folded one, features are brought to one scale before ratings are drawn from them.  members: networks that are averaged.
+    network: "full" works on every voxel and draws the finer outline, "folded" is several times faster.  normalised: of
+    a folded one, features are brought to one scale before ratings are drawn from them.  members: networks that are
+    averaged.
     epochs: in which the learning rate rises and falls once.  second_cycle: epochs in which it then does so again, 0 for
-    none.  rate: the highest.  ema: decay of the running mean of the weights, which is what ships.  patch: voxels of the cube
-    that the network sees, 1 mm each.  reach: voxels that this view is moved to what the network draws, at most, before it
-    rates.  outline_weight: of the outline's loss beside the ratings'.
+    none.  rate: the highest.  ema: decay of the running mean of the weights, which is what ships.  patch: voxels of the
+    cube that the network sees, 1 mm each.  reach: voxels that this view is moved to what the network draws, at most,
+    before it rates.  outline_weight: of the outline's loss beside the ratings'.
     """
 
     split: ClassifierSplit | None = None

@@ -109,8 +109,8 @@ def cut_turned(
     turn: Tensor,
     bounds: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Patches around `middle`, turned; linear interpolation; beyond a cube, or beyond `bounds` (lowest and highest voxel of
-    each sample, both (n, 3)), its edge goes on.
+    """Patches around `middle`, turned; linear interpolation; beyond a cube, or beyond `bounds` (lowest and highest
+    voxel of each sample, both (n, 3)), its edge goes on.
     """
     line = torch.arange(side) - (side - 1) / 2
     grid = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)

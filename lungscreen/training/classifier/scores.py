@@ -1,4 +1,6 @@
-"""What trained members say of cubes: members, cubes ─► logits and features ─► score, calibration, table of predictions."""
+"""What trained members say of cubes: members, cubes ─► logits and features ─► score, calibration, table of
+predictions.
+"""
 
 from __future__ import annotations
 
@@ -103,9 +105,10 @@ def fit_numbers(cubes: Cubes, learned: Looks, calibrated: Looks | None = None) -
 def prediction_rows(cubes: Cubes, looks: Looks, numbers: Numbers, fold: int | None = None) -> list[dict[str, Any]]:
     """A row a cube, as `lungscreen evaluate classification` reads it.
 
-    brock_terms: size and spiculation terms of Brock 1b alone, as the probability of a man whose nodule is in no upper lobe:
-    LUNA16's diameter, and spiculation where the estimate is 3 or more.  label: mean rating 3.5 and more (1), 2.5 and less (0), between or not rated empty.  majority: more than half of the
-    readers gave 4 or 5, empty where not rated.  Attributes: estimated, and `…_rated` by the readers' majority.
+    brock_terms: size and spiculation terms of Brock 1b alone, as the probability of a man whose nodule is in no upper
+    lobe: LUNA16's diameter, and spiculation where the estimate is 3 or more.  label: mean rating 3.5 and more (1), 2.5
+    and less (0), between or not rated empty.  majority: more than half of the readers gave 4 or 5, empty where not
+    rated.  Attributes: estimated, and `…_rated` by the readers' majority.
     """
     parts = (
         expected_rating(looks.logits),

@@ -1,8 +1,8 @@
 """Training of the classifier: cubes ─► members (each a network) ─► score and calibration ─► weights.
 
-With a split, the calibration is fitted on the cubes for choices. With folds, every cube is rated by members that have not
-seen its patient, score and calibration come from the same cubes that those members learned from, and the first fold's
-members are the ones that ship. Nothing in a fold knows of the cubes that it is scored on.
+With a split, the calibration is fitted on the cubes for choices. With folds, every cube is rated by members that have
+not seen its patient, score and calibration come from the same cubes that those members learned from, and the first
+fold's members are the ones that ship. Nothing in a fold knows of the cubes that it is scored on.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def train_classifier(
     progress: Progress = lambda _: None,
     outliner: WeightsFile | None = None,
 ) -> WeightsFile:
-    """Train all members, or go on with the run in `out`; write `out/weights` and tables of predictions: `choice.csv` of a
-    split, `folds.csv` of folds.
+    """Train all members, or go on with the run in `out`; write `out/weights` and tables of predictions: `choice.csv` of
+    a split, `folds.csv` of folds.
 
     outliner: weights whose network draws outlines instead of the members.
 

@@ -27,8 +27,9 @@ class SampleConfig:
     ignore_unsure: marks above this score in scans that are not wholly annotated are ignored.
 
     Options, off in the recipes of the first weights: made: inserted nodules whose shape is made too, solid, part-solid
-    or ground-glass.  cavity: solid nodules of 6.6 mm and more that are made hollow, in cubes and inserted, and made ones
-    that are thin-walled cavities.  insert_in_cubes: cubes that get another nodule.  match: what is inserted gets the noise of its new place, and none is smoothed by half a voxel.
+    or ground-glass.  cavity: solid nodules of 6.6 mm and more that are made hollow, in cubes and inserted, and made
+    ones that are thin-walled cavities.  insert_in_cubes: cubes that get another nodule.  match: what is inserted gets
+    the noise of its new place, and none is smoothed by half a voxel.
     turn_degrees: patches are turned by up to this about the body's axis.  thick: patches as slices of `thick_mm` show
     them.
     """

@@ -65,7 +65,9 @@ class Inserter:
     def insert_real(
         self, rng: Rng, block: Block, centre: Place, source: Cube, scale: float, may_be_made: bool = False
     ) -> bool:
-        """A cube's nodule, `scale` times its size; where it may, at times with a made texture. False: it would be hidden."""
+        """A cube's nodule, `scale` times its size; where it may, at times with a made texture. False: it would be
+        hidden.
+        """
         if source.nodule.diameter_mm * scale < 3:
             scale = 1.0
         hu, mask = self.cut_nodule(source, scale)
@@ -241,7 +243,8 @@ def _with_air(rng: Rng, hu: Floats, inside: Floats) -> Floats:
 def _face_wall(
     hu: Floats, mask: Bools, moved: NDArray[np.float64], ground: Floats
 ) -> tuple[Floats, Bools, NDArray[np.float64]]:
-    """A nodule that grew at a wall is turned and flipped, about and along the body's axis, to the wall of its new place.
+    """A nodule that grew at a wall is turned and flipped, about and along the body's axis, to the wall of its new
+    place.
 
     moved: an offset within the nodule (z, y, x), which comes along.
     """

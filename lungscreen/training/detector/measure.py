@@ -52,7 +52,10 @@ class DetectorFigures:
     def line(self) -> str:
         """As a line of the log."""
         text = ", ".join(f"{s:.3f} at {r:g}" for s, r in zip(self.sensitivity, RATES, strict=True))
-        return f"{self.nodules} nodules, {self.scans:.1f} scans: {text}; rare at 4 {self.rare_at_4:.3f}; ranks {self.ranks}"
+        return (
+            f"{self.nodules} nodules, {self.scans:.1f} scans: {text}; rare at 4 {self.rare_at_4:.3f}; ranks"
+            f" {self.ranks}"
+        )
 
 
 def measure(

@@ -1,4 +1,5 @@
-"""Synthetic lungs without nodules among the detector's scans: seeds → shards, as `detector.data` makes them of real scans.
+"""Synthetic lungs without nodules among the detector's scans: seeds → shards, as `detector.data` makes them of real
+scans.
 
 What the network marks in them is false beyond doubt, and real nodules are set into them as into real lungs.
 """
@@ -30,7 +31,9 @@ def phantom_name(seed: int) -> str:
 
 
 def prepare_phantoms(out: Path, seeds: Iterable[int], size: PhantomSize = "small") -> None:
-    """Phantoms (`lungscreen.phantom`, low dose, no nodules) → `phantom-SEED.npz` and `.json` in `out`; what is there stays."""
+    """Phantoms (`lungscreen.phantom`, low dose, no nodules) → `phantom-SEED.npz` and `.json` in `out`; what is there
+    stays.
+    """
     from lungscreen.detect.resampling import resample_box
     from lungscreen.phantom import make_phantom, sized
     from lungscreen.phantom.anatomy import draw_person

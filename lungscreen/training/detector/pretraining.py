@@ -40,7 +40,8 @@ def pretrain(
 ) -> dict[str, Tensor]:
     """Weights of the backbone after `config.pretraining.steps`, by `NoduleNet`'s names.
 
-    identity: of the run.  out: gets pretraining.pt, from which a run that was stopped goes on exactly, and pretraining.csv.
+    identity: of the run.  out: gets pretraining.pt, from which a run that was stopped goes on exactly, and
+    pretraining.csv.
     Errors: `config-invalid` where `out` holds another recipe's, `training-diverged`, `output-failed`,
     `training-data-invalid`.
     """

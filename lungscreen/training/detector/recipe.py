@@ -18,11 +18,13 @@ _MAY_CHANGE = ("steps", "decay", "save_every", "measure_every", "workers", "repl
 
 @dataclass(frozen=True)
 class Split:
-    """Who is learned from; folders of `data prepare` are divided by their own index, not by this. Subsets are LUNA16's; a held-out scan takes its patient's cubes along.
+    """Who is learned from; folders of `data prepare` are divided by their own index, not by this. Subsets are LUNA16's;
+    a held-out scan takes its patient's cubes along.
 
     train_subsets: cubes learned from.  choice_subsets: cubes for choices.  scans: all whole scans that may be used.
     held_out_scans: those of `scans` that this run does not learn from; LIDC scans among them serve choices.
-    held_out_patients: further patients left out.  phantoms: seeds of synthetic lungs without nodules that join the scans.
+    held_out_patients: further patients left out.  phantoms: seeds of synthetic lungs without nodules that join the
+    scans.
     """
 
     train_subsets: tuple[str, ...] = ()

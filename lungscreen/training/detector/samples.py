@@ -206,7 +206,9 @@ class SampleEngine:
 
     # -- what is set in ------------------------------------------------------------------------------------------
     def insert(self, rng: Rng, block: Block, place: NDArray[np.float64]) -> None:
-        """A nodule at `place`, where there is air and no other nodule: a real one at one of the scales, or a made one."""
+        """A nodule at `place`, where there is air and no other nodule: a real one at one of the scales, or a made
+        one.
+        """
         whole = np.round(place).astype(int)
         around = tuple(slice(max(0, v - 6), v + 7) for v in whole)
         if float((block.hu[around] < -600).mean()) < 0.25:

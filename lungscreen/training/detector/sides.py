@@ -35,7 +35,8 @@ LARGEST_CUBE_MM = 30.0
 """Nodules above this fill too much of a cube: they are learned in their scans only."""
 
 BELOW_MASK_MM = 1.1
-"""Annotated diameters lie this much below those of the outlines' volumes (median of 929 nodules): targets are outlines'."""
+"""Annotated diameters lie this much below those of the outlines' volumes (median of 929 nodules): targets are
+outlines'."""
 
 STANDS_OUT = 0.3
 """Of the way from the lung around a nodule to its middle: what is brighter is taken for nodule."""
@@ -102,7 +103,8 @@ def read_sides(config: DetectorTraining, shards: Path, prepared: Sequence[Path] 
 def read_engines(
     config: DetectorTraining, shards: Path, prepared: Sequence[Path] = ()
 ) -> tuple[SampleEngine, SampleEngine]:
-    """What is learned from and what is kept for choices, each as an engine that sets in real nodules as large as they are.
+    """What is learned from and what is kept for choices, each as an engine that sets in real nodules as large as they
+    are.
 
     Errors: as `read_sides`; `training-data-invalid` without cubes for choices.
     """

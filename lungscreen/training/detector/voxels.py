@@ -29,7 +29,9 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 def make_targets(nodules: list[Mark], nothing: list[Mark], ignore: Bools) -> Floats:
-    """(6, p/2, p/2, p/2): heat 0…1 (1 at the output voxel nearest to a centre), loss weight, log mm, offsets z, y, x."""
+    """(6, p/2, p/2, p/2): heat 0…1 (1 at the output voxel nearest to a centre), loss weight, log mm, offsets z, y,
+    x.
+    """
     weight: Floats = (~ignore[::STRIDE, ::STRIDE, ::STRIDE]).astype(np.float32)
     shape = weight.shape
     out = np.zeros((6, *shape), np.float32)

@@ -305,7 +305,8 @@ def _area(real: list[Crop], inserted: list[Crop], config: SeamsConfig) -> dict[s
     low, high = np.quantile(areas, (0.025, 0.975))
     area = _above(np.concatenate(sides[1]), np.concatenate(sides[0]))
     return {
-        "area": area, "low": float(low), "high": float(high), "real": float(len(real)), "inserted": float(len(inserted)),
+        "area": area, "low": float(low), "high": float(high), "real": float(len(real)),
+        "inserted": float(len(inserted)),
         "scans_of_real": float(len(sides[0])), "scans_of_inserted": float(len(sides[1])),
     }  # fmt: skip
 

@@ -46,11 +46,12 @@ LEAST_EDGE_MM = 6.0
 """A false mark nearer to its cube's faces is left out: too little of what is around it is known."""
 
 LEAST_LUNG = 0.12
-"""Share of lung around a mark (Gaussian, 4 mm) from which it is one that the product would see: inside, or at the edge."""
+"""Share of lung around a mark (Gaussian, 4 mm) from which it is one that the product would see: inside, or at the
+edge."""
 
 SPOT_SCALES_MM = ((2.2, 6.0), (4.5, 12.0))
-"""Standard deviations of the two Gaussians whose difference finds dense places: vessels and their forks; bumps of the chest
-wall, the diaphragm and the mediastinum."""
+"""Standard deviations of the two Gaussians whose difference finds dense places: vessels and their forks; bumps of the
+chest wall, the diaphragm and the mediastinum."""
 
 LEAST_CONTRAST_HU = 60.0
 """Of a dense place, by that difference."""
@@ -67,9 +68,10 @@ class Places:
     """n places in m cubes of 50 voxels of 1 mm.
 
     hu: (m, 50, 50, 50).  masks: of nodules, same shape.  cube: (n,) which cube.  centres: (n, 3), (z, y, x).  nodule:
-    (n,) whether it is one.  outlined: (n,) whether its mask is known.  score: the detectors' highest, 0 where none was asked.
-    diameter_mm: of nodules, 0 else.  names: of each place's cube; of a phantom, `phantom SEED`.  made: (n,) whether it is
-    of a phantom.
+    (n,) whether it is one.  outlined: (n,) whether its mask is known.  score: the detectors' highest, 0 where none was
+    asked.
+    diameter_mm: of nodules, 0 else.  names: of each place's cube; of a phantom, `phantom SEED`.  made: (n,) whether it
+    is of a phantom.
     """
 
     hu: NDArray[np.int16]
@@ -205,7 +207,9 @@ def _is_apart(at: NDArray[np.float64], others: Sequence[_Spot]) -> bool:
 
 
 def _annotated(data: Path, cubes: Cubes) -> dict[str, NDArray[np.float64]]:
-    """Of each placed cube what was annotated in it: (k, 4) z, y, x and the distance within which a mark is not false."""
+    """Of each placed cube what was annotated in it: (k, 4) z, y, x and the distance within which a mark is not
+    false.
+    """
     folder = data / "cubes"
     try:
         with (folder / "cubes.csv").open(newline="", encoding="utf-8") as file:

@@ -15,10 +15,10 @@ __all__ = ["Mining", "SecondLookTraining"]
 class Mining:
     """Where false marks come from.
 
-    detectors: folders of weights that look, as `[detect] weights` names them; empty: the shipped ones. Of a phantom one of
-    them looks, in turn.  least: score from which a mark counts, of the cubes and of the phantoms.  most: marks of a cube,
-    the highest, and of a phantom.  spots: densest places of a cube beside its marks, small ones and large ones.  phantoms: seeds
-    learned from;
+    detectors: folders of weights that look, as `[detect] weights` names them; empty: the shipped ones. Of a phantom one
+    of them looks, in turn.  least: score from which a mark counts, of the cubes and of the phantoms.  most: marks of a
+    cube, the highest, and of a phantom.  spots: densest places of a cube beside its marks, small ones and large ones.
+    phantoms: seeds learned from;
     held_out_phantoms: seeds that are only looked at in the end.
     """
 
@@ -40,12 +40,14 @@ class Mining:
 class SecondLookTraining:
     """The whole recipe: `pipelines/train_second_look.toml`.
 
-    split: who is learned from, whose nodules choose the threshold, who is in neither.  steps: of `batch` places, half of
-    them nodules.  rate: highest learning rate.  made: share of phantoms' places among either half.  strong: a false mark is
-    drawn in proportion to this power of its score.  faint: how much more often a nodule is drawn that is mostly ground-glass.
-    ema: decay of the running mean of the weights, which is what ships.  patch: voxels of the cube that the network sees, 1 mm
-    each.  sensitivity: share of nodules that the threshold must keep, of the choice subsets and of those learned from.  save_every: steps between checkpoints; what is drawn between two of
-    them follows from the seed and the step, so it is part of the run's identity.
+    split: who is learned from, whose nodules choose the threshold, who is in neither.  steps: of `batch` places, half
+    of them nodules.  rate: highest learning rate.  made: share of phantoms' places among either half.  strong: a false
+    mark is drawn in proportion to this power of its score.  faint: how much more often a nodule is drawn that is mostly
+    ground-glass.
+    ema: decay of the running mean of the weights, which is what ships.  patch: voxels of the cube that the network
+    sees, 1 mm each.  sensitivity: share of nodules that the threshold must keep, of the choice subsets and of those
+    learned from.  save_every: steps between checkpoints; what is drawn between two of them follows from the seed and
+    the step, so it is part of the run's identity.
     """
 
     split: ClassifierSplit

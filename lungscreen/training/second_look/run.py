@@ -44,7 +44,8 @@ def make_second_look(
 ) -> WeightsFile:
     """Look for false marks, learn, choose the threshold; or go on with the run in `out`.
 
-    weights: the classifier's, which get the new second look. Written: `places.npz`, `second_look.pt`, `second_look.csv` (a row
+    weights: the classifier's, which get the new second look. Written: `places.npz`, `second_look.pt`, `second_look.csv`
+    (a row
     a place: who it is of, what it is, the probability of being a nodule) and `weights`.
 
     Errors: `config-invalid` where `out` holds another run or the split is empty, `training-data-invalid`,
@@ -74,8 +75,8 @@ def _choose_threshold(
     choice: NDArray[np.intp],
     learned: NDArray[np.float64],
 ) -> float:
-    """Keeps enough of the nodules for choices, each from several centres, and of those learned from: the former are few, and
-    the lowest of a few is a matter of luck.
+    """Keeps enough of the nodules for choices, each from several centres, and of those learned from: the former are
+    few, and the lowest of a few is a matter of luck.
     """
     draws = [rate_places([network], places, choice, config.patch, seed=seed) for seed in range(1, DRAWS + 1)]
     return min(choose_threshold(some, config.sensitivity) for some in (np.concatenate(draws), learned))
@@ -117,7 +118,9 @@ def _write_rows(
     train: NDArray[np.bool_],
     choice: NDArray[np.bool_],
 ) -> None:
-    """Every place but the weak ones among the false marks that were learned from, which are thousands and say little."""
+    """Every place but the weak ones among the false marks that were learned from, which are thousands and say
+    little.
+    """
     told = np.flatnonzero(~train | places.nodule | (places.score >= TOLD_SCORE))
     rows = [
         {

@@ -1,7 +1,7 @@
 """Training of the second look: places ─► a network that tells a nodule from what was taken for one ─► its threshold.
 
-It begins from chance and has its own weights' part, recipe and people, so that the network that rates can change without it.
-Nodules and false marks are drawn in equal number, strong false marks more often than weak ones.
+It begins from chance and has its own weights' part, recipe and people, so that the network that rates can change
+without it. Nodules and false marks are drawn in equal number, strong false marks more often than weak ones.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ FAINT_HU = -500.0
 
 @dataclass(frozen=True, eq=False)
 class _Deck:
-    """What is drawn from: of real and of made places (in this order) the nodules and the false marks, and how often each."""
+    """What is drawn from: of real and of made places (in this order) the nodules and the false marks, and how often
+    each.
+    """
 
     nodules: tuple[Indices, Indices]
     false: tuple[Indices, Indices]
@@ -80,8 +82,8 @@ def train_second_look(
 ) -> FoldedNetwork:
     """Train on the places `train`, or go on from the checkpoint. Returns the running mean of the weights.
 
-    Errors: `config-invalid` where there are no nodules or no false marks, and for a checkpoint of another recipe or of other
-    places; `training-diverged`.
+    Errors: `config-invalid` where there are no nodules or no false marks, and for a checkpoint of another recipe or of
+    other places; `training-diverged`.
     """
     deck = _deal(config, places, train)
     identity = config.identity([places.names[n] for n in train], places.centres[train].tolist())
@@ -161,7 +163,9 @@ def rate_places(
 
 
 def choose_threshold(probabilities: NDArray[np.float64], sensitivity: float) -> float:
-    """The highest threshold that keeps (at or above it) at least this share of nodules, a little below the lowest kept."""
+    """The highest threshold that keeps (at or above it) at least this share of nodules, a little below the lowest
+    kept.
+    """
     lost = int(np.floor((1 - sensitivity) * len(probabilities) + 1e-9))
     return float(np.sort(probabilities)[lost]) * 0.999
 

@@ -63,8 +63,8 @@ class SiteModelTraining:
     inner_folds: int = 5
     """Within the other folds, for calibration and for choosing the penalty."""
     penalties: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
-    """Of half the sum of squared standardised coefficients, against the log likelihood; rising. The weakest is taken whose
-    loss in the inner folds is nearly the best."""
+    """Of half the sum of squared standardised coefficients, against the log likelihood; rising. The weakest is taken
+    whose loss in the inner folds is nearly the best."""
     least_each: int = 20
     """Patients with the outcome, and without it, below which nothing is fitted."""
     confidence: float = 0.95
@@ -83,7 +83,9 @@ class SiteModelTraining:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """Terms and calibration; intervals of the coefficients before calibration, per standard deviation, by term's name."""
+    """Terms and calibration; intervals of the coefficients before calibration, per standard deviation, by term's
+    name.
+    """
 
     terms: tuple[Term, ...]
     slope: float
@@ -115,8 +117,8 @@ def train_site_model(
     config: SiteModelTraining | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> SiteModel:
-    """Fit, cross-validate and write: fusion.json (the model), coefficients.csv, and evaluation.json with its plots, which
-    measure the out-of-fold probabilities, in pairs against the network alone.
+    """Fit, cross-validate and write: fusion.json (the model), coefficients.csv, and evaluation.json with its plots,
+    which measure the out-of-fold probabilities, in pairs against the network alone.
 
     meaning: what the outcome is. network_sha256: of the classifier's weights that the predictions come from.
 
@@ -225,7 +227,9 @@ def _fit_terms(cases: Cases, penalty: float) -> tuple[tuple[Term, ...], float, F
 
 
 def _logistic(design: Floats, target: Floats, weights: Floats, penalty: float) -> Floats:
-    """Penalised logistic regression by Newton's method with halved steps; the last column is the intercept, and free."""
+    """Penalised logistic regression by Newton's method with halved steps; the last column is the intercept, and
+    free.
+    """
     ridge = np.full(design.shape[1], penalty)
     ridge[-1] = 0.0
 
