@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 from dataclasses import replace
@@ -257,7 +258,7 @@ def test_a_second_look_opens_nothing(index: Index, inbox: Path, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise AssertionError("a file was opened")
 
-    monkeypatch.setattr("lungscreen.batch.index.visit.look_at", fail)
+    monkeypatch.setattr("lungscreen.batch.index.visit.look_into", fail)
     second = index.scan([inbox], everything=False)
     assert (second.opened, second.offers) == (0, [])
     settled = [replace(offer, settled=True) for offer in first.offers]
@@ -340,21 +341,14 @@ def test_links_are_followed_but_never_in_circles(index: Index, inbox: Path) -> N
     assert {r.code for r in index.refusals([inbox])} == {"not-dicom", "file-unreadable"}
 
 
-def test_a_folder_that_goes_while_it_is_looked_at_ends_nothing(
-    index: Index, inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_goes_while_it_is_looked_at_ends_nothing(index: Index, inbox: Path) -> None:
     """Listed, and gone before it is entered: it is said, and the others are found."""
-    from lungscreen.batch.index import visit
 
-    look = visit._identity
+    def gone() -> bool:
+        shutil.rmtree(inbox / "study001", ignore_errors=True)
+        return False
 
-    def gone(path: Path) -> tuple[int, int]:
-        if path.name == "study001":
-            raise FileNotFoundError(2, "No such file or directory", str(path))
-        return look(path)
-
-    monkeypatch.setattr(visit, "_identity", gone)
-    assert len(index.scan([inbox]).offers) == 1
+    assert len(index.scan([inbox], stop=gone).offers) == 1
     assert "file-unreadable" in {r.code for r in index.refusals([inbox])}
 
 
@@ -379,7 +373,9 @@ def test_an_archive_is_opened_once(index: Index, tmp_path: Path) -> None:
         archive.writestr("inner.zip", b"PK")
     (found,) = index.scan([tmp_path / "in"]).offers
     assert found.files == 3
-    assert {str(s).rpartition("!")[0] for s in index.task(found.key, "", 0).sources} == {str(tmp_path / "in" / "a.zip")}
+    assert {str(look.source).rpartition("!")[0] for look in index.task(found.key, "", 0).looks} == {
+        str(tmp_path / "in" / "a.zip")
+    }
     assert [r.code for r in index.refusals([tmp_path / "in"])] == ["archive-nested"]
     assert index.scan([tmp_path / "in"]).opened == 0
 

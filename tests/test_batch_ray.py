@@ -27,13 +27,14 @@ from lungscreen.batch.machine import Machine
 from lungscreen.batch.ray_cluster import RayCluster, Reader, connect_cluster
 from lungscreen.batch.ray_engine import Answer, Node, RayEngine, WorkerGoneError
 from lungscreen.batch.study import Outcome, Work
-from lungscreen.batch.tasks import Person, Task
+from lungscreen.batch.tasks import Task
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.errors import LungscreenError, UsageError, WeightsError
 from lungscreen.logs import LOG
 from lungscreen.pipeline import read_pipeline
 from lungscreen.records import WeightsUsed
+from lungscreen.series import Identity
 
 CONFIG = BatchConfig(threads=1, keep_free_mb=0.0, load_limit_s=60.0, full_wait_s=0.05, full_limit_s=0.2)
 ONE = Node("n1", "alpha", Machine(1.0, 8192.0))
@@ -132,7 +133,7 @@ def own_log() -> Iterator[None]:
 
 
 def task(key: str = "k1") -> Task:
-    return Task(key, Person("ID1", "NAME", "1.2.3"), (), "input", 1)
+    return Task(key, Identity("ID1", "NAME", "1.2.3"), (), "input", 1)
 
 
 def engine(cluster: FakeCluster, out: Path, config: BatchConfig = CONFIG, polls: int = 2) -> RayEngine:

@@ -202,12 +202,13 @@ def test_what_is_read_in_another_process_is_judged_alike(inbox: Path, tmp_path: 
     from test_batch_kill import results
 
     from lungscreen.batch.study import Work, run_task
-    from lungscreen.batch.tasks import Person, Task
+    from lungscreen.batch.tasks import Task
     from lungscreen.pipeline import Networks
     from lungscreen.records import Source
+    from lungscreen.series import Look, identify_image
 
     path = add_image(inbox, 1)
-    task = Task("0123456789ab", Person("scan001", str(path), "scan001"), (Source(path),), "i", 1, kind="image")
+    task = Task("0123456789ab", identify_image(Source(path)), (Look(Source(path), "image"),), "i", 1)
     networks: Future[Networks] = Future()
     pipeline = read_pipeline("screening")
     networks.set_result(MODELS.load(pipeline))
@@ -245,11 +246,12 @@ def test_a_study_that_eats_memory_is_stopped_and_the_night_goes_on(inbox: Path, 
 )
 def test_a_lack_of_memory_is_called_so(error: Exception, inbox: Path, tmp_path: Path) -> None:
     from lungscreen.batch.study import Work
-    from lungscreen.batch.tasks import Person, Task
+    from lungscreen.batch.tasks import Task
     from lungscreen.records import Source
+    from lungscreen.series import Look, identify_image
 
     path = add_image(inbox, 1)
-    task = Task("0123456789ab", Person("scan001", str(path), "scan001"), (Source(path),), "i", 1, kind="image")
+    task = Task("0123456789ab", identify_image(Source(path)), (Look(Source(path), "image"),), "i", 1)
 
     def fail(*_: object) -> None:
         raise error

@@ -1,7 +1,6 @@
 """inputs ─► Index ─► Ledger ─► workers ─► studies/<key>/, worklist, morning page: nothing lost, nothing twice.
 
-index       which files, which study           looks       what the index keeps of a file
-ledger      one row a study, without names
+index       which files, which study           ledger      one row a study, without names
 scanner     looks at the inputs, or watches    study       one study, from its files to its results
 engines     where tasks are carried out        workers     processes of this machine
 parcel      a study that was read, on its way to the networks

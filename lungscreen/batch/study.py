@@ -17,15 +17,14 @@ import numpy as np
 from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable
-from lungscreen.errors import Notice, Refusal
+from lungscreen.errors import Refusal
 from lungscreen.jobs.guard import describe_failure, study_rows
 from lungscreen.kernels import classify_kernel
 from lungscreen.logs import LOG
 from lungscreen.pipeline import Networks, Pipeline, Prepared, prepare_study, screen_study
-from lungscreen.records import Inventory, Report, Study
+from lungscreen.records import Report, Study
 from lungscreen.report import report_document, write_report
-from lungscreen.series import group_sources
-from lungscreen.series.studies import plain_name
+from lungscreen.series import find_study, group_looks
 from lungscreen.stopwatch import Stopwatch
 
 __all__ = ["Outcome", "Read", "Work", "describe_document", "judge_task", "read_task", "run_task"]
@@ -96,7 +95,7 @@ def read_task(task: Task, work: Work) -> Read | Outcome:
     clock = course.clock
     with course.watched():
         with clock.stage("headers"):
-            course.study, others = find_study(task)
+            course.study, others = find_study(task.looks, task.identity, task.names)
         course.refusals += others
         if course.study is None:
             course.state, course.code = "refused", _study_code(others)
@@ -161,7 +160,7 @@ class _Course:
             self.refusals += _refuse(self.task, self.study, failure.code, failure.reason)
 
     def outcome(self) -> Outcome:
-        """What became of it."""
+        """How it ended."""
         if self.code in GONE and not _reachable(self.task):
             self.state = "away"
         seconds = self.clock.seconds
@@ -172,25 +171,9 @@ class _Course:
         )
 
 
-def find_study(task: Task) -> tuple[Study | None, tuple[Refusal, ...]]:
-    """The task's study among its files, and what of them belongs to no study."""
-    inventory: Inventory = group_sources(task.sources)
-    mine = [study for study in inventory.studies if _is_mine(study, task)]
-    refused = tuple(row for row in inventory.refused if row.patient_id in ("", task.person.patient_id))
-    if not mine:
-        return None, refused
-    study = mine[0]
-    if task.kind == "image":
-        return _rename_image(study, task), refused
-    if task.names > 1 and "two-names-one-id" not in {notice.code for notice in study.notices}:
-        text = f"{task.names} names occur under this patient ID; studies are kept apart, never compared."
-        study = replace(study, notices=(*study.notices, Notice("two-names-one-id", text)))
-    return study, refused
-
-
 def _priors(task: Task, work: Work) -> PriorTable:
     """What was given, and the patient's earlier exams in the inputs."""
-    beside = group_sources(task.earlier).studies if task.earlier else ()
+    beside = group_looks(task.earlier).studies if task.earlier else ()
     given = work.priors or PriorTable()
     return replace(given, beside=beside)
 
@@ -228,26 +211,6 @@ def measure_noise(report: Report) -> float | None:
     return round(1.4826 * float(np.median(steps)) / 2**0.5, 2)
 
 
-def _is_mine(study: Study, task: Task) -> bool:
-    if task.kind == "image":
-        return True
-    who = task.person
-    return (study.patient.patient_id, plain_name(study.patient), study.exam.study_uid) == (
-        who.patient_id, who.name, who.study_uid,
-    )  # fmt: skip
-
-
-def _rename_image(study: Study, task: Task) -> Study:
-    """An image file whose name others have too: it says so, and all but the first get a number."""
-    if task.names == 1:
-        return study
-    uid = task.person.study_uid if task.number == 1 else f"{task.person.study_uid}-{task.number}"
-    notice = Notice("same-file-name", f"{task.names} files are named {task.person.study_uid}; this one is {uid}.")
-    patient, exam = replace(study.patient, patient_id=uid), replace(study.exam, study_uid=uid)
-    series = tuple(replace(s, series_uid=uid, patient=patient, exam=exam) for s in study.series)
-    return replace(study, patient=patient, exam=exam, series=series, notices=(*study.notices, notice))
-
-
 def _with_marks(report: Report, task: Task, work: Work) -> Report:
     """The report under the study's key, saying which input and pipeline it is of: a run that goes on can tell."""
     noise = measure_noise(report)
@@ -263,14 +226,14 @@ def _study_code(refusals: Sequence[Refusal]) -> str:
 
 
 def _refuse(task: Task, study: Study | None, code: str, reason: str) -> tuple[Refusal, ...]:
-    uid = study.exam.study_uid if study else task.person.study_uid
-    patient_id = study.patient.patient_id if study else task.person.patient_id
+    uid = study.exam.study_uid if study else task.identity.study_uid
+    patient_id = study.patient.patient_id if study else task.identity.patient_id
     return study_rows(uid, patient_id, code, reason, study.not_read if study else ())
 
 
 def _reachable(task: Task) -> bool:
     """Whether any of the task's files is there."""
-    return any(source.path.exists() for source in task.sources)
+    return any(look.source.path.exists() for look in task.looks)
 
 
 def _log(key: str, state: str, code: str, clock: Stopwatch) -> None:

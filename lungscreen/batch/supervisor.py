@@ -272,7 +272,7 @@ class Night:
 
     def _fail(self, key: str, input_hash: str, code: str) -> None:
         """A study that no worker came back from."""
-        person = self.index.task(key, input_hash, 0).person
+        person = self.index.task(key, input_hash, 0).identity
         row = Refusal(person.study_uid, code, CODES[code].meaning, "study", person.study_uid, person.patient_id)
         self.index.keep_refusals(key, [row])
         self.ledger.finish(key, "failed", self.work.digest, input_hash, code=code)

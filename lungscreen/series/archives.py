@@ -9,7 +9,6 @@ from pathlib import Path
 from lungscreen.errors import InputError
 from lungscreen.records import Source
 from lungscreen.series.config import SeriesConfig
-from lungscreen.series.rejects import Rejects
 
 __all__ = ["is_archive", "list_members"]
 
@@ -28,8 +27,8 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def list_members(path: Path, config: SeriesConfig, rejects: Rejects) -> list[Source]:
-    """Members of an archive, sorted by name; encrypted and nested ones go to `rejects`.
+def list_members(path: Path, config: SeriesConfig) -> tuple[list[Source], list[tuple[Source, InputError]]]:
+    """Members of an archive, sorted by name; and those that cannot be read: encrypted and nested ones.
 
     Errors: `archive-damaged`, `archive-unsafe`, `archive-too-large`.
     """
@@ -43,15 +42,16 @@ def list_members(path: Path, config: SeriesConfig, rejects: Rejects) -> list[Sou
     if unsafe:
         raise InputError("archive-unsafe", f"{len(unsafe)} member(s) whose name leads out of it", str(path))
     sources: dict[str, Source] = {}
+    refused: list[tuple[Source, InputError]] = []
     for info in sorted(members, key=lambda member: member.filename):
         source = Source(path, info.filename)
         if info.flag_bits & _ENCRYPTED:
-            rejects.add(str(path), str(source), "archive-encrypted", "encrypted")
+            refused.append((source, InputError("archive-encrypted", "encrypted")))
         elif info.filename.lower().endswith(".zip"):
-            rejects.add(str(path), str(source), "archive-nested", "an archive in an archive")
+            refused.append((source, InputError("archive-nested", "an archive in an archive")))
         elif not stat.S_ISLNK(info.external_attr >> 16):
             sources[info.filename] = source
-    return list(sources.values())
+    return list(sources.values()), refused
 
 
 def _check_sizes(members: list[zipfile.ZipInfo], config: SeriesConfig, where: str) -> None:

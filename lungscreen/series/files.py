@@ -1,20 +1,22 @@
-"""Inputs ─► Sources: every file that may hold images, from files, folders, DICOMDIRs and zip archives."""
+"""Inputs ─► folders ─► Entries: every file that may hold images, each real file once. Nothing is opened but DICOMDIRs.
+
+Direct reading goes this way once; the batch's index goes it again and again, and opens only what is new.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from lungscreen.dicomfile import DICOMDIR_CLASS, LONGEST_WHERE, get_items, get_texts, get_uid, parse_dicom, plain_value
-from lungscreen.errors import InputError, Refusal
+from lungscreen.dicomfile import DICOMDIR_CLASS, get_items, get_texts, get_uid, parse_dicom
+from lungscreen.errors import InputError
 from lungscreen.records import Source
-from lungscreen.series.archives import is_archive, list_members
-from lungscreen.series.config import SeriesConfig
-from lungscreen.series.rejects import Rejects
 from lungscreen.sources import SourceReader
 
-__all__ = ["IMAGE_ENDINGS", "image_name", "is_junk", "list_sources"]
+__all__ = ["IMAGE_ENDINGS", "Entry", "Folder", "Walk", "image_name", "is_hidden_member"]
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """Image files that are read; `.nii.gz` is one ending."""
@@ -24,132 +26,150 @@ _IMAGE_DATA_ENDINGS = (".raw", ".zraw", ".raw.gz")
 
 _JUNK_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", ".DS_Store", ".git"})
 
+NO_FILE = -1
+"""Size and time of what is no file."""
+COPY = -2
+"""Size and time of a file that was met before under another name."""
 
-def list_sources(
-    inputs: Sequence[Path],
-    config: SeriesConfig,
-    reader: SourceReader,
-    rejects: Rejects,
-    skip: Path | None = None,
-) -> tuple[list[tuple[str, Source]], list[Refusal]]:
-    """Every file worth a look, as (input it came from, source), each real file once; and the inputs that fail.
+_Identity = tuple[int, int]
+"""Device and number: the same for the same file or folder, whatever it is called."""
 
-    skip: a folder that is not entered where it lies inside an input (the results of an earlier run).
 
-    Codes of failing inputs: `input-missing`, `input-empty`, `file-unreadable`, `archive-damaged`, `archive-unsafe`,
-    `archive-too-large`, `dicomdir-reference`.
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file worth a look; or what is none, and then why.
+
+    size, mtime_ns: what tells a changed file from the one that was looked at, `NO_FILE` or `COPY` where none is to be.
     """
-    found: list[tuple[str, Source]] = []
-    refused: list[Refusal] = []
-    seen: set[tuple[int, int, str]] = set()
-    for path in inputs:
-        place = str(path)
-        before = len(found)
-        try:
-            for source in _from_input(Path(path), config, reader, rejects, skip):
-                key = _identity(source)
-                if key not in seen:
-                    seen.add(key)
-                    found.append((place, source))
-                else:
-                    before -= 1
-        except InputError as error:
-            refused.append(Refusal(plain_value(error.where or place, LONGEST_WHERE), error.code, error.reason, "file"))
-            continue
-        except OSError as error:
-            reason = f"cannot be searched ({error.strerror})"
-            refused.append(Refusal(plain_value(place, LONGEST_WHERE), "file-unreadable", reason, "file"))
-            continue
-        if len(found) == before and not rejects.count(place):
-            refused.append(
-                Refusal(
-                    plain_value(place, LONGEST_WHERE), "input-empty", "holds no file that could be an image", "file"
-                )
-            )
-    return found, refused
+
+    path: Path
+    size: int
+    mtime_ns: int
+    named: bool = False
+    """Whether the user named the file itself, so that its ending does not matter."""
+    problems: tuple[tuple[Source, InputError], ...] = ()
+    """What of it cannot be read; there is nothing else in it."""
+    is_index: bool = False
+    """A DICOMDIR: what it lists may have changed though it has not."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it has to be opened to know what it is."""
+        return self.size >= 0
 
 
-def image_name(source: Source) -> str:
-    """The name of an image file without its ending; empty where it is no image file."""
-    name = (source.member or source.path.name).rsplit("/", 1)[-1]
-    ending = next((ending for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), "")
-    return name[: -len(ending)] if ending else ""
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder with its files, one by one. listed: False where its files cannot be known now."""
+
+    path: Path
+    entries: Iterator[Entry]
+    listed: bool = True
 
 
-def _from_input(
-    path: Path, config: SeriesConfig, reader: SourceReader, rejects: Rejects, skip: Path | None
-) -> Iterator[Source]:
-    if not path.exists():
-        raise InputError("input-missing", "does not exist", str(path))
-    if path.is_dir():
-        yield from _from_folder(path, config, rejects, skip)
-    elif is_archive(path):
-        yield from _visible(list_members(path, config, rejects))
-    elif path.name.upper() == "DICOMDIR":
-        yield from _from_dicomdir(path, reader, rejects)
-    else:
-        yield Source(path)
+class Walk:
+    """One way through the inputs, which may overlap."""
 
+    def __init__(self, reader: SourceReader, skip: Path | None = None) -> None:
+        """skip: a folder that is not entered where it lies inside an input (the results of an earlier run)."""
+        self._reader = reader
+        self._skip = {_identity(skip.stat())} if skip is not None and skip.exists() else set()
+        self._met: set[_Identity] = set()
 
-def _from_folder(root: Path, config: SeriesConfig, rejects: Rejects, skip: Path | None) -> Iterator[Source]:
-    """Files below a folder, by name. Links are followed, but no folder is entered twice, and `skip` never."""
-    entered: set[tuple[int, int]] = set()
-    if skip is not None and skip.exists():
-        entered.add((skip.stat().st_dev, skip.stat().st_ino))
-    place = str(root)
+    def folders(self, path: Path) -> Iterator[Folder]:
+        """The folders of one input that have files, each once; nothing where the input does not exist."""
+        if os.path.isdir(path):  # noqa: PTH112 - unlike Path's, false where a right is missing
+            yield from self._below(path)
+        elif not os.path.exists(path):  # noqa: PTH110
+            return
+        elif path.name.upper() == "DICOMDIR":
+            yield from self._listed(path)
+        else:
+            yield Folder(path.parent, iter([self._entry(path, named=True)]))
 
-    def complain(error: OSError) -> None:
-        rejects.add(place, str(error.filename), "file-unreadable", "the folder cannot be read")
-
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=complain):
-        device, number, _ = _identity(Source(Path(folder)))
-        if (device, number) in entered:
-            folders.clear()
-            continue
-        entered.add((device, number))
-        folders[:] = sorted(name for name in folders if name not in _JUNK_NAMES)
-        for name in sorted(files):
+    def _below(self, root: Path) -> Iterator[Folder]:
+        """Folders by name. Links are followed, but no folder is entered twice."""
+        entered = set(self._skip)
+        failed: list[OSError] = []
+        for folder, folders, names in os.walk(root, followlinks=True, onerror=failed.append):
             try:
-                yield from _from_folder_file(Path(folder, name), place, config, rejects)
-            except OSError as error:
-                rejects.add(place, str(Path(folder, name)), "file-unreadable", f"cannot be read ({error.strerror})")
+                identity = _identity(os.stat(folder))  # noqa: PTH116 - a Path for every folder costs more than the call
+            except OSError as error:  # gone since it was listed
+                failed.append(error)
+                identity = None
+            yield from _unreadable(failed)
+            if identity is None or identity in entered:
+                folders.clear()
+                continue
+            entered.add(identity)
+            folders[:] = sorted(name for name in folders if not _is_left_behind(name))
+            wanted = sorted(name for name in names if not _is_junk(name) and name.upper() != "DICOMDIR")
+            yield Folder(Path(folder), (self._entry(Path(folder, name)) for name in wanted))
+        yield from _unreadable(failed)
 
+    def _listed(self, path: Path) -> Iterator[Folder]:
+        """A DICOMDIR that was named itself, with the files that it lists."""
+        found, problems = read_dicomdir(path, self._reader)
+        by_folder: dict[Path, list[Path]] = {path.parent: []}
+        for target in dict.fromkeys(found):
+            by_folder.setdefault(target.parent, []).append(target)
+        for folder, paths in by_folder.items():
+            entries = [self._entry(target) for target in sorted(paths)]
+            if folder == path.parent and problems:
+                entries.append(Entry(path, NO_FILE, NO_FILE, problems=tuple(problems), is_index=True))
+            yield Folder(folder, iter(entries))
 
-def _from_folder_file(path: Path, place: str, config: SeriesConfig, rejects: Rejects) -> Iterator[Source]:
-    if is_junk(path.name) or path.name.upper() == "DICOMDIR":
-        return
-    if not path.is_file():
-        rejects.add(place, str(path), "file-unreadable", "not a regular file, or a link to nowhere")
-    elif path.suffix.lower() == ".zip" and is_archive(path):
+    def _entry(self, path: Path, named: bool = False) -> Entry:
         try:
-            yield from _visible(list_members(path, config, rejects))
-        except InputError as error:
-            rejects.add(place, str(path), error.code, error.reason)
-    else:
-        yield Source(path)
+            status = path.stat()
+        except FileNotFoundError:
+            return _no_file(path, "not a regular file, or a link to nowhere")
+        except OSError as error:
+            return _no_file(path, f"cannot be read ({error.strerror})")
+        if not stat.S_ISREG(status.st_mode):
+            return _no_file(path, "not a regular file, or a link to nowhere")
+        identity = _identity(status)
+        if identity in self._met:
+            return Entry(path, COPY, COPY)
+        self._met.add(identity)
+        return Entry(path, status.st_size, status.st_mtime_ns, named)
 
 
-def _from_dicomdir(path: Path, reader: SourceReader, rejects: Rejects) -> Iterator[Source]:
-    """The files that a DICOMDIR lists, found below its folder whatever the case of their names.
+def _unreadable(failed: list[OSError]) -> Iterator[Folder]:
+    """A folder for each that could not be read since the last one; takes them off the list."""
+    for error in failed:
+        path = Path(error.filename)
+        yield Folder(path, iter([_no_file(path, "the folder cannot be read")]), listed=False)
+    failed.clear()
 
-    Errors: those of `parse_dicom`; `dicomdir-reference` where it lists nothing that is there.
-    """
-    dataset = parse_dicom(reader.read(Source(path)), ["SOPClassUID", "DirectoryRecordSequence"])
-    if get_uid(dataset.file_meta, "MediaStorageSOPClassUID") != DICOMDIR_CLASS:
-        raise InputError("not-dicom", "named DICOMDIR but is none", str(path))
-    found = 0
+
+def _no_file(path: Path, reason: str) -> Entry:
+    return Entry(path, NO_FILE, NO_FILE, problems=((Source(path), InputError("file-unreadable", reason)),))
+
+
+def read_dicomdir(path: Path, reader: SourceReader) -> tuple[list[Path], list[tuple[Source, InputError]]]:
+    """The files that a DICOMDIR lists, found below its folder whatever the case of their names; and what is wrong."""
+    try:
+        dataset = parse_dicom(reader.read(Source(path)), ["SOPClassUID", "DirectoryRecordSequence"])
+        if get_uid(dataset.file_meta, "MediaStorageSOPClassUID") != DICOMDIR_CLASS:
+            raise InputError("not-dicom", "named DICOMDIR but is none")
+    except InputError as error:
+        return [], [(Source(path), error)]
+    found: list[Path] = []
+    problems: list[tuple[Source, InputError]] = []
     for record in get_items(dataset, "DirectoryRecordSequence"):
         parts = get_texts(record, "ReferencedFileID")
         if not parts:
             continue
         target = _resolve(path.parent, parts)
         if target is None:
-            rejects.add(str(path), "/".join(parts), "dicomdir-reference", "listed, but not there or outside the folder")
+            lost = InputError("dicomdir-reference", "listed, but not there or outside the folder")
+            problems.append((Source(path, "/".join(parts)), lost))
         else:
-            found += 1
-            yield Source(target)
+            found.append(target)
     if not found:
-        raise InputError("dicomdir-reference", "lists no file that is there", str(path))
+        problems.append((Source(path), InputError("dicomdir-reference", "lists no file that is there")))
+    return found, problems
 
 
 def _resolve(root: Path, parts: tuple[str, ...]) -> Path | None:
@@ -170,20 +190,27 @@ def _resolve(root: Path, parts: tuple[str, ...]) -> Path | None:
     return place if inside and place.is_file() else None
 
 
-def _visible(sources: list[Source]) -> list[Source]:
-    """Members without those that an operating system added; a DICOMDIR is an index only."""
-    return [s for s in sources if not any(is_junk(part) or part.upper() == "DICOMDIR" for part in s.member.split("/"))]
+def image_name(source: Source) -> str:
+    """The name of an image file without its ending; empty where it is no image file."""
+    name = (source.member or source.path.name).rsplit("/", 1)[-1]
+    ending = next((ending for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), "")
+    return name[: -len(ending)] if ending else ""
 
 
-def is_junk(name: str) -> bool:
-    """What an operating system or a version control leaves behind, and data that belong to a header beside them."""
-    return name in _JUNK_NAMES or name.startswith("._") or name.lower().endswith(_IMAGE_DATA_ENDINGS)
+def is_hidden_member(member: str) -> bool:
+    """Members of an archive that an operating system added; a DICOMDIR is an index only."""
+    return any(_is_junk(part) or part.upper() == "DICOMDIR" for part in member.split("/"))
 
 
-def _identity(source: Source) -> tuple[int, int, str]:
-    """The same for the same file or folder on disk, whatever it is called; of one that just vanished, its name."""
-    try:
-        status = source.path.stat()
-    except OSError:
-        return 0, 0, str(source)
-    return status.st_dev, status.st_ino, source.member
+def _is_junk(name: str) -> bool:
+    """What is no image of its own: left behind by a system, or data that belong to a header beside them."""
+    return _is_left_behind(name) or name.lower().endswith(_IMAGE_DATA_ENDINGS)
+
+
+def _is_left_behind(name: str) -> bool:
+    """What an operating system or a version control leaves behind."""
+    return name in _JUNK_NAMES or name.startswith("._")
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino

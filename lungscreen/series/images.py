@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from lungscreen.dicomfile import plain_value
 from lungscreen.errors import Notice
 from lungscreen.records import Acquisition, Exam, Patient, Series, Source, Study
-from lungscreen.series.files import image_name
+from lungscreen.series.identity import identify_image
 
 __all__ = ["make_image_studies"]
 
-_LONGEST_NAME = 250
-
 
 def make_image_studies(sources: Sequence[Source]) -> list[Study]:
-    """A study for each image file; of files with one name, the second gets `-2` and so on, and all say so."""
-    named = sorted(
-        (plain_value(image_name(source), _LONGEST_NAME) or "image", str(source), source) for source in sources
-    )
-    names = [name for name, _, _ in named]
-    taken = set(names)
+    """A study for each image file, in order; of files with one name, the second gets `-2` and so on, and all say so."""
+    names = [identify_image(source).study_uid for source in sources]
+    counts = Counter(names)
     used: set[str] = set()
     studies = []
-    for name, _, source in named:
+    for name, source in zip(names, sources, strict=True):
         uid, number = name, 1
-        while uid in used or (number > 1 and uid in taken):
+        while uid in used or (number > 1 and uid in counts):
             number += 1
             uid = f"{name}-{number}"
         used.add(uid)
         notices: tuple[Notice, ...] = ()
-        if names.count(name) > 1:
-            notices = (Notice("same-file-name", f"{names.count(name)} files are named {name}; this one is {uid}."),)
+        if counts[name] > 1:
+            notices = (Notice("same-file-name", f"{counts[name]} files are named {name}; this one is {uid}."),)
         studies.append(_study(uid, source, notices))
     return studies
 

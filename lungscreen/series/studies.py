@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from lungscreen.errors import InputError, Notice, Refusal
-from lungscreen.records import Patient, Study
+from lungscreen.records import Study
 from lungscreen.series.choice import Facts, choose_series, exclude_series
 from lungscreen.series.grouping import describe_series, group_headers, header_notices
 from lungscreen.series.headers import Header
+from lungscreen.series.identity import Identity, identify
+from lungscreen.series.pile import OtherSeries, Pile
 from lungscreen.series.rejects import Rejects
-from lungscreen.series.scan import OtherSeries, Pile
 from lungscreen.sources import SourceReader
 
-__all__ = ["make_studies", "plain_name"]
-
-StudyKey = tuple[str, str, str]
-"""Patient ID, plain name, study UID."""
+__all__ = ["make_studies", "refuse_others"]
 
 
 class _Draft:
@@ -34,39 +32,38 @@ class _Draft:
         self.header: Header | None = None
 
 
-def make_studies(pile: Pile, reader: SourceReader) -> tuple[list[Study], list[Refusal]]:
-    """Studies with their series in the order of reading; and the refusals that belong to no study that can be read."""
-    drafts: dict[StudyKey, _Draft] = defaultdict(_Draft)
+def make_studies(
+    pile: Pile, reader: SourceReader, names: Mapping[str, Collection[str]]
+) -> tuple[list[Study], list[Refusal]]:
+    """Studies with their series in the order of reading; and the refusals that belong to no study that can be read.
+
+    names: by patient ID, the names that are known to occur under it beside those of the pile.
+    """
+    drafts: dict[Identity, _Draft] = defaultdict(_Draft)
     refused: list[Refusal] = []
     for series_uid in sorted(pile.headers):
         headers = pile.headers[series_uid]
-        keys = {_study_key(header) for header in headers}
-        if len({key[:2] for key in keys}) > 1:
-            reason = f"{len(headers)} files with this series UID belong to {len({key[:2] for key in keys})} patients"
+        by_identity: dict[Identity, list[Header]] = defaultdict(list)
+        for header in headers:
+            by_identity[identify(header.patient, header.study_uid)].append(header)
+        people = {identity.person for identity in by_identity}
+        if len(people) > 1:
+            reason = f"{len(headers)} files with this series UID belong to {len(people)} patients"
             refused += [
-                Refusal(series_uid, "series-two-patients", reason, "series", key[2], key[0]) for key in sorted(keys)
+                Refusal(series_uid, "series-two-patients", reason, "series", i.study_uid, i.patient_id)
+                for i in sorted(by_identity)
             ]
             continue
-        for key in sorted(keys):
-            mine = [header for header in headers if _study_key(header) == key]
-            _add_series(drafts[key], mine, reader)
+        for identity in sorted(by_identity):
+            _add_series(drafts[identity], by_identity[identity], reader)
     _add_others(drafts, pile, refused)
-    _warn_of_names(drafts)
+    _warn_of_names(drafts, pile, names)
     studies = []
-    for key in sorted(drafts):
-        study, rows = _finish(drafts[key], key)
+    for identity in sorted(drafts):
+        study, rows = _finish(drafts[identity], identity)
         refused += rows
         studies += [study] if study else []
     return studies, refused
-
-
-def _study_key(header: Header) -> StudyKey:
-    return header.patient.patient_id, plain_name(header.patient), header.study_uid
-
-
-def plain_name(patient: Patient) -> str:
-    """A name as it is compared: case, carets and blanks do not matter."""
-    return re.sub(r"[\^\s=]+", " ", patient.name).strip().casefold()
 
 
 def _add_series(draft: _Draft, headers: list[Header], reader: SourceReader) -> None:
@@ -142,33 +139,41 @@ def _content(header: Header, reader: SourceReader) -> str:
         return str(header.instance.source)
 
 
-def _add_others(drafts: dict[StudyKey, _Draft], pile: Pile, refused: list[Refusal]) -> None:
+def _add_others(drafts: dict[Identity, _Draft], pile: Pile, refused: list[Refusal]) -> None:
     """A row for each series that is no CT, beside the study it belongs to where that is read."""
-    by_study = {key[2]: draft for key, draft in drafts.items()}
-    for other, count in sorted(pile.others.items(), key=lambda item: (item[0].study_uid, item[0].series_uid)):
-        row = Refusal(_name_other(other), "not-ct", f"{count} object(s): {other.what}", "series", other.study_uid)
-        draft = by_study.get(other.study_uid)
+    by_study = {identity.study_uid: draft for identity, draft in drafts.items()}
+    for row in refuse_others(pile.others):
+        draft = by_study.get(row.study_uid)
         (draft.not_read if draft else refused).append(row)
 
 
-def _name_other(other: OtherSeries) -> str:
-    return other.series_uid or other.study_uid or other.what
+def refuse_others(others: Counter[OtherSeries]) -> list[Refusal]:
+    """A row for each series of DICOM objects that are no CT."""
+    return [
+        Refusal(
+            other.series_uid or other.study_uid or other.what,
+            "not-ct",
+            f"{count} object(s): {other.what}",
+            "series",
+            other.study_uid,
+        )
+        for other, count in sorted(others.items())
+    ]
 
 
-def _warn_of_names(drafts: dict[StudyKey, _Draft]) -> None:
+def _warn_of_names(drafts: dict[Identity, _Draft], pile: Pile, more: Mapping[str, Collection[str]]) -> None:
     names: dict[str, set[str]] = defaultdict(set)
-    for patient_id, name, _ in drafts:
-        if patient_id:
-            names[patient_id].add(name)
-    for (patient_id, _, _), draft in drafts.items():
-        if len(names[patient_id]) > 1:
-            text = (
-                f"{len(names[patient_id])} names occur under this patient ID; studies are kept apart, never compared."
-            )
+    for header in (header for headers in pile.headers.values() for header in headers):
+        identity = identify(header.patient, header.study_uid)
+        names[identity.patient_id].add(identity.name)
+    for identity, draft in drafts.items():
+        known = names[identity.patient_id] | set(more.get(identity.patient_id, ()))
+        if identity.patient_id and len(known) > 1:
+            text = f"{len(known)} names occur under this patient ID; studies are kept apart, never compared."
             draft.notices.append(Notice("two-names-one-id", text))
 
 
-def _finish(draft: _Draft, key: StudyKey) -> tuple[Study | None, list[Refusal]]:
+def _finish(draft: _Draft, identity: Identity) -> tuple[Study | None, list[Refusal]]:
     ordered, later = choose_series(draft.candidates)
     rows = [*draft.not_read, *later]
     if ordered:
@@ -182,7 +187,8 @@ def _finish(draft: _Draft, key: StudyKey) -> tuple[Study | None, list[Refusal]]:
     largest = max(draft.excluded, key=lambda item: item[0].slices, default=None)
     code = largest[1] if largest else rows[0].code
     reason = next(row.reason for row in rows if row.code == code)
-    whole = Refusal(key[2], code, f"no series can be read: {reason}", "study", key[2], key[0])
+    text = f"no series can be read: {reason}"
+    whole = Refusal(identity.study_uid, code, text, "study", identity.study_uid, identity.patient_id)
     return None, [whole, *rows]
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from lungscreen.batch.looks import Look
+import numpy as np
+
 from lungscreen.pseudonyms import Pseudonyms
+from lungscreen.records import Source
+from lungscreen.series import Identity, Look, identify, identify_image
+from lungscreen.series.headers import Header
+from lungscreen.series.memory import pack_header, unpack_header
 
-__all__ = ["FileTable", "Turn"]
+__all__ = ["LOOK_COLUMNS", "FileTable", "Turn", "recall_look"]
 
 COMMIT_S = 0.5
 """The index is committed so often while it is being filled: an interrupted look goes on where it was."""
@@ -51,33 +59,49 @@ class FileTable:
         self._db.execute("BEGIN IMMEDIATE")
         self._committed = time.monotonic()
 
-    def place_id(self, place: str) -> int:
+    def place_id(self, path: Path) -> int:
         """The number of an input."""
+        place = os.fsencode(path)
         self._db.execute("INSERT OR IGNORE INTO place (path) VALUES (?)", (place,))
         return int(self._db.execute("SELECT id FROM place WHERE path = ?", (place,)).fetchone()[0])
 
-    def known_files(self, place: int, folder: str, number: int) -> tuple[int, dict[str, tuple[int, int]]]:
+    def known_files(self, place: int, path: Path, number: int) -> tuple[int, dict[str, tuple[int, int]]]:
         """A folder's number, and size and time of its files as they were; marks it as seen."""
+        folder = os.fsencode(path)
         self._db.execute(
             "INSERT INTO folder (place, path, seen) VALUES (?, ?, ?) ON CONFLICT (place, path) DO UPDATE SET seen = ?",
             (place, folder, number, number),
         )
         row = self._db.execute("SELECT id FROM folder WHERE place = ? AND path = ?", (place, folder)).fetchone()
         files = self._db.execute("SELECT name, size, mtime_ns FROM file WHERE folder = ? AND member = ''", (row[0],))
-        return int(row[0]), {name: (size, mtime_ns) for name, size, mtime_ns in files}
+        return int(row[0]), {os.fsdecode(name): (size, mtime_ns) for name, size, mtime_ns in files}
 
-    def replace_file(self, folder: int, name: str, size: int, mtime_ns: int, looks: Sequence[Look]) -> None:
+    def replace_file(self, folder: int, name: str, looks: Sequence[Look]) -> None:
         """What a file, or an archive with its members, holds now."""
         self.forget_file(folder, name)
         for look in looks:
-            study = self.study_of(look) if look.kind in ("ct", "image") else None
+            identity = _identity(look)
+            common, own = (None, None) if look.header is None else pack_header(look.header)
             self._db.execute(
-                "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO file ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})",
                 (
-                    folder, name, look.member, size if not look.member else look.size, mtime_ns, look.kind, study,
-                    look.series_uid, look.sop_uid, look.along_mm, look.code, look.reason,
+                    folder,
+                    os.fsencode(name),
+                    look.source.member,
+                    look.size,
+                    look.mtime_ns,
+                    look.kind,
+                    None if identity is None else self._study_of(look, identity),
+                    # of another object the columns hold its study and series
+                    look.study_uid if look.kind == "other" else look.series_uid,
+                    look.series_uid if look.kind == "other" else _sop_uid(look, identity),
+                    _along_mm(look.header),
+                    look.code,
+                    look.what or look.reason,
+                    None if common is None else self._common_id(common),
+                    own,
                 ),
-            )  # fmt: skip
+            )
 
     def breathe(self) -> None:
         """Commit now and then, and let others write."""
@@ -88,15 +112,15 @@ class FileTable:
 
     def forget_file(self, folder: int, name: str) -> None:
         """A file that is gone or changed; the studies it belonged to have changed."""
-        where = "WHERE folder = ? AND name = ?"
-        self._db.execute(f"UPDATE study SET changed = 1 WHERE id IN (SELECT study FROM file {where})", (folder, name))
-        self._db.execute(f"DELETE FROM file {where}", (folder, name))
+        where, which = "WHERE folder = ? AND name = ?", (folder, os.fsencode(name))
+        self._db.execute(f"UPDATE study SET changed = 1 WHERE id IN (SELECT study FROM file {where})", which)
+        self._db.execute(f"DELETE FROM file {where}", which)
 
     def forget_folders(self, place: int, number: int) -> None:
         """Folders of an input that this look did not meet."""
         for row in self._db.execute("SELECT id FROM folder WHERE place = ? AND seen != ?", (place, number)).fetchall():
             for (name,) in self._db.execute("SELECT DISTINCT name FROM file WHERE folder = ?", (row[0],)).fetchall():
-                self.forget_file(row[0], name)
+                self.forget_file(row[0], os.fsdecode(name))
             self._db.execute("DELETE FROM folder WHERE id = ?", (row[0],))
 
     def was_filled(self, place: int) -> bool:
@@ -104,25 +128,88 @@ class FileTable:
         query = "SELECT 1 FROM folder JOIN file ON file.folder = folder.id WHERE folder.place = ? LIMIT 1"
         return self._db.execute(query, (place,)).fetchone() is not None
 
-    def study_of(self, look: Look) -> int:
+    def _study_of(self, look: Look, identity: Identity) -> int:
         """The number of the study that a file belongs to, made where it is new; marked as changed."""
-        who = (look.patient_id, look.name, look.study_uid)
+        who = (identity.patient_id, identity.name, identity.study_uid)
         row = self._db.execute("SELECT id FROM study WHERE patient_id = ? AND name = ? AND uid = ?", who).fetchone()
         if row is not None:
             self._db.execute("UPDATE study SET changed = 1, grown = 1 WHERE id = ?", (row[0],))
             return int(row[0])
+        day = "" if look.header is None else look.header.exam.date
         cursor = self._db.execute(
             "INSERT INTO study (key, patient_id, name, uid, day, kind, changed, grown) VALUES (?, ?, ?, ?, ?, ?, 1, 1)",
-            (self._free_key(look), *who, look.day, look.kind),
+            (self._free_key(identity), *who, day, look.kind),
         )
         return int(cursor.lastrowid or 0)
 
-    def _free_key(self, look: Look) -> str:
+    def _common_id(self, common: str) -> int:
+        """The number of what many headers have in common."""
+        self._db.execute("INSERT OR IGNORE INTO common (content) VALUES (?)", (common,))
+        return int(self._db.execute("SELECT id FROM common WHERE content = ?", (common,)).fetchone()[0])
+
+    def _free_key(self, identity: Identity) -> str:
         """By the UID; where another study has that key (a copy under another name), by more."""
-        tries = [(look.study_uid,), (look.study_uid, look.patient_id, look.name)]
-        tries += [(look.study_uid, look.patient_id, look.name, str(n)) for n in range(100)]
+        tries = [(identity.study_uid,), (identity.study_uid, identity.patient_id, identity.name)]
+        tries += [(identity.study_uid, identity.patient_id, identity.name, str(n)) for n in range(100)]
         for parts in tries:
             key = self._names.study_key(*parts)
             if self._db.execute("SELECT 1 FROM study WHERE key = ?", (key,)).fetchone() is None:
                 return key
         raise AssertionError("a hundred keyed hashes in a row are taken")
+
+
+_COLUMNS = (
+    "folder",
+    "name",
+    "member",
+    "size",
+    "mtime_ns",
+    "kind",
+    "study",
+    "series",
+    "sop",
+    "along_mm",
+    "code",
+    "reason",
+    "common",
+    "own",
+)
+
+LOOK_COLUMNS = (
+    "folder.path AS folder, file.name, file.member, file.size, file.mtime_ns, file.kind, file.series, file.sop, file.code,"
+    " file.reason, file.own, common.content AS common"
+)
+"""What `recall_look` needs of a file joined with its folder and, from the left, with `common`."""
+
+
+def recall_look(row: sqlite3.Row) -> Look:
+    """The look that was remembered; one of an older version lacks its header, and is made anew when it is needed."""
+    source = Source(Path(os.fsdecode(row["folder"]), os.fsdecode(row["name"])), row["member"])
+    state = (row["kind"], row["size"], row["mtime_ns"])
+    if row["kind"] == "other":
+        return Look(source, *state, study_uid=row["series"], series_uid=row["sop"], what=row["reason"])
+    header = None if row["common"] is None else unpack_header(source, row["common"], row["own"])
+    study_uid = "" if header is None else header.study_uid
+    return Look(source, *state, header, study_uid, row["series"], code=row["code"], reason=row["reason"])
+
+
+def _identity(look: Look) -> Identity | None:
+    if look.header is not None:
+        return identify(look.header.patient, look.header.study_uid)
+    return identify_image(look.source) if look.kind == "image" else None
+
+
+def _sop_uid(look: Look, identity: Identity | None) -> str:
+    """What tells a file of a study from its others: an image file is the only one of its own."""
+    if look.header is not None:
+        return look.header.instance.sop_instance_uid
+    return identity.study_uid if identity is not None else ""
+
+
+def _along_mm(header: Header | None) -> float | None:
+    """Where a slice lies along its normal, to a hundredth of a millimetre; None for a multi-frame object."""
+    if header is None or header.instance.orientation is None or header.instance.position_mm is None:
+        return None
+    row, column = header.instance.orientation[:3], header.instance.orientation[3:]
+    along = float(np.dot(np.cross(row, column), header.instance.position_mm))
+    return round(along, 2) if math.isfinite(along) else None

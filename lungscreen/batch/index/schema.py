@@ -40,5 +40,15 @@ def _first_schema(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX refusal_owner ON refusal (owner)")
 
 
-MIGRATIONS = (_first_schema,)
+def _headers_are_remembered(connection: sqlite3.Connection) -> None:
+    """Paths as bytes, since a name may be no UTF-8; headers beside their files. What is known is looked at once more."""
+    connection.execute("CREATE TABLE common (id INTEGER PRIMARY KEY, content TEXT NOT NULL UNIQUE)")
+    connection.execute("ALTER TABLE file ADD COLUMN common INTEGER")
+    connection.execute("ALTER TABLE file ADD COLUMN own TEXT")
+    for table, column in (("place", "path"), ("folder", "path"), ("file", "name")):
+        connection.execute(f"UPDATE {table} SET {column} = CAST({column} AS BLOB)")
+    connection.execute("UPDATE file SET mtime_ns = 0")
+
+
+MIGRATIONS = (_first_schema, _headers_are_remembered)
 """One function a schema version; a version that was released is never changed."""

@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from lungscreen.batch.database import guarded
+from lungscreen.batch.index.files import LOOK_COLUMNS, recall_look
 from lungscreen.batch.ledger import Offer
-from lungscreen.batch.tasks import Person, Task
+from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable
 from lungscreen.pseudonyms import Pseudonyms
-from lungscreen.records import ClinicalData, Source
+from lungscreen.records import ClinicalData
+from lungscreen.series import Identity, Look
 
 __all__ = ["URGENT_FOLDER", "StudyTable"]
 
@@ -53,19 +55,15 @@ class StudyTable:
         """What a worker needs to know of a study."""
         with self._guard:
             row = self._db.execute("SELECT * FROM study WHERE key = ?", (key,)).fetchone()
-            names, number = self._names_of(row)
-        person = Person(row["patient_id"], row["name"], row["uid"])
-        return Task(
-            key,
-            person,
-            tuple(self.sources(key)),
-            input_hash,
-            attempt,
-            kind=row["kind"],
-            names=names,
-            earlier=tuple(source for other in self._earlier(row) for source in self.sources(other["key"])),
-            number=number,
-        )
+            return Task(
+                key,
+                Identity(row["patient_id"], row["name"], row["uid"]),
+                tuple(self._image_looks(row) if row["kind"] == "image" else self._looks(row)),
+                input_hash,
+                attempt,
+                names=tuple(self._names_under(row["patient_id"])),
+                earlier=tuple(look for other in self._earlier(row) for look in self._looks(other)),
+            )
 
     def _earlier(self, row: sqlite3.Row) -> list[sqlite3.Row]:
         """Earlier exams of the same patient ID; of nobody and of image files there are none."""
@@ -76,28 +74,37 @@ class StudyTable:
             (row["patient_id"], row["id"], row["day"]),
         ).fetchall()
 
-    def _names_of(self, row: sqlite3.Row) -> tuple[int, int]:
-        """Names under the study's patient ID; of an image file, files of its name and which of them it is."""
-        if row["kind"] == "image":
-            same = self._db.execute("SELECT id FROM study WHERE kind = 'image' AND uid = ? ORDER BY id", (row["uid"],))
-            numbers = [found[0] for found in same]
-            return len(numbers), numbers.index(row["id"]) + 1
-        query = "SELECT COUNT(DISTINCT name) FROM study WHERE kind = 'ct' AND patient_id = ? AND patient_id != ''"
-        return int(self._db.execute(query, (row["patient_id"],)).fetchone()[0]), 1
+    def _names_under(self, patient_id: str) -> list[str]:
+        """Names under a patient ID; under none there may be anybody's."""
+        query = "SELECT DISTINCT name FROM study WHERE kind = 'ct' AND patient_id = ? AND patient_id != ''"
+        return [row[0] for row in self._db.execute(query, (patient_id,))]
 
-    def sources(self, key: str) -> list[Source]:
+    def _looks(self, study: sqlite3.Row) -> list[Look]:
         """The study's files, those of its series that are somebody else's too, and its objects that are no CT."""
-        query = (
-            "WITH mine AS (SELECT id, uid FROM study WHERE key = ?)"
-            " SELECT folder.path, file.name, file.member FROM file JOIN folder ON folder.id = file.folder WHERE"
-            " file.study IN (SELECT id FROM mine) OR (file.kind = 'ct' AND file.series IN"
-            " (SELECT series FROM file WHERE study IN (SELECT id FROM mine) AND kind = 'ct'))"
-            " OR (file.kind = 'other' AND file.series IN (SELECT uid FROM mine))"
-            " ORDER BY folder.path, file.name, file.member"
+        where = (
+            "file.study = :id OR (file.kind = 'ct' AND file.series IN"
+            " (SELECT series FROM file WHERE study = :id AND kind = 'ct'))"
+            " OR (file.kind = 'other' AND file.series = :uid) ORDER BY folder.path, file.name, file.member"
         )
-        with self._guard:
-            rows = self._db.execute(query, (key,)).fetchall()
-        return [Source(Path(folder, name), member) for folder, name, member in rows]
+        return self._recall("", where, {"id": study["id"], "uid": study["uid"]})
+
+    def _image_looks(self, study: sqlite3.Row) -> list[Look]:
+        """The images with this one's name, and with names that a number after this one's could give, the oldest first."""
+        join = "JOIN study ON study.id = file.study"
+        where = (
+            "study.kind = 'image' AND (study.uid = :uid OR substr(study.uid, 1, length(:uid) + 1) = :uid || '-')"
+            " ORDER BY study.id"
+        )
+        return self._recall(join, where, {"uid": study["uid"]})
+
+    def _recall(self, join: str, where: str, values: dict[str, object]) -> list[Look]:
+        query = (
+            f"SELECT {LOOK_COLUMNS} FROM file JOIN folder ON folder.id = file.folder"
+            f" LEFT JOIN common ON common.id = file.common {join} WHERE {where}"
+        )
+        looks = [recall_look(row) for row in self._db.execute(query, values)]
+        # a file below two inputs, of this run and of an earlier one, is remembered with each
+        return list({look.source: look for look in looks}.values())
 
     def study_uids(self) -> list[str]:
         """Every study that was ever seen."""
@@ -116,7 +123,7 @@ class StudyTable:
             " JOIN file ON file.folder = folder.id JOIN study ON study.id = file.study WHERE place.path = ?"
         )
         with self._guard:
-            return sorted({row[0] for path in inputs for row in self._db.execute(query, (str(path),))})
+            return sorted({row[0] for path in inputs for row in self._db.execute(query, (os.fsencode(path),))})
 
     def has_hole(self, key: str) -> bool:
         """Whether a series of the study lacks whole slices between others, by their positions."""
@@ -135,7 +142,8 @@ class StudyTable:
         """Make anew the fingerprints of the studies whose files changed."""
         for study in self._db.execute("SELECT id FROM study WHERE changed = 1").fetchall():
             rows = self._db.execute(
-                "SELECT file.series, file.sop, file.size, file.mtime_ns, folder.path, place.path FROM file"
+                "SELECT file.series, file.sop, CASE file.member WHEN '' THEN file.size ELSE 0 END, file.mtime_ns,"
+                " folder.path, place.path FROM file"
                 " JOIN folder ON folder.id = file.folder JOIN place ON place.id = folder.place WHERE file.study = ?",
                 (study[0],),
             ).fetchall()
@@ -148,7 +156,7 @@ class StudyTable:
                     self._names.digest("times", *times),
                     max((row[3] for row in rows), default=0) / 1e9,
                     len(rows),
-                    any(_is_urgent(row[4], row[5]) for row in rows),
+                    any(_is_urgent(os.fsdecode(row[4]), os.fsdecode(row[5])) for row in rows),
                     study[0],
                 ),
             )

@@ -1,0 +1,118 @@
+"""The two ways to studies: `find_series` from the inputs, `find_study` from what was remembered of one study's files.
+
+inputs ─► Entries ─► Looks ─► Pile ─► Studies of Series, ordered
+└─► remembered ─► Pile ─► the Study
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lungscreen.dicomfile import LONGEST_WHERE, plain_value, quiet_pydicom
+from lungscreen.errors import Refusal
+from lungscreen.records import Inventory, Study
+from lungscreen.series.config import SeriesConfig
+from lungscreen.series.files import Entry, Walk
+from lungscreen.series.identity import Identity, identify_study
+from lungscreen.series.images import make_image_studies
+from lungscreen.series.looks import Look, look_into, renew_looks
+from lungscreen.series.pile import gather_looks
+from lungscreen.series.rejects import Rejects
+from lungscreen.series.studies import make_studies
+from lungscreen.sources import SourceReader
+
+__all__ = ["find_series", "find_study", "group_looks", "refuse_input"]
+
+PROGRESS_AFTER_S = 1.0
+"""A progress bar appears, on a terminal, only where reading takes longer."""
+
+
+def find_series(inputs: Sequence[Path], config: SeriesConfig | None = None, *, skip: Path | None = None) -> Inventory:
+    """Every study in the input, its series ordered: the one to read first, then the stand-ins.
+
+    skip: a folder that is not searched where it lies inside an input (the results of an earlier run).
+
+    Nothing is raised for bad input: what is not read is in `Inventory.refused` and `Study.not_read`, with its code.
+    A stand-in is in `Study.series` and, as `series-other-chosen`, in `Study.not_read`.
+    """
+    found: list[Look] = []
+    refused: list[Refusal] = []
+    with SourceReader() as reader, quiet_pydicom():
+        walk = Walk(reader, skip)
+        for path in dict.fromkeys(inputs):
+            entries = (entry for folder in walk.folders(path) for entry in folder.entries)
+            looks = [
+                look for entry in _with_progress(entries) for look in look_into(entry, reader, config or SeriesConfig())
+            ]
+            bad = [(str(look.source), look.code, look.reason) for look in looks if look.kind == "bad"]
+            refused += refuse_input(path, {look.kind for look in looks}, bad)
+            found += looks
+        inventory = _group(found, reader)
+    return replace(inventory, refused=(*refused, *inventory.refused))
+
+
+def find_study(
+    looks: Iterable[Look], identity: Identity, names: Collection[str] = ()
+) -> tuple[Study | None, tuple[Refusal, ...]]:
+    """The study of that identity among files that were looked at before, and what of them belongs to no study.
+
+    Only files that changed since are opened. looks: the study's files; those of its series that are of other studies; its
+    objects that are no CT; of an image file, all images whose names count with it, in the order in which they were found.
+    names: that occur under the patient ID, wherever.
+    """
+    with SourceReader() as reader, quiet_pydicom():
+        now = renew_looks(looks, reader)
+        inventory = _group(now, reader, {identity.patient_id: names})
+    mine = [study for study in inventory.studies if identify_study(study) == identity]
+    rejects = Rejects()
+    for look in now:
+        if look.kind == "bad":
+            rejects.add("", str(look.source), look.code, look.reason)
+    refused = tuple(row for row in inventory.refused if row.patient_id in ("", identity.patient_id))
+    return (mine[0] if mine else None), (*refused, *rejects.rows(""))
+
+
+def group_looks(looks: Iterable[Look]) -> Inventory:
+    """Every study among files that were looked at before, as in `find_study`."""
+    with SourceReader() as reader, quiet_pydicom():
+        return _group(renew_looks(looks, reader), reader)
+
+
+def refuse_input(place: Path, kinds: Collection[str], bad: Collection[tuple[str, str, str]]) -> list[Refusal]:
+    """What an input holds that cannot be used, and whether there is anything else.
+
+    kinds: of all looks at its files. bad: of those that cannot be used, where, code and reason.
+    """
+    where = plain_value(str(place), LONGEST_WHERE)
+    try:
+        place.stat()
+    except FileNotFoundError:
+        return [Refusal(where, "input-missing", "does not exist")]
+    except OSError as error:
+        return [Refusal(where, "file-unreadable", f"cannot be searched ({error.strerror})")]
+    rejects = Rejects()
+    for at, code, reason in sorted(bad):
+        rejects.add(where, at, code, reason)
+    rows = list(rejects.rows(where))
+    if not set(kinds) - {"archive"}:
+        rows.append(Refusal(where, "input-empty", "holds no file that could be an image"))
+    elif not {"ct", "image", "copy"} & set(kinds) and str(place) not in {at for at, _, _ in bad}:
+        rows.append(Refusal(where, "no-ct", "holds no CT image"))
+    return rows
+
+
+def _group(looks: Iterable[Look], reader: SourceReader, names: dict[str, Collection[str]] | None = None) -> Inventory:
+    pile = gather_looks(looks)
+    studies, refused = make_studies(pile, reader, names or {})
+    return Inventory((*studies, *make_image_studies(pile.images)), tuple(refused))
+
+
+def _with_progress(entries: Iterable[Entry]) -> Iterable[Entry]:
+    from tqdm import tqdm
+
+    progress: Iterable[Entry] = tqdm(
+        entries, desc="headers", unit="file", disable=None, delay=PROGRESS_AFTER_S, leave=False
+    )
+    return progress
