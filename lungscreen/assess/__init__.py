@@ -19,6 +19,7 @@ from lungscreen.assess.growth import (
     judge_growth,
     months_between,
 )
+from lungscreen.assess.guidelines import GUIDELINES, Case, Guideline, advise_findings
 from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, measured_nodule
 from lungscreen.assess.lung_rads import grade_nodule, name_growth
 from lungscreen.assess.lung_rads_exam import ExamFacts, grade_exam, share_prior_category
@@ -49,6 +50,7 @@ from lungscreen.records import Eligibility
 
 __all__ = [
     "BROCK_MODELS",
+    "GUIDELINES",
     "PLCO_RACES",
     "PROGRAMMES",
     "RANK",
@@ -59,6 +61,7 @@ __all__ = [
     "BrockInput",
     "BrockModel",
     "BtsContext",
+    "Case",
     "Category",
     "Change",
     "ChangeSince",
@@ -72,6 +75,7 @@ __all__ = [
     "FleischnerContext",
     "FusionConfig",
     "Growth",
+    "Guideline",
     "LungRads",
     "Measure",
     "NoduleAtExam",
@@ -82,6 +86,7 @@ __all__ = [
     "advise_bts",
     "advise_bts_follow_up",
     "advise_eu_position",
+    "advise_findings",
     "advise_fleischner",
     "advise_nelson",
     "advise_nelson_growth",

@@ -11,7 +11,10 @@ from typing import Literal
 from lungscreen.assess.rounding import Number, exact, mean_diameter, tenths
 from lungscreen.records import Measurement, NoduleType
 
-__all__ = ["BenignPattern", "NoduleAtExam", "NoduleHistory", "days_between", "measured_nodule"]
+__all__ = ["AT_PLEURA_MM", "BenignPattern", "NoduleAtExam", "NoduleHistory", "days_between", "measured_nodule"]
+
+AT_PLEURA_MM = 2.0
+"""An outline this near to the lung's border lies at the pleura: a voxel or two. Our choice."""
 
 BenignPattern = Literal["", "calcification", "fat"]
 """Complete, central, popcorn or concentric calcification; fat; or neither."""

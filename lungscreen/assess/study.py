@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import get_args
 
 from lungscreen.assess.growth import doubling_time
-from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, days_between, measured_nodule
+from lungscreen.assess.guidelines import GUIDELINES
+from lungscreen.assess.inputs import AT_PLEURA_MM, NoduleAtExam, NoduleHistory, days_between, measured_nodule
 from lungscreen.assess.lung_rads import grade_nodule, name_growth
 from lungscreen.assess.lung_rads_exam import ExamFacts, grade_exam
 from lungscreen.assess.lung_rads_rows import Measure
@@ -36,9 +37,6 @@ SPICULATED_FROM = Decimal("3.0")
 """Estimated spiculation, 1 to 5 and to one decimal as reports show it, from which a nodule counts as spiculated: the middle
 of the readers' scale. Our choice. Below it nothing is known: the shipped network's estimate is too low for most."""
 
-AT_PLEURA_MM = 2.0
-"""An outline this near to the lung's border lies at the pleura: a voxel or two. Our choice."""
-
 BLUR_TELLS_FROM_MM = Decimal("8.0")
 """Mean diameter from which blur no longer makes a solid nodule look like ground glass: of 573 that LIDC's readers called
 solid, 28 are typed ground-glass, all of them smaller."""
@@ -53,15 +51,20 @@ class AssessConfig:
 
     measure: what the size cuts of Lung-RADS are compared with, "diameter" or "volume" (choice h).
     prior_pending: an earlier exam is being located, so that the exam is category 0 (choice i).
+    guidelines: whose advice stands beside Lung-RADS, by their names in `GUIDELINES`; none without being asked for.
     """
 
     measure: Measure = "diameter"
     prior_pending: bool = False
+    guidelines: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse an unknown measure."""
+        """Refuse an unknown measure or guideline, and one named twice."""
         if self.measure not in get_args(Measure):
             raise ValueError(f"measure: expected one of {get_args(Measure)}, got {self.measure!r}")
+        for name in self.guidelines:
+            if name not in GUIDELINES or self.guidelines.count(name) > 1:
+                raise ValueError(f"guidelines: expected each of {', '.join(GUIDELINES)} at most once, got {name!r}")
 
 
 @dataclass(frozen=True, slots=True)

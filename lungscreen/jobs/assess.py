@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lungscreen.assess import assess_baseline
+from lungscreen.assess import advise_findings, assess_baseline
 from lungscreen.classify import find_classifier, load_classifier
 from lungscreen.classify.inference import TrainedClassifier
 from lungscreen.clinical import ClinicalTable, match_clinical
@@ -130,6 +130,8 @@ def _grade(
     person, said = match_clinical(clinical, study.patient, study.exam)
     doubted = [keep_doubtful(finding, "a reader marked it") for finding in found]
     graded = assess_baseline(doubted, lungs, person, pipeline.assess).findings
+    slice_mm = volume.series.acquisition.slice_thickness_mm
+    graded = advise_findings(graded, pipeline.assess.guidelines, person, slice_mm=slice_mm)
     whose = study.patient.patient_id, study.exam.study_uid, volume.series_uid
     of_scan = (*study.notices, *volume.series.notices, *volume.notices, *(lungs.notices if lungs else ()), *said)
     told = [dataclasses.replace(f, notices=(*f.notices, *of_scan)) for f in graded]

@@ -15,7 +15,14 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 
 from lungscreen import __version__
-from lungscreen.assess import Assessment, add_site_risk, assess_baseline, assess_follow_up, describe_person
+from lungscreen.assess import (
+    Assessment,
+    add_site_risk,
+    advise_findings,
+    assess_baseline,
+    assess_follow_up,
+    describe_person,
+)
 from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.comparison import Comparison, PriorTable, earlier_exams, exam_day, match_priors
 from lungscreen.config import config_hash
@@ -62,7 +69,8 @@ def screen_study(
     selected = select_findings(compared.found, pipeline.findings)
     with clock.stage("assess"):
         assessment = _assess(selected.findings, exam.lungs, person, study, compared, pipeline)
-    listed = list_findings(assessment.findings, pipeline.findings.most)
+        advised = _advise(assessment, exam.volume, person, study, compared, pipeline)
+    listed = list_findings(advised, pipeline.findings.most)
     said = (*assessment.notices, *about_priors, *compared.notices, *selected.notices, *about_person)
     conclusion = Conclusion(
         findings=add_site_risk(listed.findings, loaded.site_model, person),
@@ -92,17 +100,31 @@ def _assess(
     day = exam_day(study.exam.date)
     if not compared.priors or day is None:
         return assess_baseline(findings, lungs, person, pipeline.assess)
-    earlier = [earlier_exams(finding) for finding in findings]
     return assess_follow_up(
         findings,
         lungs,
         person,
         day,
-        earlier,
+        [earlier_exams(finding) for finding in findings],
         pipeline.assess,
         lost=compared.lost,
         not_measured=compared.not_measured,
     )
+
+
+def _advise(
+    assessment: Assessment,
+    volume: Volume,
+    person: ClinicalData | None,
+    study: Study,
+    compared: Comparison,
+    pipeline: Pipeline,
+) -> Sequence[Finding]:
+    """The findings with what other guidelines advise, where the pipeline names any."""
+    findings, day = assessment.findings, exam_day(study.exam.date)
+    earlier = [earlier_exams(finding) for finding in findings] if compared.priors and day is not None else None
+    slice_mm = volume.series.acquisition.slice_thickness_mm
+    return advise_findings(findings, pipeline.assess.guidelines, person, day, earlier, slice_mm)
 
 
 def _provenance(volume: Volume, pipeline: Pipeline, networks: Networks, clock: Stopwatch) -> Provenance:

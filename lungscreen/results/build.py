@@ -28,6 +28,7 @@ from lungscreen.records import (
 from lungscreen.results.document import (
     ReportDocument,
     ReportedAcquisition,
+    ReportedAdvice,
     ReportedAttributes,
     ReportedChange,
     ReportedEligibility,
@@ -178,6 +179,7 @@ def _finding(finding: Finding, volume: Volume) -> ReportedFinding:
         change=_change(finding.change),
         risks=tuple(map(_risk, finding.grade.risks if finding.grade else ())),
         notices=_notices(finding.notices),
+        advice=tuple(_copy(ReportedAdvice, one) for one in (finding.grade.advice if finding.grade else ())),
     )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "ReportDocument",
     "ReportedAcquisition",
+    "ReportedAdvice",
     "ReportedAttributes",
     "ReportedChange",
     "ReportedEligibility",
@@ -49,7 +50,7 @@ __all__ = [
     "WorklistRow",
 ]
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 """Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
 
 ATTRIBUTES_MEANING = "estimated, on the LIDC readers' scales 1 to 5"
@@ -93,6 +94,12 @@ def _codes_cell(notices: Iterable[ReportedNotice], _: ReportedFinding) -> Cell:
     return " ".join(dict.fromkeys(notice.code for notice in notices))
 
 
+def _advice_cell(advice: Iterable[ReportedAdvice], _: ReportedFinding) -> Cell:
+    """Guideline, group and advice of each, one after the other; what was not assessed says what it needs."""
+    words = [f"{a.guideline}: {a.group}: {a.advice or 'needs ' + ', '.join(a.needs)}" for a in advice]
+    return " | ".join(words)
+
+
 # -- who, when, how --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedPatient:
@@ -124,6 +131,21 @@ class ReportedRisk:
         if self.probability is not None:
             return f"{100 * self.probability:.1f} %"
         return f"not assessed: needs {', '.join(self.needs)}" if self.needs else f"not assessed: {self.limits[0]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedAdvice:
+    """What a guideline advises for a finding, beside Lung-RADS."""
+
+    guideline: str = said()
+    group: str = said('the guideline\'s own class; "not assessed"; "not applicable"')
+    advice: str | None = said("what it advises, or what each answer of a reader would lead to", longest=LONG_TEXT)
+    clause: str | None = said("row or note that it rests on", longest=LONG_TEXT, off_page="the group says the row")
+    needs: tuple[str, ...] = said("what it lacks")
+    assumed: tuple[str, ...] = said("inputs that were estimated or assumed", longest=LONG_TEXT)
+    sources: tuple[str, ...] = said(
+        longest=LONG_TEXT, off_page="only what is marked as unverified; the docs have the rest"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -481,6 +503,12 @@ class ReportedFinding:
         ),
     )
     notices: tuple[ReportedNotice, ...] = said(columns=(Column(41, "notices", _codes_cell),))
+    advice: tuple[ReportedAdvice, ...] = said(
+        "of the guidelines that the pipeline names, beside Lung-RADS; empty where it names none",
+        since="1.4",
+        default=(),
+        columns=(Column(54, "advice", _advice_cell),),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lungscreen.geometry import Vector
 from lungscreen.records import NOT_ASSESSED, Attributes, Evidence, Finding, Location, NoduleType, Report, Risk
@@ -110,6 +110,7 @@ def _finding_facts(finding: Finding, place: Vector) -> str:
         *_risks(finding.grade.risks if finding.grade else ()),
         *_looks(finding.attributes),
         *_advice(finding),
+        *_beside(finding),
     )
     return facts_list(
         ((label, text) for label, text in facts if text), "".join(_wide_fact(label, lines) for label, lines in wide)
@@ -219,6 +220,18 @@ def _wide_fact(label: str, lines: Iterable[str]) -> str:
     return (
         f'<div class="span"><dt>{escape(label, REASON)}</dt>' + "".join(f"<dd>{line}</dd>" for line in lines) + "</div>"
     )
+
+
+def _beside(finding: Finding) -> Iterator[tuple[str, list[str]]]:
+    """What other guidelines advise, each with what it lacks and assumes."""
+    for one in finding.grade.advice if finding.grade else ():
+        open_ones = f"needs {', '.join(one.needs)}" if one.needs else ""
+        assumed = f"assumed: {', '.join(one.assumed)}" if one.assumed else ""
+        unverified = ", ".join(source for source in one.sources if source.startswith("unverified"))
+        small = "; ".join(words for words in (open_ones, assumed, unverified) if words)
+        text = f"{one.group}: {one.advice}" if one.advice else one.group
+        line = f"{escape(sentence(text), REASON)}" + (f" <small>{escape(small, REASON)}</small>" if small else "")
+        yield one.guideline, [line]
 
 
 def _advice(finding: Finding) -> tuple[tuple[str, list[str]], ...]:
