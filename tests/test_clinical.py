@@ -147,13 +147,13 @@ def test_a_missing_file_a_folder_and_a_huge_file_are_refused(tmp_path, monkeypat
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(InputError, match="clinical-invalid"):
             read_clinical(path)
-    monkeypatch.setattr("lungscreen.clinical.table.MAX_BYTES", 10)
+    monkeypatch.setattr("lungscreen.cells.MAX_BYTES", 10)
     with pytest.raises(InputError, match="larger"):
         read_clinical(written(tmp_path, "patient_id,age\nP-1,64\n"))
 
 
 def test_too_many_rows_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("lungscreen.clinical.table.MAX_ROWS", 1)
+    monkeypatch.setattr("lungscreen.cells.MAX_ROWS", 1)
     with pytest.raises(InputError, match="more than 1 rows"):
         read_clinical(written(tmp_path, "patient_id\nP-1\nP-2\n"))
     with pytest.raises(InputError, match="more than 1 rows"):

@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import date
 from typing import Literal
 
+from lungscreen.cells import read_date
 from lungscreen.clinical.table import ClinicalRow, ClinicalTable
-from lungscreen.clinical.values import OLDEST_YEARS, fit_smoking_to_age, read_age, read_date
+from lungscreen.clinical.values import OLDEST_YEARS, fit_smoking_to_age, read_age
 from lungscreen.errors import Notice
 from lungscreen.records import ClinicalData, Exam, Patient
 

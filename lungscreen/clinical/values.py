@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from datetime import date
 from typing import Any
 
+from lungscreen.cells import UnreadableError, date_cell, flag_cell, number_cell, one_of_cell, read_text
 from lungscreen.errors import Notice
 from lungscreen.records import PERSON_RANGES, ClinicalData
 
@@ -17,9 +16,7 @@ __all__ = [
     "RACES",
     "fit_smoking_to_age",
     "read_age",
-    "read_date",
     "read_person",
-    "read_text",
 ]
 
 DATA_COLUMNS = tuple(f.name for f in fields(ClinicalData) if f.name != "from_header")
@@ -30,9 +27,6 @@ OLDEST_YEARS = int(PERSON_RANGES["age"][1])
 
 YOUNGEST_SMOKER_YEARS = 5
 """Nobody smoked before this age: years of smoking and since quitting are at most the age less these."""
-
-MAX_CELL = 200
-"""Characters of one value; a longer one is not understood."""
 
 RACES: dict[str, str] = {
     "white": "white",
@@ -55,36 +49,15 @@ RACES: dict[str, str] = {
 }
 """Races as tables write them → as PLCOm2012 asks them."""
 
-_TRUE, _FALSE = ("yes", "y", "true", "1"), ("no", "n", "false", "0")
 _SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
 _CATEGORIES = ("0", "1", "2", "3", "4A", "4B", "4X")
-
-
-class _UnreadableError(ValueError):
-    """A cell that is not understood, or impossible."""
-
-
-def read_text(raw: Any) -> str:
-    """A cell as text; empty where there is none. JSON numbers lose no digit as long as they are whole."""
-    if raw is None or isinstance(raw, bool | list | dict):
-        return ""
-    return str(raw).strip()
-
-
-def read_date(raw: Any) -> str | None:
-    """YYYYMMDD from YYYYMMDD or YYYY-MM-DD, empty from an empty cell, None where it is no date."""
-    text = read_text(raw)
-    try:
-        return _date(text) if text else ""
-    except _UnreadableError:
-        return None
 
 
 def read_age(text: str) -> float | None:
     """Years from "63", "63.5" or DICOM's "063Y", "756M"; None where not understood or impossible."""
     try:
         return _age(text)
-    except _UnreadableError:
+    except UnreadableError:
         return None
 
 
@@ -104,7 +77,7 @@ def read_person(
             continue
         try:
             values[column] = _READERS[column](text.replace(",", ".") if decimal_comma else text)
-        except _UnreadableError:
+        except UnreadableError:
             code = "clinical-age" if column == "age" else "clinical-value"
             notices.append(_not_known(code, number, column, "is not understood or impossible"))
     data, contradictions = _consistent(ClinicalData(**values), number)
@@ -149,30 +122,14 @@ def _not_known(code: str, number: int, column: str, why: str) -> Notice:
 
 # -- one cell --------------------------------------------------------------------------------------------------------
 def _in_range(name: str) -> Callable[[str], float]:
-    return _number(*PERSON_RANGES[name])
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        plain = text.strip()
-        if not plain.isascii() or len(plain) > MAX_CELL or "_" in plain:
-            raise _UnreadableError
-        try:
-            value = float(plain)
-        except ValueError:
-            raise _UnreadableError from None
-        if not (math.isfinite(value) and low <= value <= high):
-            raise _UnreadableError
-        return value
-
-    return read
+    return number_cell(*PERSON_RANGES[name])
 
 
 def _age(text: str) -> float:
     plain = text.strip().upper()
     unit = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}.get(plain[-1:], 0.0)
     if unit:
-        return _in_range("age")(str(_number(0, 99_999)(plain[:-1]) / unit))
+        return _in_range("age")(str(number_cell(0, 99_999)(plain[:-1]) / unit))
     return _in_range("age")(plain)
 
 
@@ -180,69 +137,39 @@ def _whole_in_range(name: str) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = _in_range(name)(text)
         if value != int(value):
-            raise _UnreadableError
+            raise UnreadableError
         return int(value)
 
     return read
 
 
-def _flag(text: str) -> bool:
-    word = text.strip().lower()
-    if word not in _TRUE + _FALSE:
-        raise _UnreadableError
-    return word in _TRUE
-
-
-def _one_of(words: Mapping[str, str]) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        word = " ".join(text.lower().replace("/", " or ").split())
-        if word not in words:
-            raise _UnreadableError
-        return words[word]
-
-    return read
-
-
-def _date(text: str) -> str:
-    plain = text.strip()
-    if len(plain) == 10 and plain[4] == plain[7] == "-":
-        plain = plain.replace("-", "")
-    if len(plain) != 8 or not (plain.isascii() and plain.isdigit()):
-        raise _UnreadableError
-    try:
-        date(int(plain[:4]), int(plain[4:6]), int(plain[6:]))
-    except ValueError:
-        raise _UnreadableError from None
-    return plain
-
-
 def _category(text: str) -> str:
     plain = "".join(text.upper().split())
     if plain.removesuffix("S") not in _CATEGORIES:
-        raise _UnreadableError
+        raise UnreadableError
     return plain
 
 
 def _short_text(text: str) -> str:
     plain = text.strip()
     if len(plain) > 20 or not plain.isprintable():
-        raise _UnreadableError
+        raise UnreadableError
     return plain
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "age": _age,
-    "sex": _one_of(_SEXES),
-    "smoking_status": _one_of({word: word for word in ("never", "former", "current")}),
+    "sex": one_of_cell(_SEXES),
+    "smoking_status": one_of_cell({word: word for word in ("never", "former", "current")}),
     **{name: _in_range(name) for name in ("pack_years", "cigarettes_per_day", "duration_years", "years_quit", "bmi")},
-    "family_history": _flag,
-    "emphysema": _flag,
-    "prior_cancer": _flag,
-    "copd": _flag,
+    "family_history": flag_cell,
+    "emphysema": flag_cell,
+    "prior_cancer": flag_cell,
+    "copd": flag_cell,
     "education": _whole_in_range("education"),
-    "race": _one_of(RACES),
-    "immunosuppressed": _flag,
-    "prior_exam_date": _date,
+    "race": one_of_cell(RACES),
+    "immunosuppressed": flag_cell,
+    "prior_exam_date": date_cell,
     "prior_category": _category,
     "priority": _short_text,
 }
