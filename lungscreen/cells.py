@@ -19,8 +19,8 @@ from lungscreen.errors import InputError
 from lungscreen.text import plain_text
 
 __all__ = [
+    "CellError",
     "Cells",
-    "UnreadableError",
     "date_cell",
     "flag_cell",
     "number_cell",
@@ -159,7 +159,7 @@ def _column_names(cells: Sequence[str]) -> tuple[str, ...]:
 
 
 # -- one cell --------------------------------------------------------------------------------------------------------
-class UnreadableError(ValueError):
+class CellError(ValueError):
     """A cell that is not understood, or impossible."""
 
 
@@ -175,23 +175,23 @@ def read_date(raw: Any) -> str | None:
     text = read_text(raw)
     try:
         return date_cell(text) if text else ""
-    except UnreadableError:
+    except CellError:
         return None
 
 
 def number_cell(low: float, high: float) -> Callable[[str], float]:
-    """Reads a plain finite number from `low` to `high`; the reader raises `UnreadableError`."""
+    """Reads a plain finite number from `low` to `high`; the reader raises `CellError`."""
 
     def read(text: str) -> float:
         plain = text.strip()
         if not plain.isascii() or len(plain) > MAX_CELL or "_" in plain:
-            raise UnreadableError
+            raise CellError
         try:
             value = float(plain)
         except ValueError:
-            raise UnreadableError from None
+            raise CellError from None
         if not (math.isfinite(value) and low <= value <= high):
-            raise UnreadableError
+            raise CellError
         return value
 
     return read
@@ -200,21 +200,21 @@ def number_cell(low: float, high: float) -> Callable[[str], float]:
 def flag_cell(text: str) -> bool:
     """Yes or no.
 
-    Errors: UnreadableError.
+    Errors: CellError.
     """
     word = text.strip().lower()
     if word not in _TRUE + _FALSE:
-        raise UnreadableError
+        raise CellError
     return word in _TRUE
 
 
 def one_of_cell(words: Mapping[str, str]) -> Callable[[str], str]:
-    """Reads one of some words as what it stands for; the reader raises `UnreadableError`."""
+    """Reads one of some words as what it stands for; the reader raises `CellError`."""
 
     def read(text: str) -> str:
         word = " ".join(text.lower().replace("/", " or ").split())
         if word not in words:
-            raise UnreadableError
+            raise CellError
         return words[word]
 
     return read
@@ -223,15 +223,15 @@ def one_of_cell(words: Mapping[str, str]) -> Callable[[str], str]:
 def date_cell(text: str) -> str:
     """YYYYMMDD from YYYYMMDD or YYYY-MM-DD.
 
-    Errors: UnreadableError.
+    Errors: CellError.
     """
     plain = text.strip()
     if len(plain) == 10 and plain[4] == plain[7] == "-":
         plain = plain.replace("-", "")
     if len(plain) != 8 or not (plain.isascii() and plain.isdigit()):
-        raise UnreadableError
+        raise CellError
     try:
         date(int(plain[:4]), int(plain[4:6]), int(plain[6:]))
     except ValueError:
-        raise UnreadableError from None
+        raise CellError from None
     return plain

@@ -416,6 +416,33 @@ CODES: dict[str, Code] = {
         "The table of points lacks a column, or a row of it is no point.",
         "Correct the named row: seriesuid, x_mm, y_mm, z_mm (LPS), finding.",
     ),
+    "nodules-invalid": Code(
+        "refusal",
+        "The table of nodules or exams cannot be used: no such file, no CSV or JSON, a column is missing, unknown or there"
+        " twice, or a row has another number of cells than the header.",
+        "Read the message; docs/grade.md lists the columns.",
+    ),
+    "nodule-row-invalid": Code(
+        "refusal",
+        "A row of the table of nodules or exams does not say whose it is, when, or which nodule. An exam that it may belong"
+        " to is not called 1 or 2.",
+        "Correct the row, then grade again.",
+    ),
+    "nodule-duplicate": Code(
+        "refusal",
+        "Two rows of the table are of one nodule at one exam: neither is used, and the exam is not called 1 or 2.",
+        "Keep one of them, then grade again.",
+    ),
+    "nodule-value": Code(
+        "notice",
+        "A cell of the table of nodules is not understood, impossible or contradicts another: it counts as not known.",
+        "Correct the cell that is named.",
+    ),
+    "taken-as-resolved": Code(
+        "notice",
+        "An exam does not list a nodule that an earlier exam lists: it is taken as resolved.",
+        "Add the row where the nodule is still there.",
+    ),
     "points-without-series": Code(
         "refusal",
         "Points name a series that is not in the input or could not be read.",

@@ -29,8 +29,8 @@ __all__ = [
 PACKAGE = Path(lungscreen.__file__).parent
 
 SHARED = (
-    "codes", "config", "dicomfile", "errors", "files", "geometry", "kernels", "logs", "operating_points", "patches",
-    "pseudonyms", "records", "sources", "stopwatch", "text", "weights",
+    "cells", "codes", "config", "dicomfile", "errors", "files", "geometry", "kernels", "logs", "operating_points",
+    "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "weights",
 )  # fmt: skip
 """What everybody may use. It knows nobody else."""
 
@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("stages", (*STAGES, "clinical")),
     ("result", ("results", "comparison")),
     ("outputs", ("outputs", "report")),
-    ("chain", ("pipeline",)),
+    ("chain", ("pipeline", "cohort")),
     ("jobs", ("jobs",)),
     ("programmes", ("batch", "node", "room", "runtimes")),
     ("words", ("cli",)),

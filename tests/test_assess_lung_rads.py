@@ -395,6 +395,22 @@ def test_growth_comes_before_proven_benign():
 
 @pytest.mark.parametrize("prior", ["4B", "4X"])
 @pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (nodule(PART, 9.0, 5.0), nodule(PART, 9.0, day=90)),
+        (nodule(PART, 9.0), nodule(PART, 9.0, 5.0, day=90)),
+        (nodule(SOLID, 9.0), nodule(NoduleType.UNKNOWN, 9.0, day=90)),
+    ],
+)
+def test_a_4b_whose_sizes_are_lacking_is_at_least_that(prior, before, now):
+    """No size could lower it: only proof of the benign does. Any other nodule is then not assessed."""
+    result = grade_nodule(NoduleHistory(now, (replace(before, category=prior),)))
+    assert (result.name, [n.code for n in result.notices]) == (prior, ["not-assessed"])
+    assert grade_nodule(NoduleHistory(now, (replace(before, category="4A"),))).name == "not assessed"
+
+
+@pytest.mark.parametrize("prior", ["4B", "4X"])
+@pytest.mark.parametrize(
     "exams",
     [
         (nodule(SOLID, 5.0), nodule(SOLID, 7.0, day=90)),  # its row gives 4A

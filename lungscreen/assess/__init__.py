@@ -10,7 +10,7 @@ from lungscreen.assess.brock import BROCK_MODELS, BrockInput, BrockModel, estima
 from lungscreen.assess.bts import BtsContext, advise_bts, advise_bts_follow_up
 from lungscreen.assess.change import ChangeSince, judge_change
 from lungscreen.assess.eligibility import PROGRAMMES, judge_eligibility
-from lungscreen.assess.fleischner import FleischnerContext, advise_fleischner
+from lungscreen.assess.fleischner import FleischnerContext, advise_fleischner, advise_fleischner_by_risk
 from lungscreen.assess.growth import (
     DoublingTime,
     Growth,
@@ -19,9 +19,9 @@ from lungscreen.assess.growth import (
     judge_growth,
     months_between,
 )
-from lungscreen.assess.guidelines import GUIDELINES, Case, Guideline, advise_findings
+from lungscreen.assess.guidelines import GUIDELINES, LEAST_ROUND_DAYS, Case, Guideline, advise_findings
 from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, measured_nodule
-from lungscreen.assess.lung_rads import grade_nodule, name_growth
+from lungscreen.assess.lung_rads import benign_clause, grade_nodule, name_growth
 from lungscreen.assess.lung_rads_exam import ExamFacts, grade_exam, share_prior_category
 from lungscreen.assess.lung_rads_rows import Measure
 from lungscreen.assess.lung_rads_special import (
@@ -42,7 +42,7 @@ from lungscreen.assess.nelson import (
 )
 from lungscreen.assess.plco import PLCO_RACES, estimate_plco
 from lungscreen.assess.results import RANK, STAYING, Category, LungRads, read_category
-from lungscreen.assess.risks import describe_person
+from lungscreen.assess.risks import NoduleLooks, brock_input, describe_person, mayo_input
 from lungscreen.assess.rounding import mean_diameter
 from lungscreen.assess.site_model import FusionConfig, SiteModel, add_site_risk, find_site_model
 from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, assess_baseline, assess_follow_up
@@ -51,6 +51,7 @@ from lungscreen.records import Eligibility
 __all__ = [
     "BROCK_MODELS",
     "GUIDELINES",
+    "LEAST_ROUND_DAYS",
     "PLCO_RACES",
     "PROGRAMMES",
     "RANK",
@@ -80,6 +81,7 @@ __all__ = [
     "Measure",
     "NoduleAtExam",
     "NoduleHistory",
+    "NoduleLooks",
     "PersonAndNodule",
     "SiteModel",
     "add_site_risk",
@@ -88,11 +90,14 @@ __all__ = [
     "advise_eu_position",
     "advise_findings",
     "advise_fleischner",
+    "advise_fleischner_by_risk",
     "advise_nelson",
     "advise_nelson_growth",
     "advise_nelson_new_solid",
     "assess_baseline",
     "assess_follow_up",
+    "benign_clause",
+    "brock_input",
     "describe_person",
     "doubling_time",
     "estimate_brock",
@@ -110,6 +115,7 @@ __all__ = [
     "judge_change",
     "judge_eligibility",
     "judge_growth",
+    "mayo_input",
     "mean_diameter",
     "measured_nodule",
     "months_between",

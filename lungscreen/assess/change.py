@@ -184,9 +184,15 @@ def find_slow_growth(history: NoduleHistory) -> tuple[NoduleAtExam, ...]:
     A run has at least three exams, ends today, and is larger at each; more than 1.5 mm in all, never within 12 months.
     An earlier fast step ends the runs that hold it, not the later ones.
     """
-    rising = _rising(history)
-    runs = (rising[:length] for length in range(len(rising), LEAST_RUN - 1, -1))
-    return next((run for run in runs if _step(run[-1], run[0]) > GROWTH_MM and not _fast_within_a_year(run)), ())
+    longest: tuple[NoduleAtExam, ...] = ()
+    run: list[NoduleAtExam] = []
+    for exam in _rising(history):
+        if any(_is_fast(exam, later) for later in run):
+            break
+        run.append(exam)
+        if len(run) >= LEAST_RUN and _step(exam, run[0]) > GROWTH_MM:
+            longest = tuple(run)
+    return longest
 
 
 def _rising(history: NoduleHistory) -> tuple[NoduleAtExam, ...]:
@@ -200,13 +206,9 @@ def _rising(history: NoduleHistory) -> tuple[NoduleAtExam, ...]:
     return tuple(run)
 
 
-def _fast_within_a_year(run: tuple[NoduleAtExam, ...]) -> bool:
-    """Whether two exams of `run` (newest first), at most 12 months apart, differ by more than 1.5 mm."""
-    return any(
-        _step(earlier, later) > GROWTH_MM and days_between(earlier, later) <= TWELVE_MONTHS_DAYS
-        for index, later in enumerate(run)
-        for earlier in run[index + 1 :]
-    )
+def _is_fast(earlier: NoduleAtExam, later: NoduleAtExam) -> bool:
+    """More than 1.5 mm within 12 months."""
+    return _step(earlier, later) > GROWTH_MM and days_between(earlier, later) <= TWELVE_MONTHS_DAYS
 
 
 def _step(earlier: NoduleAtExam, later: NoduleAtExam) -> Decimal:

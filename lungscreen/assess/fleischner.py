@@ -6,14 +6,14 @@ known cancer and not immunosuppressed, on contiguous sections of at most 1.5 mm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lungscreen.assess.inputs import NoduleAtExam
 from lungscreen.assess.rounding import Number, exact, whole
 from lungscreen.records import NOT_ASSESSED, Advice, ClinicalData, NoduleType
 
-__all__ = ["FleischnerContext", "advise_fleischner", "fleischner_size_mm"]
+__all__ = ["FleischnerContext", "advise_fleischner", "advise_fleischner_by_risk", "fleischner_size_mm"]
 
 _GUIDELINE = "Fleischner 2017"
 _SOURCE = "MacMahon 2017, Radiology 284:228"
@@ -104,6 +104,20 @@ def advise_fleischner(nodule: NoduleAtExam, person: ClinicalData, context: Fleis
         group = f"solid, {'multiple' if context.multiple else 'single'}, {band}, {risk} risk"
         return _advice(group, table[band, bool(context.high_risk)])
     return _subsolid(nodule, context, large=band != "<6 mm")
+
+
+def advise_fleischner_by_risk(nodule: NoduleAtExam, person: ClinicalData, context: FleischnerContext) -> Advice:
+    """The same; where only the clinician's judgement of the risk is lacking, both answers, and none is chosen."""
+    unknown, low, high = (
+        advise_fleischner(nodule, person, replace(context, high_risk=risk)) for risk in (None, False, True)
+    )
+    if unknown.needs != ("low or high risk",):
+        return unknown
+    group = low.group.removesuffix(", low risk")
+    same = low.advice == high.advice
+    text = low.advice if same else f"low risk: {low.advice}; high risk: {high.advice}"
+    clause = f"{_GUIDELINE}, {group}"
+    return replace(unknown, group=group, advice=text, clause=clause, needs=() if same else unknown.needs)
 
 
 def _typical_at_border(nodule: NoduleAtExam, person: ClinicalData, context: FleischnerContext) -> Advice | None:

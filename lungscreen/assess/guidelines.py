@@ -13,7 +13,7 @@ from datetime import date
 from typing import Protocol
 
 from lungscreen.assess.bts import BtsContext, advise_bts, advise_bts_follow_up
-from lungscreen.assess.fleischner import FleischnerContext, advise_fleischner
+from lungscreen.assess.fleischner import FleischnerContext, advise_fleischner_by_risk
 from lungscreen.assess.inputs import AT_PLEURA_MM, NoduleAtExam, NoduleHistory, days_between, measured_nodule
 from lungscreen.assess.lung_rads_special import (
     AirwayNodule,
@@ -32,7 +32,7 @@ from lungscreen.assess.nelson import (
 from lungscreen.assess.results import Category
 from lungscreen.records import NOT_ASSESSED, Advice, ClinicalData, Finding, Grade, NoduleType
 
-__all__ = ["GUIDELINES", "Case", "Guideline", "advise_findings"]
+__all__ = ["GUIDELINES", "LEAST_ROUND_DAYS", "Case", "Guideline", "advise_findings"]
 
 NOT_APPLICABLE = "not applicable"
 LEAST_ROUND_DAYS = 180
@@ -151,17 +151,9 @@ class _Fleischner:
             slice_mm=case.slice_mm,
             known_cancer=False if case.person.prior_cancer is False else None,
         )
-        unknown, low, high = (
-            advise_fleischner(history.current, case.person, replace(context, high_risk=risk))
-            for risk in (None, False, True)
-        )
+        advice = advise_fleischner_by_risk(history.current, case.person, context)
         counted = f"number of nodules of its kind: {case.alike} findings of this reading"
-        if unknown.needs == ("low or high risk",):
-            text = low.advice if low.advice == high.advice else f"low risk: {low.advice}; high risk: {high.advice}"
-            needs = () if low.advice == high.advice else unknown.needs
-            group = low.group.removesuffix(", low risk")
-            unknown = replace(unknown, group=group, advice=text, clause=f"{self.name}, {group}", needs=needs)
-        return (replace(unknown, assumed=(*unknown.assumed, counted)),)
+        return (replace(advice, assumed=(*advice.assumed, counted)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +201,6 @@ class _Eu:
 
     def advise(self, case: Case) -> Sequence[Advice]:
         history = case.history
-        kind = history.current.nodule_type
-        if kind is NoduleType.UNKNOWN:
-            return (_not_assessed(self.name, ("nodule type",)),)
-        if kind is not NoduleType.SOLID:
-            return (_not_applicable(self.name, "for solid nodules only"),)
         return (advise_eu_position(history.current, new=history.is_new),)
 
 

@@ -21,7 +21,7 @@ from lungscreen.assess.change import (
     with_known_types,
 )
 from lungscreen.assess.growth import Growth, doubling_time
-from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, days_between
+from lungscreen.assess.inputs import BenignPattern, NoduleAtExam, NoduleHistory, days_between
 from lungscreen.assess.lung_rads_rows import (
     CUT_30,
     Lacking,
@@ -41,7 +41,7 @@ from lungscreen.assess.rounding import whole_mm3
 from lungscreen.errors import Notice
 from lungscreen.records import NoduleType
 
-__all__ = ["grade_nodule", "name_growth"]
+__all__ = ["benign_clause", "grade_nodule", "name_growth"]
 
 GROUND_GLASS_DOUBLING_DAYS = 365
 """A ground-glass nodule doubles within a year: volume-doubling time up to this (choice j)."""
@@ -83,11 +83,11 @@ def grade_nodule(history: NoduleHistory, measure: Measure = "diameter") -> Categ
     """
     history, notices = with_known_types(history)
     if history.current.nodule_type is NoduleType.UNKNOWN and not history.benign_pattern:
-        return _not_assessed("nodule type (solid, part-solid or ground-glass)")
+        return _not_assessed("nodule type (solid, part-solid or ground-glass)", history)
     try:
         row, used, fallback = _decide_by(history, measure)
     except Lacking as lacking:
-        return _not_assessed(str(lacking))
+        return _not_assessed(str(lacking), history)
     notices = (*notices, *fallback, *row.notices)
     category, clause = row.category, row.clause
     if history.suspicious:
@@ -117,6 +117,15 @@ def name_growth(history: NoduleHistory) -> str:
     return "larger, within the limits of stability" if change.now_mm > change.before_mm else "stable"
 
 
+def benign_clause(pattern: BenignPattern, nodule_type: NoduleType) -> str:
+    """The row of category 1 that a benign pattern matches, whatever the size; empty where none does."""
+    if pattern == "fat":
+        return "category 1: contains fat"
+    if pattern == "calcification" or nodule_type is NoduleType.CALCIFIED:
+        return "category 1: complete, central, popcorn or concentric calcification"
+    return ""
+
+
 # -- the order of decision: the first that applies decides -----------------------------------------------------------
 def _decide(case: _Case) -> Row:
     for step in _STEPS:
@@ -128,11 +137,8 @@ def _decide(case: _Case) -> Row:
 
 def _benign_pattern(case: _Case) -> Row | None:
     """(1) Benign calcification or fat."""
-    pattern = case.history.benign_pattern
-    clause = "category 1: complete, central, popcorn or concentric calcification"
-    if pattern == "fat":
-        clause = "category 1: contains fat"
-    elif pattern != "calcification" and case.now.nodule_type is not NoduleType.CALCIFIED:
+    clause = benign_clause(case.history.benign_pattern, case.now.nodule_type)
+    if not clause:
         return None
     prior = case.prior_category if case.history.earlier else None
     if prior not in STAYING:
@@ -370,7 +376,16 @@ def _describe(history: NoduleHistory, measure: Measure) -> str:
     return f"{now.nodule_type}, {size} ({last.mean_diameter_mm} mm on {last.exam_date}, {days_between(last, now)} days ago)"
 
 
-def _not_assessed(need: str) -> Category:
+def _not_assessed(need: str, history: NoduleHistory) -> Category:
+    """Without what a row needs; but a 4B or 4X at the last exam is at least that, whatever is lacking."""
+    prior = read_category(history.earlier[-1].category) if history.earlier else None
+    if prior in STAYING and not history.proven_benign:
+        clause = f"category {prior} at the last exam stays (order of decision, 5)"
+        text = f"The rule needs {need}: the nodule is at least {prior}, its category at the last exam."
+        said = Notice("not-assessed", text)
+        return Category(
+            prior, f"Lung-RADS v2022, {clause}", f"at least {prior}, needs {need}: {clause}", notices=(said,)
+        )
     return Category(
         LungRads.NOT_ASSESSED,
         "Lung-RADS v2022",

@@ -30,6 +30,8 @@ class Change(StrEnum):
     STABLE = "stable"
     GROWING = "growing"
     SMALLER = "smaller"
+    PERSISTING = "persisting"
+    """It was there before; whether it grew is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ def grade_airway_nodule(nodule: AirwayNodule) -> Category:
     """Lung-RADS v2022 category of an airway nodule (table rows and note 11)."""
     row = _airway_row(nodule)
     if row is None:
-        need = "whether it lies in a segmental bronchus or more proximal"
+        level = "whether it lies in a segmental bronchus or more proximal"
+        need = level if nodule.segmental_or_proximal is None else "whether it has grown"
         return Category(LungRads.NOT_ASSESSED, "Lung-RADS v2022 note 11", f"not assessed: needs {need}", needs=(need,))
     return _finished(row, nodule.suspicious, f"airway nodule, {nodule.change}")
 
@@ -96,7 +99,9 @@ def _proximal_row(change: Change, prior: LungRads | None) -> Row:
     return Row(LungRads.SUSPICIOUS_4A, "category 4A: airway nodule, smaller: the table has no row for it")
 
 
-def _subsegmental_row(change: Change) -> Row:
+def _subsegmental_row(change: Change) -> Row | None:
+    if change is Change.PERSISTING:
+        return None
     if change is not Change.GROWING:
         return Row(LungRads.BENIGN, f"category 2: airway nodule, subsegmental, {change}")
     clause = (
@@ -122,7 +127,7 @@ class CystAtExam:
     """
 
     exam_date: date | None
-    wall_mm: Number
+    wall_mm: Number | None
     multilocular: bool
     cyst_mm: Number | None = None
     nodularity_mm: Number | None = None
@@ -136,8 +141,8 @@ class CystAtExam:
 
     @property
     def is_thick(self) -> bool:
-        """The wall is 2 mm or more."""
-        return tenths(self.wall_mm) >= THICK_WALL_MM
+        """The wall is 2 mm or more, as far as it is known."""
+        return self.wall_mm is not None and tenths(self.wall_mm) >= THICK_WALL_MM
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,10 @@ def is_suspicious_after_new(before: NoduleAtExam, now: NoduleAtExam) -> bool | N
 
 def advise_eu_position(nodule: NoduleAtExam, *, new: bool) -> Advice:
     """EU position statement 2017: a solid nodule above 300 mm³ at baseline, above 200 mm³ when new, goes to a team."""
+    if nodule.nodule_type is NoduleType.UNKNOWN:
+        return Advice("EU 2017", NOT_ASSESSED, "", "EU 2017", needs=("nodule type",), sources=_EU_SOURCES)
+    if nodule.nodule_type is not NoduleType.SOLID:
+        return Advice("EU 2017", "not applicable", "for solid nodules only", "EU 2017", sources=_EU_SOURCES)
     if nodule.volume_mm3 is None:
         return Advice("EU 2017", NOT_ASSESSED, "", "EU 2017", needs=("volume",), sources=_EU_SOURCES)
     limit = 200 if new else 300

@@ -6,7 +6,7 @@ Image and person come together here: sizes, place and type as they were measured
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lungscreen.assess.brock import BROCK_MODELS, MOST_NODULES, BrockInput, estimate_brock
 from lungscreen.assess.eligibility import judge_eligibility
@@ -14,10 +14,24 @@ from lungscreen.assess.mayo import PersonAndNodule, estimate_mayo
 from lungscreen.assess.plco import estimate_plco
 from lungscreen.records import ClinicalData, Finding, Location, NoduleType, Person, Risk
 
-__all__ = ["describe_person", "estimate_risks"]
+__all__ = ["NoduleLooks", "brock_input", "describe_person", "estimate_risks", "mayo_input"]
 
 SPICULATION = "spiculation"
 """What Mayo lacks where only a reader can tell: both answers are then shown, and none is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoduleLooks:
+    """What the models ask of a nodule. None is not known.
+
+    transverse_mm: largest transverse diameter. count: noncalcified nodules of the scan.
+    """
+
+    transverse_mm: float | None
+    upper_lobe: bool | None
+    spiculated: bool | None
+    nodule_type: NoduleType
+    count: int | None
 
 
 def describe_person(person: ClinicalData | None) -> Person | None:
@@ -41,16 +55,9 @@ def estimate_risks(
     if estimated and spiculated is not None:
         image.append(("spiculation", "spiculation estimated from the image"))
     header = [(name, f"{name} from the DICOM header") for name in person.from_header]
-    brock = BrockInput(
-        size_mm=_transverse_mm(finding),
-        upper_lobe=upper_lobe,
-        sex=person.sex,
-        spiculation=spiculated,
-        age=person.age,
-        family_history=person.family_history,
-        emphysema=person.emphysema,
-        nodule_type=finding.nodule_type,
-        nodule_count=min(count, MOST_NODULES) or None,
+    looks = NoduleLooks(_transverse_mm(finding), upper_lobe, spiculated, finding.nodule_type, count)
+    brock = replace(
+        brock_input(looks, person),
         assumed=(
             ("nodule_count", f"number of nodules: {count} noncalcified findings of this reading"),
             ("nodule_type", "nodule type estimated from the image"),
@@ -58,17 +65,37 @@ def estimate_risks(
             *header,
         ),
     )
-    mayo = PersonAndNodule(
-        age=person.age,
-        ever_smoker=person.smoking_status != "never" if person.smoking_status else None,
-        diameter_mm=_transverse_mm(finding),
-        # any cancer before may have been recent, or of the lung: only its absence answers what Mayo asks
-        extrathoracic_cancer=False if person.prior_cancer is False else None,
-        spiculation=spiculated,
-        upper_lobe=upper_lobe,
-    )
+    mayo = mayo_input(looks, person)
     assumed = tuple(how for name, how in (*image, *header) if name != "sex")
     return *(estimate_brock(brock, model) for model in BROCK_MODELS), _mayo(finding, mayo, assumed, count)
+
+
+def brock_input(looks: NoduleLooks, person: ClinicalData) -> BrockInput:
+    """What Brock asks, from a nodule and a person."""
+    return BrockInput(
+        size_mm=looks.transverse_mm,
+        upper_lobe=looks.upper_lobe,
+        sex=person.sex,
+        spiculation=looks.spiculated,
+        age=person.age,
+        family_history=person.family_history,
+        emphysema=person.emphysema,
+        nodule_type=looks.nodule_type,
+        nodule_count=min(looks.count, MOST_NODULES) if looks.count else None,
+    )
+
+
+def mayo_input(looks: NoduleLooks, person: ClinicalData) -> PersonAndNodule:
+    """What Mayo asks, from a nodule and a person."""
+    return PersonAndNodule(
+        age=person.age,
+        ever_smoker=person.smoking_status != "never" if person.smoking_status else None,
+        diameter_mm=looks.transverse_mm,
+        # any cancer before may have been recent, or of the lung: only its absence answers what Mayo asks
+        extrathoracic_cancer=False if person.prior_cancer is False else None,
+        spiculation=looks.spiculated,
+        upper_lobe=looks.upper_lobe,
+    )
 
 
 def _mayo(finding: Finding, data: PersonAndNodule, assumed: tuple[str, ...], count: int) -> Risk:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from lungscreen.cells import UnreadableError, date_cell, flag_cell, number_cell, one_of_cell, read_text
+from lungscreen.cells import CellError, date_cell, flag_cell, number_cell, one_of_cell, read_text
 from lungscreen.errors import Notice
 from lungscreen.records import PERSON_RANGES, ClinicalData
 
@@ -57,7 +57,7 @@ def read_age(text: str) -> float | None:
     """Years from "63", "63.5" or DICOM's "063Y", "756M"; None where not understood or impossible."""
     try:
         return _age(text)
-    except UnreadableError:
+    except CellError:
         return None
 
 
@@ -77,7 +77,7 @@ def read_person(
             continue
         try:
             values[column] = _READERS[column](text.replace(",", ".") if decimal_comma else text)
-        except UnreadableError:
+        except CellError:
             code = "clinical-age" if column == "age" else "clinical-value"
             notices.append(_not_known(code, number, column, "is not understood or impossible"))
     data, contradictions = _consistent(ClinicalData(**values), number)
@@ -137,7 +137,7 @@ def _whole_in_range(name: str) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = _in_range(name)(text)
         if value != int(value):
-            raise UnreadableError
+            raise CellError
         return int(value)
 
     return read
@@ -146,14 +146,14 @@ def _whole_in_range(name: str) -> Callable[[str], int]:
 def _category(text: str) -> str:
     plain = "".join(text.upper().split())
     if plain.removesuffix("S") not in _CATEGORIES:
-        raise UnreadableError
+        raise CellError
     return plain
 
 
 def _short_text(text: str) -> str:
     plain = text.strip()
     if len(plain) > 20 or not plain.isprintable():
-        raise UnreadableError
+        raise CellError
     return plain
 
 
