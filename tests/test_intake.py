@@ -1,4 +1,4 @@
-"""One intake: what the batch's index remembers gives the same studies as reading the inputs anew, and opens nothing twice."""
+"""One intake: what the batch's index remembers gives the same studies as reading anew, and opens nothing twice."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def test_index_and_direct_reading_agree_on_every_real_study(index: Index) -> Non
 
 
 def test_index_and_direct_reading_agree_on_a_mixed_inbox(index: Index, tmp_path: Path) -> None:
-    """Two people under one ID, one UID of two people, images of one name and of a name with a number, objects that are no
-    CT with and without a study, archives, links, a text, and inputs that overlap.
+    """Two people under one ID, one UID of two people, images of one name and of a name with a number, objects that are
+    no CT with and without a study, archives, links, a text, and inputs that overlap.
     """
     box = tmp_path / "box"
     for name in ("Doe^Jane", "Roe^Richard"):

@@ -16,7 +16,7 @@ from lungscreen.errors import InputError
 from lungscreen.records import Source
 from lungscreen.sources import SourceReader
 
-__all__ = ["IMAGE_ENDINGS", "Entry", "Folder", "Walk", "image_name", "is_hidden_member"]
+__all__ = ["IMAGE_ENDINGS", "Entry", "Folder", "Walk", "image_name", "is_hidden_member", "read_dicomdir"]
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """Image files that are read; `.nii.gz` is one ending."""
