@@ -86,7 +86,7 @@ def said_of(field: dataclasses.Field[Any]) -> Said:
     return found if isinstance(found, Said) else Said()
 
 
-def parts_of(kind: type[Any]) -> tuple[Part, ...]:
+def parts_of(kind: Any) -> tuple[Part, ...]:
     """The fields of a dataclass, in order."""
     return _read_parts(kind)
 

@@ -6,7 +6,8 @@ DATA/cubes/{cubes.csv, masks.npz, ct/*.jls} → Cubes (50 mm at 1 mm, mask, rati
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,22 +64,21 @@ def read_cubes(data: Path, subsets: Collection[str] | None = None) -> Cubes:
     """
     folder = data / "cubes"
     try:
-        with (folder / "cubes.csv").open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if subsets is None or row["luna16_subset"] in subsets]
+        rows = _read_rows(folder / "cubes.csv", subsets)
         packed = np.load(folder / "masks.npz")
         hu = np.stack([_read_cube(folder / "ct" / f"{row['cube']}.jls") for row in rows])
         masks = np.stack([np.unpackbits(packed[row["cube"]])[: SIDE**3].reshape(hu.shape[1:]) for row in rows])
-        scores = [np.array([float(s) for s in row["malignancy_scores"].split()]) for row in rows]
+        scores = [np.array(row["malignancy_scores"].split(), dtype=float) for row in rows]
         return Cubes(
             names=tuple(row["cube"] for row in rows),
             hu=hu,
             masks=masks.astype(bool),
-            centres=np.array([[float(row[f"nodule_{a}"]) for a in "zyx"] for row in rows], dtype=np.float32),
-            targets=np.stack([_targets(row, s) for row, s in zip(rows, scores, strict=True)]),
-            mean_rating=np.array([s.mean() if len(s) else np.nan for s in scores], dtype=np.float32),
-            majority=np.array([bool(len(s)) and (s >= 4).mean() > 0.5 for s in scores]),
+            centres=np.array([*map(_centre, rows)], dtype=np.float32),
+            targets=np.stack([*map(_targets, rows, scores)]),
+            mean_rating=np.array([*map(_mean, scores)], dtype=np.float32),
+            majority=np.array([(s >= 4).sum() > 0.5 * len(s) for s in scores]),
             subsets=tuple(row["luna16_subset"] for row in rows),
-            persons=tuple(row["patient_id"] or row["series_uid"] for row in rows),
+            persons=tuple(map(_person, rows)),
             diameter_mm=np.array([float(row["diameter_mm"] or "nan") for row in rows], dtype=np.float32),
         )
     except (OSError, KeyError, ValueError) as error:
@@ -107,3 +107,23 @@ def _targets(row: dict[str, str], scores: NDArray[np.float64]) -> Floats:
         targets[4:-1] = [(float(row[name]) - 1.0) / 4.0 for name in ATTRIBUTES]
         targets[-1] = float(row["calcification"] != CALCIFICATION_ABSENT)
     return targets
+
+
+def _read_rows(path: Path, subsets: Collection[str] | None) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if subsets is None or row["luna16_subset"] in subsets]
+
+
+def _mean(scores: NDArray[np.float64]) -> float:
+    """NaN where nobody gave one."""
+    return float(scores.mean()) if len(scores) else math.nan
+
+
+def _centre(row: Mapping[str, str]) -> list[float]:
+    """(z, y, x), voxels."""
+    return [float(row[f"nodule_{axis}"]) for axis in "zyx"]
+
+
+def _person(row: Mapping[str, str]) -> str:
+    """The patient; where nobody knows who it is, each series stands for a person of its own."""
+    return row["patient_id"] or row["series_uid"]

@@ -91,6 +91,11 @@ class ClassifierTraining:
             raise ValueError("expected members, epochs and batch of at least 1")
         if self.second_cycle < 0:
             raise ValueError("expected a second cycle of 0 epochs or more")
+        if not all((0 < self.rate < 1, 0 <= self.ema < 1, self.clip > 0, self.outline_weight >= 0)):
+            raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, clip above 0, outline_weight of at least 0")
+        self._check_network()
+
+    def _check_network(self) -> None:
         if len(self.widths) != (4 if self.network == "full" else 3):
             raise ValueError("expected four widths of a full network, three of a folded one")
         if self.normalised and self.network == "full":
@@ -99,8 +104,6 @@ class ClassifierTraining:
             raise ValueError(f"expected a patch of one of {PATCHES} voxels")
         if not 0 <= self.reach <= self.patch // 2:
             raise ValueError("expected a reach of 0 to half the patch")
-        if not (0 < self.rate < 1 and 0 <= self.ema < 1 and self.clip > 0 and self.outline_weight >= 0):
-            raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, clip above 0, outline_weight of at least 0")
 
     @property
     def subsets(self) -> tuple[str, ...] | None:

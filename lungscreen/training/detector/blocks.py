@@ -72,12 +72,8 @@ class SampleConfig:
                 raise ValueError(f"{name}: expected 0 to 1")
         if not 16 <= self.patch <= CUBE or self.patch % 16:
             raise ValueError(f"patch: expected a multiple of 16 up to {CUBE}")
-        if (
-            not 0 <= self.shift_mm <= 20
-            or not 0 <= self.crop_mm <= 16
-            or min(self.rare_weight, self.small_weight, self.phantom_weight) <= 0
-            or not self.scales
-        ):
+        weights = (self.rare_weight, self.small_weight, self.phantom_weight)
+        if not all((0 <= self.shift_mm <= 20, 0 <= self.crop_mm <= 16, min(weights) > 0, self.scales)):
             raise ValueError("expected shift_mm of 0 to 20, crop_mm of 0 to 16, weights above 0, at least one scale")
         if not 0 <= self.turn_degrees <= 45 or not 1 <= self.thick_mm[0] <= self.thick_mm[1] <= 10:
             raise ValueError("expected turn_degrees of 0 to 45, thick_mm of 1 to 10 with the smaller first")

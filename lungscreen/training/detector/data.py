@@ -121,9 +121,9 @@ def _read_cubes(folder: Path) -> tuple[list[NDArray[np.int16]], list[NDArray[np.
 
     with (folder / "masks.npz").open("rb") as file, np.load(file) as archive:
         masks = dict(archive)
-    others: dict[str, list[dict[str, str]]] = {}
+    others: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in _table(folder / "others.csv"):
-        others.setdefault(row["cube"], []).append(row)
+        others.setdefault((row["cube"], row["kind"]), []).append(row)
     hus, packed, cubes = [], [], []
     for index, row in enumerate(_table(folder / "cubes.csv")):
         name = row["cube"]
@@ -138,8 +138,8 @@ def _read_cubes(folder: Path) -> tuple[list[NDArray[np.int16]], list[NDArray[np.
                 index, name, row["series_uid"], row["patient_id"], row["luna16_subset"], row["placed"] == "yes",
                 Mark(_voxel(row, "nodule_"), (6 * max(volume, 8) / np.pi) ** (1 / 3)),
                 float(row["diameter_mm"]), int(row["texture"] or 0),
-                tuple(_other(o) for o in others.get(name, []) if o["kind"] == "nodule"),
-                tuple(_other(o) for o in others.get(name, []) if o["kind"] == "excluded"),
+                tuple(_other(o) for o in others.get((name, "nodule"), [])),
+                tuple(_other(o) for o in others.get((name, "excluded"), [])),
             )
         )  # fmt: skip
     if not cubes:
@@ -196,21 +196,35 @@ def prepare_scans(
 
     Errors: the code of the first scan that is refused (`annotation-outside`, `no-ct`, …); `output-failed`.
     """
-    table = [Path(row["folder"]).name for row in _table(data / "scans.csv")] if names is None else names
-    if (listed := _listed(out)) is None:
-        old = [name for name in table if (out / f"{name}.json").exists()]
-        if old:
-            progress(f"{len(old)} scans were prepared by an earlier version: kept as they are, without hashes")
-    else:
-        old = []
-        progress(f"{sum(name in listed for name in table)} scans are prepared")
+    table = _folder_names(data) if names is None else names
+    old = _of_earlier_version(table, out, progress)
     dataset = find_collection(data, [name for name in table if name not in old])
     sides = {scan.series.series_uid: "train" for scan in dataset.scans}
-    prepared = prepare_dataset(dataset, out, splits=sides) if dataset.scans or not old else None
-    for refusal in (*dataset.refused, *(prepared.refused if prepared else ())):
+    for refusal in dataset.refused:
         raise InputError(refusal.code, refusal.reason, refusal.where)
-    for notice in prepared.notices if prepared else ():
+    if old and not dataset.scans:
+        return
+    prepared = prepare_dataset(dataset, out, splits=sides)
+    for refusal in prepared.refused:
+        raise InputError(refusal.code, refusal.reason, refusal.where)
+    for notice in prepared.notices:
         progress(f"{notice.code}: {notice.text}")
+
+
+def _folder_names(data: Path) -> list[str]:
+    return [Path(row["folder"]).name for row in _table(data / "scans.csv")]
+
+
+def _of_earlier_version(names: Sequence[str], out: Path, progress: Callable[[str], None]) -> list[str]:
+    """Scans whose shards are there without an index, which nothing is known of."""
+    listed = _listed(out)
+    if listed is not None:
+        progress(f"{sum(name in listed for name in names)} scans are prepared")
+        return []
+    old = [name for name in names if (out / f"{name}.json").exists()]
+    if old:
+        progress(f"{len(old)} scans were prepared by an earlier version: kept as they are, without hashes")
+    return old
 
 
 def load_scan(folder: Path, name: str) -> PreparedScan:

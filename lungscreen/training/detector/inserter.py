@@ -97,15 +97,19 @@ class Inserter:
         self._note(block, centre + moved, diameter)
         return True
 
-    def insert_made(self, rng: Rng, block: Block, centre: Place, glassy: bool = True) -> bool:
-        """A nodule whose shape and texture are made. glassy: it may be ground-glass or part-solid. False: hidden."""
+    def _draw_kind(self, rng: Rng, glassy: bool) -> tuple[NoduleType, float, bool]:
+        """Type, diameter in mm, and whether it has a cavity."""
         kind = list(MADE_TYPES)[int(rng.choice(len(MADE_TYPES), p=list(MADE_TYPES.values())))]
         diameter = float(np.clip(rng.lognormal(np.log(8.5), 0.45), 3.5, 22))
         if not glassy or diameter < PURE_GLASS_MM:
             kind = NoduleType.SOLID
-        cavity = bool(self.config.cavity and rng.random() < self.config.cavity)
-        if cavity:
-            kind, diameter = NoduleType.SOLID, max(diameter, HOLLOW_FROM_MM)
+        if self.config.cavity and rng.random() < self.config.cavity:
+            return NoduleType.SOLID, max(diameter, HOLLOW_FROM_MM), True
+        return kind, diameter, False
+
+    def insert_made(self, rng: Rng, block: Block, centre: Place, glassy: bool = True) -> bool:
+        """A nodule whose shape and texture are made. glassy: it may be ground-glass or part-solid. False: hidden."""
+        kind, diameter, cavity = self._draw_kind(rng, glassy)
         fraction = float(rng.uniform(0.3, 0.75))
         shape = list(MADE_SHAPES)[int(rng.choice(len(MADE_SHAPES), p=list(MADE_SHAPES.values())))]
         spec = NoduleSpec(diameter, kind, shape, solid_fraction=fraction)

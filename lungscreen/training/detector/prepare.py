@@ -26,7 +26,7 @@ def prepare_data(
     """
     prepared = [folder for folder in folders if (folder / "index.json").is_file()]
     named = [folder for folder in folders if folder not in prepared]
-    if len(named) > 1 or (config.split.names_data and not named):
+    if len(named) not in ((1,) if config.split.names_data else (0, 1)):
         reason = "--data: expected one folder that holds what the recipe names, and any of `data prepare`"
         raise UsageError("usage", reason)
     if config.split.names_data and not (shards / "cubes.json").exists():

@@ -80,19 +80,14 @@ class SampleEngine:
     ) -> None:
         self.config, self.hu, self.masks, self.cubes, self.scans, self.seed = config, hu, masks, cubes, scans, seed
         self.mined = MinedMarks()
-        self._weights = np.array([self._weight(c) for c in cubes])
+        self._weights = np.array([*map(self._weight, cubes)])
         self._sources = [c for c in cubes if c.nodule.diameter_mm <= 24]
-        self._source_weights = np.array([self._weight(c) for c in self._sources])
+        self._source_weights = np.array([*map(self._weight, self._sources)])
         self._placed = [c for c in cubes if c.placed]
         self._pleural = [self._air_share(c) < 0.55 for c in self._sources]
-        self._inner, self._outer = [], []
-        for scan in scans:
-            inside = ndimage.distance_transform_edt(scan.lung[::2, ::2, ::2]) * 2
-            self._inner.append((np.argwhere(inside > NEAR_PLEURA_MM) * 2).astype(np.int16))
-            self._outer.append((np.argwhere((inside > 0) & (inside <= NEAR_PLEURA_MM)) * 2).astype(np.int16))
+        self._lungs = [*map(_lung_voxels, scans)]
         self._real = [n for n, scan in enumerate(scans) if scan.licence != SYNTHETIC]
-        drawn = [1.0 if n in self._real else config.phantom_weight for n in range(len(scans))]
-        self._volumes = np.array([float(scan.lung.sum()) * w for scan, w in zip(scans, drawn, strict=True)])
+        self._volumes = np.array([*map(self._volume, scans)])
         self._noise = NoiseBank(seed)
         self.inserter = Inserter(config, hu, masks, self._noise)
 
@@ -140,35 +135,32 @@ class SampleEngine:
         for mark in cube.excluded:
             block.nothing.append(Mark(mark.voxel, max(mark.diameter_mm, 6.0) + 2))
         for mark in cube.nodules:
-            inside = all(1 <= v < CUBE - 1 for v in mark.voxel)
-            (block.nodules if inside else block.nothing).append(Mark(mark.voxel, mark.diameter_mm + 1.1))
-        if not cube.placed:
+            (block.nodules if _lies_inside(mark) else block.nothing).append(Mark(mark.voxel, mark.diameter_mm + 1.1))
+        if cube.placed:
+            self._cover_or_insert(rng, block, cube)
+        else:
             block.ignore[:] = True
             block.ignore[ball(hu.shape, cube.nodule.voxel, cube.nodule.diameter_mm / 2 + 5)] = False
+        return block
+
+    def _volume(self, scan: PreparedScan) -> float:
+        """Of its lungs, in voxels; a phantom's counts by its weight."""
+        return float(scan.lung.sum()) * (self.config.phantom_weight if scan.licence == SYNTHETIC else 1.0)
+
+    def _cover_or_insert(self, rng: Rng, block: Block, cube: Cube) -> None:
+        """At times hide the nodule of a placed cube under healthy lung, and at times set in another one."""
         small = cube.nodule.diameter_mm < self.config.cover_below_mm
-        if small and cube.placed and rng.random() < self.config.cover:
+        if small and rng.random() < self.config.cover:
             radius = cube.nodule.diameter_mm / 2 * rng.uniform(1.1, 1.4) + 2.0
             self.inserter.set_in(block, self._normal(rng), cube.nodule.voxel, uneven_ball(rng, radius))
             block.nodules.remove(cube.nodule)
-        if self.config.insert_in_cubes and cube.placed and rng.random() < self.config.insert_in_cubes:
+        if self.config.insert_in_cubes and rng.random() < self.config.insert_in_cubes:
             self.insert(rng, block, rng.uniform(ROOM_IN_CUBE, CUBE - ROOM_IN_CUBE, 3))
-        return block
 
     def _lung_block(self, rng: Rng) -> Block:
         n = int(rng.choice(len(self.scans), p=self._volumes / self._volumes.sum()))
-        scan = self.scans[n]
-        marks = self.mined.scans.get(scan.name)
-        draw = rng.random()
-        mined = marks is not None and len(marks) > 0 and draw < self.config.from_mined
-        if mined:
-            assert marks is not None
-            centre = marks[int(rng.integers(len(marks))), :3] + rng.normal(0, 1, 3)
-        elif scan.lesions and draw > 0.94:
-            centre = np.array(scan.lesions[int(rng.integers(len(scan.lesions)))].voxel) + rng.normal(0, 1, 3)
-        else:
-            places = self._outer[n] if rng.random() < 0.4 else self._inner[n]
-            centre = places[int(rng.integers(len(places)))] + rng.normal(0, 1, 3)
-        block = self._piece(scan, centre)
+        centre, mined = self._lung_centre(rng, n)
+        block = self._piece(self.scans[n], centre)
         if rng.random() < (self.config.insert * 0.6 if mined else self.config.insert * 1.4):
             place = (
                 rng.uniform(10, CUBE - 10, 3)
@@ -178,11 +170,26 @@ class SampleEngine:
             self.insert(rng, block, place)
         return block
 
+    def _lung_centre(self, rng: Rng, n: int) -> tuple[NDArray[np.float64], bool]:
+        """A voxel of scan number `n`, at a false mark, at a lesion or anywhere; and whether it is at a false mark."""
+        scan, draw = self.scans[n], rng.random()
+        marks = self.mined.scans.get(scan.name, np.zeros((0, 5)))
+        if len(marks) and draw < self.config.from_mined:
+            return marks[int(rng.integers(len(marks))), :3] + rng.normal(0, 1, 3), True
+        if scan.lesions and draw > 0.94:
+            return np.array(scan.lesions[int(rng.integers(len(scan.lesions)))].voxel) + rng.normal(0, 1, 3), False
+        return self._lung_voxel(rng, n, 0.4) + rng.normal(0, 1, 3), False
+
+    def _lung_voxel(self, rng: Rng, n: int, near_pleura: float) -> NDArray[np.int16]:
+        """A voxel of the lungs of scan number `n`, with this probability near the pleura."""
+        inner, outer = self._lungs[n]
+        places = outer if rng.random() < near_pleura else inner
+        return places[int(rng.integers(len(places)))]
+
     def lung_place(self, rng: Rng) -> tuple[Block, PreparedScan]:
         """The block around a place in a lung, drawn as for samples; nothing is set in yet."""
         n = int(rng.choice(len(self.scans), p=self._volumes / self._volumes.sum()))
-        places = self._outer[n] if rng.random() < 0.4 else self._inner[n]
-        centre = places[int(rng.integers(len(places)))] + rng.normal(0, 1, 3)
+        centre = self._lung_voxel(rng, n, 0.4) + rng.normal(0, 1, 3)
         return self._piece(self.scans[n], centre), self.scans[n]
 
     def _piece(self, scan: PreparedScan, centre: NDArray[np.floating]) -> Block:
@@ -190,18 +197,15 @@ class SampleEngine:
         start = np.round(centre).astype(int) - CUBE // 2
         hu, outside = cut_mirrored(scan.hu, start, CUBE)
         block = Block(hu.astype(np.float32), outside, [], [])
-        lesions = [Mark(voxel_in_piece(m.voxel, start), m.diameter_mm + 1.1) for m in scan.lesions]
-        for mark in lesions:
-            if all(1 <= v < CUBE - 1 for v in mark.voxel) and mark.diameter_mm <= 36:
+        for lesion in scan.lesions:
+            mark = Mark(voxel_in_piece(lesion.voxel, start), lesion.diameter_mm + 1.1)
+            if _lies_inside(mark) and mark.diameter_mm <= 36:
                 block.nodules.append(mark)
             else:
                 block.nothing.append(Mark(mark.voxel, mark.diameter_mm * (2.2 if mark.diameter_mm > 36 else 1) + 4))
         block.nothing += [Mark(voxel_in_piece(m.voxel, start), max(m.diameter_mm, 6.0) + 2) for m in scan.excluded]
-        if not scan.sure and scan.name in self.mined.scans:
-            for *voxel, score in self.mined.scans[scan.name].tolist():
-                if score > self.config.ignore_unsure:
-                    block.nothing.append(Mark(voxel_in_piece(voxel, start), 12.0))
-        block.nothing = [m for m in block.nothing if all(-m.diameter_mm < v < CUBE + m.diameter_mm for v in m.voxel)]
+        block.nothing += [Mark(voxel_in_piece(voxel, start), 12.0) for voxel in self._unsure_marks(scan)]
+        block.nothing = [*filter(_touches_cube, block.nothing)]
         return block
 
     # -- what is set in ------------------------------------------------------------------------------------------
@@ -241,8 +245,7 @@ class SampleEngine:
         scan = self.scans[n]
         known = [*scan.lesions, *scan.excluded]
         for _ in range(12):
-            places = self._outer[n] if rng.random() < 0.15 else self._inner[n]
-            centre = places[int(rng.integers(len(places)))].astype(int)
+            centre = self._lung_voxel(rng, n, 0.15).astype(int)
             away = all(np.linalg.norm(np.array(m.voxel) - centre) > m.diameter_mm / 2 + 14 for m in known)
             around = scan.hu[tuple(slice(max(0, v - 8), v + 9) for v in centre)]
             if away and float((around > -300).mean()) < MOST_TISSUE:
@@ -280,6 +283,12 @@ class SampleEngine:
 
         return Block(hu, taken > 0, [move(m) for m in block.nodules], [move(m) for m in block.nothing])
 
+    def _unsure_marks(self, scan: PreparedScan) -> list[list[float]]:
+        """Voxels of the marks, in a scan that was not wholly annotated, that may well be nodules nobody wrote down."""
+        if scan.sure or scan.name not in self.mined.scans:
+            return []
+        return [voxel for *voxel, score in self.mined.scans[scan.name].tolist() if score > self.config.ignore_unsure]
+
     def _cut(self, rng: Rng, block: Block) -> Block:
         """Some of the block's faces cut off, a shift with mirrored filling, zoom at times, and the patch.
 
@@ -316,10 +325,9 @@ class SampleEngine:
 
         cut = Block(hu, ignore, [], [move(m) for m in block.nothing])
         for mark in map(move, block.nodules):
-            place = np.round(mark.voxel).astype(int)
             ignore |= mirrored & ball(ignore.shape, mark.voxel, mark.diameter_mm / 2 + 5)
-            inside = (place >= 1).all() and (place < side - 1).all() and not ignore[tuple(place)]
-            if inside:
+            place = np.round(mark.voxel).astype(int)
+            if ((place >= 1) & (place < side - 1)).all() and not ignore[tuple(place)]:
                 cut.nodules.append(mark)
             else:
                 cut.nothing.append(Mark(mark.voxel, mark.diameter_mm + 6))
@@ -368,3 +376,21 @@ class SampleEngine:
         far = ndimage.distance_transform_edt(~mask)
         shell = (far > 1.5) & (far < 4.5)
         return float((self.hu[cube.index][box][shell] < -500).mean())
+
+
+def _lies_inside(mark: Mark) -> bool:
+    """The mark's centre lies inside a cube, not at its faces."""
+    return all(1 <= v < CUBE - 1 for v in mark.voxel)
+
+
+def _touches_cube(mark: Mark) -> bool:
+    """The mark's centre lies less than its diameter outside a cube, or in it."""
+    return all(-mark.diameter_mm < v < CUBE + mark.diameter_mm for v in mark.voxel)
+
+
+def _lung_voxels(scan: PreparedScan) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Every other voxel of the lungs: those deep inside, and those near the pleura. Each (n, 3)."""
+    inside = ndimage.distance_transform_edt(scan.lung[::2, ::2, ::2]) * 2
+    inner = np.argwhere(inside > NEAR_PLEURA_MM) * 2
+    outer = np.argwhere((inside > 0) & (inside <= NEAR_PLEURA_MM)) * 2
+    return inner.astype(np.int16), outer.astype(np.int16)

@@ -8,7 +8,7 @@ Shards of the side "test" are never opened here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,37 +67,29 @@ def read_sides(config: DetectorTraining, shards: Path, prepared: Sequence[Path] 
 
     Errors: `shard-damaged`, `split-leaks`, `training-data-invalid`.
     """
-    no_cubes: Arrays = (np.zeros((0, CUBE, CUBE, CUBE), np.int16), np.zeros((0, CUBE**3 // 8), np.uint8), [])
-    try:
-        hu, masks, cubes = load_cubes(shards) if config.split.names_data else no_cubes
-        scans = {name: load_scan(shards, name) for name in config.split.scans}
-        phantoms = [load_scan(shards, phantom_name(seed)) for seed in config.split.phantoms]
-        own = [side for folder in prepared for side in _read_prepared(folder)]
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
-        raise LungscreenError("training-data-invalid", f"cannot read the shards: {error}", str(shards)) from None
-    check_disjoint([(entry["patient"], entry["split"]) for entry, _ in own])
-    train, choice, learned, kept = _divide(config.split, cubes, scans)
-    learned += phantoms
+    read = _read_shards(config.split, shards, prepared)
+    check_disjoint([(entry["patient"], entry["split"]) for entry, _ in read.own])
+    patients = {scan.name: entry["patient"] for entry, scan in read.own}
+    hu, masks, cubes = read.cubes
+    sides = _divide(config.split, cubes, read.scans)
+    sides.scans_train += [*read.phantoms, *read.on_side("train")]
+    sides.scans_choice += [scan for scan in read.on_side("validation") if scan.sure]
     said = []
-    for name, more, chosen in (("train", learned, train), ("validation", kept, choice)):
-        there = [scan for entry, scan in own if entry["split"] == name]
-        patients = {scan.name: entry["patient"] for entry, scan in own}
-        sure = [scan for scan in there if scan.sure]
-        more += there if name == "train" else sure
+    for name, chosen in (("train", sides.cubes_train), ("validation", sides.cubes_choice)):
+        there = read.on_side(name)
         # for choices the scan counts the false marks, so its cubes ask for their nodule only
         cut = cut_cubes(there, patients, len(hu), surroundings=name == "train")
         hu, masks = np.concatenate([hu, cut[0]]), np.concatenate([masks, cut[1]])
         chosen += cut[2]
         if there:
             said.append(f"{name}: {len(there)} scans with {len(cut[2])} nodules of at most {LARGEST_CUBE_MM:g} mm")
-    if own and not kept and not any(cube.placed for cube in choice):
+    if read.own and not sides.can_be_measured():
         said.append("no validation scan is wholly annotated: false marks cannot be counted, nothing is measured")
-        choice = []
-    if not train or not (learned or config.samples.cube_share == 1):
+        sides.cubes_choice = []
+    if not sides.can_be_learned_from(config.samples.cube_share):
         raise LungscreenError("training-data-invalid", "no cube or no scan is left to learn from", str(shards))
-    identity = config_hash(sorted((e["sha256"], e["annotations_sha256"], e["split"]) for e, _ in own)) if own else ""
-    engine = SampleEngine(config.samples, hu, masks, train, learned, config.seed)
-    return TrainingData(engine, choice, kept, hu, identity, tuple(said))
+    engine = SampleEngine(config.samples, hu, masks, sides.cubes_train, sides.scans_train, config.seed)
+    return TrainingData(engine, sides.cubes_choice, sides.scans_choice, hu, _identity(read.own), tuple(said))
 
 
 def read_engines(
@@ -117,23 +109,84 @@ def read_engines(
     return data.engine, SampleEngine(samples, data.hu, data.engine.masks, data.cubes, data.scans, config.seed + 1)
 
 
-def _divide(
-    split: Split, cubes: Iterable[Cube], scans: Mapping[str, PreparedScan]
-) -> tuple[list[Cube], list[Cube], list[PreparedScan], list[PreparedScan]]:
-    """By the recipe: cubes learned from, cubes for choices, scans learned from, scans for choices."""
-    cubes = list(cubes)
-    held = {scans[name].original_series_uid for name in split.held_out_scans if name in scans}
-    patients = set(split.held_out_patients) | {c.patient_id for c in cubes if c.series_uid in held and c.patient_id}
-    patients |= set(split.held_out_scans)
-    train = [
-        c for c in cubes
-        if c.subset in split.train_subsets and c.series_uid not in held and c.patient_id not in patients
-    ]  # fmt: skip
-    known = {c.patient_id for c in train if c.patient_id}
-    choice = [c for c in cubes if c.subset in split.choice_subsets and c.patient_id not in known]
-    learned = [scan for name, scan in scans.items() if name not in split.held_out_scans]
-    kept = [scan for name, scan in scans.items() if name in split.held_out_scans and scan.sure]
-    return train, choice, learned, kept
+@dataclass(frozen=True, eq=False)
+class _Shards:
+    """What a run reads.
+
+    cubes, scans: of the recipe's data, scans by name.  own: of prepared folders, with their rows of the index.
+    """
+
+    cubes: Arrays
+    scans: Mapping[str, PreparedScan]
+    phantoms: list[PreparedScan]
+    own: list[tuple[Mapping[str, Any], PreparedScan]]
+
+    def on_side(self, name: str) -> list[PreparedScan]:
+        """The prepared folders' scans of a side."""
+        return [scan for entry, scan in self.own if entry["split"] == name]
+
+
+@dataclass(eq=False)
+class _Sides:
+    """Cubes and scans that are learned from, and those for choices."""
+
+    cubes_train: list[Cube]
+    cubes_choice: list[Cube]
+    scans_train: list[PreparedScan]
+    scans_choice: list[PreparedScan]
+
+    def can_be_learned_from(self, cube_share: float) -> bool:
+        """There are cubes, and scans too unless all samples are cubes."""
+        return bool(self.cubes_train) and (bool(self.scans_train) or cube_share == 1)
+
+    def can_be_measured(self) -> bool:
+        """Something for choices was annotated all through."""
+        return bool(self.scans_choice) or any(cube.placed for cube in self.cubes_choice)
+
+
+def _read_shards(split: Split, shards: Path, prepared: Sequence[Path]) -> _Shards:
+    no_cubes: Arrays = (np.zeros((0, CUBE, CUBE, CUBE), np.int16), np.zeros((0, CUBE**3 // 8), np.uint8), [])
+    try:
+        return _Shards(
+            cubes=load_cubes(shards) if split.names_data else no_cubes,
+            scans={name: load_scan(shards, name) for name in split.scans},
+            phantoms=[load_scan(shards, phantom_name(seed)) for seed in split.phantoms],
+            own=[side for folder in prepared for side in _read_prepared(folder)],
+        )
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        raise LungscreenError("training-data-invalid", f"cannot read the shards: {error}", str(shards)) from None
+
+
+def _identity(own: Sequence[tuple[Mapping[str, Any], PreparedScan]]) -> str:
+    """Of the prepared folders' shards and their sides; empty without."""
+    rows = sorted((entry["sha256"], entry["annotations_sha256"], entry["split"]) for entry, _ in own)
+    return config_hash(rows) if rows else ""
+
+
+def _divide(split: Split, cubes: Sequence[Cube], scans: Mapping[str, PreparedScan]) -> _Sides:
+    """By the recipe. Nobody who is held out is learned from, and nobody who was learned from serves choices."""
+    held, patients = _held_out(split, cubes, scans)
+    train = [c for c in _without(patients, cubes, split.train_subsets) if c.series_uid not in held]
+    known = {c.patient_id for c in train} - {""}
+    kept = [scan for name, scan in scans.items() if name in split.held_out_scans]
+    return _Sides(
+        cubes_train=train,
+        cubes_choice=_without(known, cubes, split.choice_subsets),
+        scans_train=[scan for scan in scans.values() if scan not in kept],
+        scans_choice=[scan for scan in kept if scan.sure],
+    )
+
+
+def _without(patients: Collection[str], cubes: Iterable[Cube], subsets: Collection[str]) -> list[Cube]:
+    """The cubes of the subsets, but those of some patients."""
+    return [c for c in cubes if c.subset in subsets and c.patient_id not in patients]
+
+
+def _held_out(split: Split, cubes: Sequence[Cube], scans: Mapping[str, PreparedScan]) -> tuple[set[str], set[str]]:
+    """Series and patients that are not learned from."""
+    series = {scans[name].original_series_uid for name in split.held_out_scans if name in scans}
+    patients = {c.patient_id for c in cubes if c.series_uid in series} - {""}
+    return series, {*patients, *split.held_out_patients, *split.held_out_scans}
 
 
 # -- prepared folders ------------------------------------------------------------------------------------------------

@@ -78,18 +78,25 @@ def train_detector(
     checkpoint, log = out / "checkpoint.pt", out / "losses.csv"
     if resume(state, course, checkpoint, [log, course.table]):
         progress(f"going on from step {state.step}")
-    elif config.pretraining.steps:
-        backbone = pretrain(config, data.engine, state.identity, out, device, progress)
-        for some in (*course.replicas, mean):
-            _begin_with_backbone(some, backbone)
-    elif begin_with and config.schedule.mine_every:
-        course.mine()
+    else:
+        _begin(course, state.identity, bool(begin_with))
     schedule = config.schedule
     loop = LoopConfig(schedule.steps, schedule.clip, schedule.ema, average_buffers=False)
     run_loop(state, course, loop, checkpoint, log, progress)
     draw_curves(out)
     _export(mean, config, course.measured, out / "weights")
     return mean
+
+
+def _begin(course: _DetectorCourse, identity: str, with_weights: bool) -> None:
+    """What a new run does before its first step: pre-training, or mining with the weights that it begins with."""
+    config = course.config
+    if config.pretraining.steps:
+        backbone = pretrain(config, course.data.engine, identity, course.out, course.device, course.progress)
+        for network in (*course.replicas, course.mean):
+            _begin_with_backbone(network, backbone)
+    elif with_weights and config.schedule.mine_every:
+        course.mine()
 
 
 def _export(network: NoduleNet, config: DetectorTraining, measured: DetectorFigures | None, folder: Path) -> None:
@@ -213,6 +220,10 @@ def _gather(replicas: Sequence[NoduleNet]) -> None:
         for other in same[1:]:
             if same[0].grad is not None and other.grad is not None:
                 same[0].grad.add_(other.grad)
+    _share_statistics(replicas)
+
+
+def _share_statistics(replicas: Sequence[NoduleNet]) -> None:
     for kept in zip(*(r.buffers() for r in replicas), strict=True):
         if kept[0].is_floating_point():
             mean = torch.stack(kept).mean(0)

@@ -112,28 +112,41 @@ def write_inserted_set(
     """
     hu, masks, cubes = load_cubes(shards)
     scans = [load_scan(shards, name) for name in config.scans]
-    sources = [c for c in cubes if c.subset in config.subsets and c.table_diameter_mm <= config.largest_mm]
-    too_large = sum(c.subset in config.subsets for c in cubes) - len(sources)
+    sources, too_large = _sources(cubes, config)
     if not sources:
         raise LungscreenError("training-data-invalid", "the subsets have no nodule that is small enough", str(shards))
     rng = np.random.default_rng(config.seed)
     inserter = Inserter(SampleConfig(match=True, synthetic=0.0), hu, masks, NoiseBank(config.seed))
-    count = -(-len(sources) // config.per_image)
-    images = [
-        _Image(f"{scans[n % len(scans)].name}-{n // len(scans) + 1:02}", scans[n % len(scans)], hu[:0], [])
-        for n in range(count)
-    ]
-    for image in images:
-        image.hu = image.scan.hu.copy()
+    images = [_copy_of(scans, n) for n in range(-(-len(sources) // config.per_image))]
     left_out = 0
     for number in rng.permutation(len(sources)):
-        ways = sorted(images, key=lambda image: len(image.placed))
-        left_out += not any(_set_in(rng, inserter, image, sources[int(number)], config) for image in ways[:3])
+        left_out += not _set_in_one(rng, inserter, images, sources[int(number)], config)
     made = [image for image in images if image.placed]
     _write(made, out)
     done = InsertedSet(len(made), sum(len(image.placed) for image in made), left_out, too_large)
     progress(f"{done.nodules} nodules in {done.images} images; {left_out} found no place; {too_large} were too large")
     return done
+
+
+def _sources(cubes: Sequence[Cube], config: InsertedSetConfig) -> tuple[list[Cube], int]:
+    """Cubes whose nodules are set in, and how many of the subsets' are too large."""
+    named = [c for c in cubes if c.subset in config.subsets]
+    small = [c for c in named if c.table_diameter_mm <= config.largest_mm]
+    return small, len(named) - len(small)
+
+
+def _set_in_one(
+    rng: np.random.Generator, inserter: Inserter, images: list[_Image], source: Cube, config: InsertedSetConfig
+) -> bool:
+    """In one of the three images with the fewest nodules; False where none has a place."""
+    emptiest = sorted(images, key=lambda image: len(image.placed))[:3]
+    return any(_set_in(rng, inserter, image, source, config) for image in emptiest)
+
+
+def _copy_of(scans: Sequence[PreparedScan], number: int) -> _Image:
+    """Image `number`: the scans in turn, each copy with a number of its own."""
+    scan = scans[number % len(scans)]
+    return _Image(f"{scan.name}-{number // len(scans) + 1:02}", scan, scan.hu.copy(), [])
 
 
 def _set_in(
@@ -157,10 +170,7 @@ def _set_in(
         piece, outside = cut_mirrored(image.hu, start, CUBE)
         block = Block(piece.astype(np.float32), outside, [], [])
         if inserter.insert_real(rng, block, np.full(3, CUBE // 2), source, 1.0):
-            low, high = np.maximum(start, 0), np.minimum(start + CUBE, image.hu.shape)
-            there = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-            here = tuple(slice(int(a - s), int(b - s)) for a, b, s in zip(low, high, start, strict=True))
-            image.hu[there] = np.clip(np.rint(block.hu[here]), -1024, 3071).astype(np.int16)
+            _put_back(image.hu, block, start)
             z, y, x = (float(v + s) for v, s in zip(block.nodules[0].voxel, start, strict=True))
             image.placed.append((source, Mark((z, y, x), source.table_diameter_mm)))
             return True
@@ -223,3 +233,11 @@ def _write_image(hu: NDArray[np.int16], geometry: Geometry, path: Path) -> None:
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
         raise OutputError("output-failed", f"cannot write the image: {error}", str(path)) from None
+
+
+def _put_back(hu: NDArray[np.int16], block: Block, start: NDArray[np.integer]) -> None:
+    """The part of a block that lies in the image takes the place of what was there."""
+    low, high = np.maximum(start, 0), np.minimum(start + CUBE, hu.shape)
+    there = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    here = tuple(slice(int(a - s), int(b - s)) for a, b, s in zip(low, high, start, strict=True))
+    hu[there] = np.clip(np.rint(block.hu[here]), -1024, 3071).astype(np.int16)

@@ -68,9 +68,9 @@ class SecondLookTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.save_every < 1 or self.batch < 2 or self.batch % 2:
+        if min(self.steps, self.save_every, self.batch // 2) < 1 or self.batch % 2:
             raise ValueError("expected steps and save_every of at least 1 and an even batch of at least 2")
-        if not (0 < self.rate < 1 and 0 <= self.made < 1 and 0 <= self.ema < 1 and 0 < self.sensitivity <= 1):
+        if not all((0 < self.rate < 1, 0 <= self.made < 1, 0 <= self.ema < 1, 0 < self.sensitivity <= 1)):
             raise ValueError("expected 0 < rate < 1, 0 <= made < 1, 0 <= ema < 1, 0 < sensitivity <= 1")
         if self.strong < 0 or self.faint <= 0 or self.patch not in PATCHES or len(self.widths) != 3:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.assess.site_model import LOGIT, logit, person_terms
-from lungscreen.clinical import ClinicalTable
+from lungscreen.clinical import ClinicalRow, ClinicalTable
 from lungscreen.errors import InputError, Notice
 from lungscreen.evaluation.tables import Table, read_table_file
 from lungscreen.records import ClinicalData
@@ -55,10 +55,7 @@ def read_cases(predictions: Path, clinical: ClinicalTable, outcomes: Path) -> Ca
     keys = [name for name in ("patient_id", "study_uid", "finding") if known.place((name,)) is not None]
     known.text(("patient_id",))
     truth = _outcomes(known, keys)
-    network = said.numbers(("malignancy_probability", "probability"), gaps=True)
-    unrated = np.isnan(network)
-    if not (unrated | ((network >= 0) & (network <= 1))).all():
-        raise InputError("table-value-invalid", "expected probabilities from 0 to 1", said.where)
+    network = _probabilities(said)
     chosen = _most_suspicious(_keys(said, keys), network)
     used = {key: row for key, row in chosen.items() if truth.get(key) is not None}
     if not used:
@@ -66,16 +63,14 @@ def read_cases(predictions: Path, clinical: ClinicalTable, outcomes: Path) -> Ca
     rows = list(used.values())
     people, unmatched = _people(said, rows, clinical)
     columns = (LOGIT, *person_terms(None))
-    values = np.array(
-        [[logit(network[row]), *person_terms(person).values()] for row, person in zip(rows, people, strict=True)]
-    )
-    left = {
-        "rows without a probability": int(unrated.sum()),
+    known_of = np.array([[*person_terms(person).values()] for person in people])
+    values = np.column_stack([[logit(p) for p in network[rows]], known_of])
+    left_out = {
+        "rows without a probability": int(np.isnan(network).sum()),
         "predictions without an outcome": len(chosen) - len(used),
         "outcomes without a prediction": len(truth.keys() - chosen.keys()),
         "cases without a row of patient data, or with several that differ": unmatched,
     }
-    text = "; ".join(f"{count} {what}" for what, count in left.items() if count)
     return Cases(
         labels=np.array([truth[key] for key in used], dtype=bool),
         network=network[rows],
@@ -83,7 +78,7 @@ def read_cases(predictions: Path, clinical: ClinicalTable, outcomes: Path) -> Ca
         values=values,
         patients=tuple(key[0] for key in used),
         unit="finding" if "finding" in keys else "exam",
-        notices=(*said.notices, *known.notices, *((Notice("fusion-cases", f"{text}."),) if text else ())),
+        notices=(*said.notices, *known.notices, *_left_out_notice(left_out)),
     )
 
 
@@ -132,4 +127,22 @@ def _person(clinical: ClinicalTable, patient_id: str, accession: str, day: str) 
         if mine:
             found = [row for row in found if getattr(row, theirs) in ("", mine)]
             found = [row for row in found if getattr(row, theirs) == mine] or found
-    return found[0].data if found and all(row.data == found[0].data for row in found) else None
+    return found[0].data if found and _are_alike(found) else None
+
+
+def _probabilities(said: Table) -> Floats:
+    """The network's, NaN where a row has none."""
+    network = said.numbers(("malignancy_probability", "probability"), gaps=True)
+    if (network < 0).any() or (network > 1).any():
+        raise InputError("table-value-invalid", "expected probabilities from 0 to 1", said.where)
+    return network
+
+
+def _are_alike(rows: Sequence[ClinicalRow]) -> bool:
+    return all(row.data == rows[0].data for row in rows)
+
+
+def _left_out_notice(counts: Mapping[str, int]) -> tuple[Notice, ...]:
+    """How many of what were left out, if any were."""
+    text = "; ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return (Notice("fusion-cases", f"{text}."),) if text else ()
