@@ -14,7 +14,7 @@ from lungscreen.assess.growth import GROWTH_MM, TWELVE_MONTHS_DAYS, Growth, judg
 from lungscreen.assess.inputs import NoduleAtExam, NoduleHistory, days_between
 from lungscreen.assess.lung_rads_rows import Lacking
 from lungscreen.errors import Notice
-from lungscreen.records import NoduleType
+from lungscreen.records import NOT_ASSESSED, NoduleType
 
 __all__ = [
     "SOLIDITY",
@@ -67,7 +67,7 @@ class ChangeSince:
     @property
     def text(self) -> str:
         """In words: "growing in its solid part since 2020-01-15: 3.0 mm then, +2.5 mm"."""
-        if self.state == "not assessed":
+        if self.state == NOT_ASSESSED:
             return f"not assessed: needs {self.lacks}"
         head: str = self.state
         if self.how == "by type":
@@ -92,7 +92,7 @@ def judge_change(history: NoduleHistory) -> ChangeSince:
     try:
         return _growing(history) or _not_growing(history)
     except Lacking as lacking:
-        return ChangeSince("not assessed", history.earlier[-1], lacks=str(lacking))
+        return ChangeSince(NOT_ASSESSED, history.earlier[-1], lacks=str(lacking))
 
 
 def _growing(history: NoduleHistory) -> ChangeSince | None:

@@ -18,11 +18,11 @@ from lungscreen.assess.results import RANK, Category, LungRads
 from lungscreen.assess.risks import estimate_risks
 from lungscreen.assess.rounding import tenths
 from lungscreen.errors import Notice
-from lungscreen.records import ClinicalData, Finding, Grade, LostNodule, Lungs, NoduleType
+from lungscreen.records import NOT_ASSESSED, ClinicalData, Finding, Grade, LostNodule, Lungs, NoduleType
 
 __all__ = ["AssessConfig", "Assessment", "FindingFacts", "assess_baseline", "assess_follow_up"]
 
-NO_PRIOR = "not assessed: no prior"
+NO_PRIOR = f"{NOT_ASSESSED}: no prior"
 """Growth of a study that was read alone."""
 
 NOT_ASSESSED_ITEMS = (
@@ -356,7 +356,7 @@ def _evaluable_notice(lungs: Lungs | None) -> tuple[Notice, ...]:
 def _matters(nodule: LostNodule) -> bool:
     """A nodule whose fate is not known, and that was not benign anyway."""
     benign = nodule.past.nodule_type is NoduleType.CALCIFIED or nodule.past.category == LungRads.NEGATIVE
-    return nodule.state == "not assessed" and not benign
+    return nodule.state == NOT_ASSESSED and not benign
 
 
 def _unknown_earlier(lost: Sequence[LostNodule], not_measured: int) -> tuple[str, ...]:
