@@ -298,7 +298,19 @@ CODES: dict[str, Code] = {
     ),
     "slices-duplicate": Code("notice", "Slices that occur twice with the same pixels were read once.", "None."),
     "slices-damaged": Code(
-        "notice", "Slices whose pixels could not be read were left out and count as missing.", "Send these files again."
+        "notice",
+        "Slices whose pixels could not be read, or do not fit their neighbours, were left out and count as missing.",
+        "Send these files again.",
+    ),
+    "values-uneven": Code(
+        "notice",
+        "Soft tissue steps up or down between neighbouring slices: the values of some are off.",
+        "Send the series again; densities and sizes there may be wrong.",
+    ),
+    "values-shifted": Code(
+        "notice",
+        "Air and fat both measure too much or too little: all values of the series are off.",
+        "Check the scanner's calibration and the series' rescale values; densities may be wrong.",
     ),
     "spacing-resampled": Code(
         "notice", "Unevenly spaced slices were interpolated to even spacing.", "Prefer an evenly spaced reconstruction."

@@ -14,11 +14,13 @@ from lungscreen.records import Series, Volume
 from lungscreen.sources import SourceReader
 from lungscreen.volume.config import MOST_VOXELS, VolumeConfig
 from lungscreen.volume.frames import Frame, list_frames
+from lungscreen.volume.levels import level_notices, measure_levels
+from lungscreen.volume.neighbours import find_misfits
 from lungscreen.volume.passes import choose_pass
 from lungscreen.volume.pixels import PixelReader
-from lungscreen.volume.quality import check_size, stack_notices, thickness_notices
+from lungscreen.volume.quality import check_size, shift_notices, stack_notices, thickness_notices
 from lungscreen.volume.stack import Stack, plan_stack
-from lungscreen.volume.straighten import fill_grid, shear_slices
+from lungscreen.volume.straighten import fill_grid, keep_slices, shear_slices
 
 __all__ = ["build_from_dicom"]
 
@@ -36,19 +38,27 @@ def build_from_dicom(series: Series, config: VolumeConfig) -> Volume:
         chosen = choose_pass(frames, reader, series.series_uid)
         stack = _plan(chosen.frames, series, config)
         stray = [chosen.frames[number] for number in stack.stray]
-        frames, pixels = _decode([chosen.frames[number] for number in stack.order], reader)
-    if len(frames) < len(stack.order):
+        frames = [chosen.frames[number] for number in stack.order]
+        good, pixels = _decode(frames, reader)
+    misfits = find_misfits(pixels, stack.along_mm[good])
+    refused += [Refusal(frames[good[n]].where, "pixels-damaged", why) for n, why in sorted(misfits.damaged.items())]
+    fitting = [n for n in range(len(good)) if n not in misfits.damaged]
+    if len(fitting) < len(frames):
         # the places of what failed are holes now
-        text = f"{len(stack.order) - len(frames)} slice(s) could not be read and count as missing."
+        text = f"{len(frames) - len(fitting)} slice(s) could not be read, or fit no neighbour, and count as missing."
         notices.append(Notice("slices-damaged", text))
+        frames, pixels = [frames[good[n]] for n in fitting], keep_slices(pixels, fitting)
         stack = _plan(frames, series, config)
         stray += [frames[number] for number in stack.stray]
-        frames, pixels = [frames[number] for number in stack.order], pixels[stack.order]
+        frames, pixels = [frames[number] for number in stack.order], keep_slices(pixels, stack.order)
     refused += chosen.refused + reader.refused
     refused += [Refusal(frame.where, "series-part", "a stray slice far off the rest") for frame in stray]
-    notices += chosen.notices + stack_notices(stack) + reader.notices()
+    notices += chosen.notices + stack_notices(stack) + shift_notices(misfits) + reader.notices()
     notices += thickness_notices(stack.spacing_mm, series.acquisition.slice_thickness_mm)
-    return _canonical(series, pixels, frames, stack, notices, refused)
+    levels = measure_levels(pixels)
+    if not levels.are_hu:
+        raise VolumeError("not-hu", "hardly a value is that of soft tissue", series.series_uid)
+    return _canonical(series, pixels, frames, stack, notices + level_notices(levels), refused)
 
 
 def _plan(frames: Sequence[Frame], series: Series, config: VolumeConfig) -> Stack:
@@ -68,22 +78,20 @@ def _plan(frames: Sequence[Frame], series: Series, config: VolumeConfig) -> Stac
     return stack
 
 
-def _decode(frames: Sequence[Frame], reader: PixelReader) -> tuple[list[Frame], Pixels]:
-    """The frames that can be read, and their pixels, in the order given.
+def _decode(frames: Sequence[Frame], reader: PixelReader) -> tuple[list[int], Pixels]:
+    """Numbers of the frames that can be read, and their pixels, in the order given.
 
     Errors: the most frequent code of its frames where none can be read.
     """
     first = frames[0].instance
     pixels: Pixels = np.empty((len(frames), first.rows, first.columns), dtype=np.int16)
-    good = np.array([reader.read(frame, pixels[number]) is not None for number, frame in enumerate(frames)])
-    if not good.any():
+    good = [number for number, frame in enumerate(frames) if reader.read(frame, pixels[number]) is not None]
+    if not good:
         codes = [row.code for row in reader.refused]
         code = max(set(codes), key=codes.count)
         reason = next(row.reason for row in reader.refused if row.code == code)
         raise VolumeError(code, f"none of {len(frames)} slices can be read: {reason}")
-    if good.all():
-        return list(frames), pixels
-    return [frame for frame, kept in zip(frames, good, strict=True) if kept], pixels[good]
+    return good, keep_slices(pixels, good)
 
 
 def _canonical(

@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.errors import Notice, VolumeError
+from lungscreen.errors import InputError, Notice, VolumeError
 from lungscreen.geometry import Geometry
 from lungscreen.records import Series, Volume
 from lungscreen.sources import SourceReader
 from lungscreen.volume.config import AXIAL_DEGREES, LEAST_HU, MOST_HU, VolumeConfig
 from lungscreen.volume.formats import ImageHeader, read_image_header, read_slabs
-from lungscreen.volume.quality import check_size, thickness_notices
+from lungscreen.volume.levels import level_notices, measure_levels
+from lungscreen.volume.neighbours import find_misfits
+from lungscreen.volume.quality import check_size, shift_notices, stack_notices, thickness_notices
+from lungscreen.volume.stack import plan_stack
+from lungscreen.volume.straighten import fill_grid, keep_slices
 
 __all__ = ["build_from_image"]
 
@@ -34,7 +38,7 @@ def build_from_image(series: Series, config: VolumeConfig) -> Volume:
     """Read an image file: the values are HU already.
 
     Errors: `image-damaged`, `image-dimensions`, `image-geometry`, `image-not-hu`, `image-reference`, `not-axial`,
-    `volume-too-large`, `too-few-slices`, `too-short`, `too-thick`, `file-unreadable`, `file-too-large`.
+    `slice-gap`, `volume-too-large`, `too-few-slices`, `too-short`, `too-thick`, `file-unreadable`, `file-too-large`.
     """
     if series.image is None:
         raise VolumeError("image-damaged", "there is no image file", series.series_uid)
@@ -47,6 +51,11 @@ def build_from_image(series: Series, config: VolumeConfig) -> Volume:
         # the volume with its axes as they lie in the file
         as_stored = np.flip(hu, tuple(n for n in range(3) if flips[n])).transpose(np.argsort(order))
         notices = _fill(as_stored, read_slabs(header, reader), header)
+    hu, damage = _mend(hu, geometry)
+    levels = measure_levels(hu)
+    if not levels.are_hu:
+        raise VolumeError("image-not-hu", "hardly a value is that of soft tissue")
+    notices += damage + level_notices(levels)
     return Volume(
         hu=hu,
         geometry=geometry,
@@ -56,6 +65,25 @@ def build_from_image(series: Series, config: VolumeConfig) -> Volume:
         source_flips=flips,
         notices=(*series.notices, *header.notices, *notices, *thickness_notices(geometry.spacing_mm[0], None)),
     )
+
+
+def _mend(hu: NDArray[np.int16], geometry: Geometry) -> tuple[NDArray[np.int16], list[Notice]]:
+    """The volume with slices that fit no neighbour interpolated; and what is said of it.
+
+    Errors: `image-damaged`, `slice-gap` where they are too many.
+    """
+    along = geometry.spacing_mm[0] * np.arange(len(hu), dtype=np.float64)
+    misfits = find_misfits(hu, along)
+    said = shift_notices(misfits)
+    if not misfits.damaged:
+        return hu, said
+    if 0 in misfits.damaged or len(hu) - 1 in misfits.damaged:
+        raise InputError("image-damaged", f"{len(misfits.damaged)} slices, the outermost too, fit no neighbour")
+    fitting = [n for n in range(len(hu)) if n not in misfits.damaged]
+    stack = plan_stack(along[fitting][:, None] * (0.0, 0.0, 1.0), np.array([1.0, 0, 0, 0, 1, 0]))
+    text = f"{len(misfits.damaged)} slice(s) fit no neighbour and count as missing."
+    filled = fill_grid(keep_slices(hu, fitting), stack)
+    return filled, [Notice("slices-damaged", text), *stack_notices(stack), *said]
 
 
 def _check_axial(geometry: Geometry) -> None:

@@ -11,9 +11,10 @@ from lungscreen.volume.config import (
     TILT_DEGREES,
     VolumeConfig,
 )
+from lungscreen.volume.neighbours import Misfits
 from lungscreen.volume.stack import Stack
 
-__all__ = ["check_size", "stack_notices", "thickness_notices"]
+__all__ = ["check_size", "shift_notices", "stack_notices", "thickness_notices"]
 
 _SLACK_MM = 0.01
 
@@ -63,3 +64,11 @@ def stack_notices(stack: Stack) -> list[Notice]:
         what = "gantry tilt" if stack.tilt_degrees >= TILT_DEGREES[0] else "sideways drift"
         found.append(Notice("gantry-tilt", f"A {what} of {stack.tilt_degrees:.2f} degrees was taken out."))
     return found
+
+
+def shift_notices(misfits: Misfits) -> list[Notice]:
+    """Steps of soft tissue between neighbouring slices."""
+    if not misfits.shifts:
+        return []
+    more = f" and {len(misfits.shifts) - 4} more" if len(misfits.shifts) > 4 else ""
+    return [Notice("values-uneven", f"Soft tissue steps by {', '.join(misfits.shifts[:4])}{more} along the stack.")]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.volume.config import LEAST_HU
 from lungscreen.volume.stack import Stack
 
-__all__ = ["fill_grid", "shear_slices"]
+__all__ = ["fill_grid", "keep_slices", "shear_slices"]
 
 Pixels = NDArray[np.int16]
+
+
+def keep_slices(pixels: Pixels, numbers: Sequence[int] | NDArray[np.intp]) -> Pixels:
+    """Some slices, numbers ascending, moved to the front of the same memory."""
+    for place, number in enumerate(numbers):
+        if place != number:
+            pixels[place] = pixels[number]
+    return pixels[: len(numbers)]
 
 
 def shear_slices(pixels: Pixels, stack: Stack, spacing_mm: tuple[float, float]) -> tuple[Pixels, tuple[float, float]]:
