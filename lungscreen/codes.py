@@ -209,6 +209,11 @@ CODES: dict[str, Code] = {
         "A dual-energy (multi-energy) acquisition, read as ordinary CT.",
         "Check that the series is the ordinary reconstruction.",
     ),
+    "unit-unspecified": Code(
+        "notice",
+        "The header leaves the values' unit unspecified (RescaleType US): they were read as Hounsfield units.",
+        "Check that the series is the scanner's own reconstruction.",
+    ),
     "derived": Code(
         "notice",
         "The header calls the images derived, not original.",
@@ -373,6 +378,16 @@ CODES: dict[str, Code] = {
         "notice",
         "Both lungs together hold less than an adult's usually do.",
         "Check breath-hold and range of the scan; findings outside the mask are not searched.",
+    ),
+    "lung-left-out": Code(
+        "notice",
+        "More than 20 ml of air inside the chest look like lung and are in no lung that was found: they were not searched.",
+        "Read that part of the lungs yourself: slices may be damaged, or the software parted a lung.",
+    ),
+    "upside-down": Code(
+        "notice",
+        "The trachea lies below the lungs' middle: head and feet are probably exchanged, and with them the places.",
+        "Export the series again; where nodules lie in the report is wrong, perhaps left and right too.",
     ),
     "lung-incomplete": Code(
         "notice",

@@ -296,6 +296,8 @@ class Lungs:
     base_cut: bool = False
     incomplete: bool = False
     """A large opacity may hide part of a lung."""
+    left_out: bool = False
+    """Air that looks like lung is not in the mask: it was not searched."""
     notices: tuple[Notice, ...] = ()
 
 

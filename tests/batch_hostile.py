@@ -206,7 +206,8 @@ def _tags() -> Iterator[Case]:
             "body-part-unclear",
             "read",
         )
-    for unit in ("US", "HU_MOD", "Z_EFF"):
+    yield _case("units US", lambda f: healthy(f, tags={"RescaleType": "US"}), "unit-unspecified", "read")
+    for unit in ("HU_MOD", "Z_EFF"):
         yield _case(f"units {unit}", lambda f, u=unit: healthy(f, tags={"RescaleType": u}), "not-hu")
 
 

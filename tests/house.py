@@ -30,7 +30,7 @@ PACKAGE = Path(lungscreen.__file__).parent
 
 SHARED = (
     "cells", "codes", "config", "dicomfile", "errors", "files", "geometry", "kernels", "logs", "operating_points",
-    "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "weights",
+    "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "units", "weights",
 )  # fmt: skip
 """What everybody may use. It knows nobody else."""
 

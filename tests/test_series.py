@@ -139,7 +139,7 @@ def test_other_objects_of_a_study_are_recorded_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tags", "code"),
     [
-        ({"RescaleType": "US"}, "not-hu"),
+        ({"RescaleType": "HU_MOD"}, "not-hu"),
         ({"RescaleType": "Z_EFF"}, "not-hu"),
         ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "EFF_ATOMIC_NUM"]}, "not-hu"),
         ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "ELECTRON_DENSITY"]}, "not-hu"),
@@ -171,6 +171,9 @@ def test_series_that_are_not_read(tmp_path: Path, tags: dict[str, object], code:
     "tags",
     [
         {"RescaleType": "HU"},
+        {"RescaleType": "Hounsfield Unit"},
+        {"RescaleType": "H.U."},
+        {"RescaleType": "US"},
         {"RescaleType": ""},
         {"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]},
         {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]},

@@ -345,6 +345,7 @@ def _not_evaluable(lungs: Lungs | None) -> tuple[str, ...]:
         *(("the apex is cut",) if lungs.apex_cut else ()),
         *(("the base is cut",) if lungs.base_cut else ()),
         *(("a lung may be incomplete",) if lungs.incomplete else ()),
+        *(("a part of the lungs was not searched",) if lungs.left_out else ()),
     )
 
 

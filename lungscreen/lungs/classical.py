@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lungscreen.errors import VolumeError
 from lungscreen.lungs.airways import find_airways
 from lungscreen.lungs.fill import add_masses, add_pockets, close_lungs
 from lungscreen.lungs.find import body_middle, chest_box, find_gas, find_inside, lung_like, split_sides
-from lungscreen.lungs.grid import CoarseGrid, dilated
+from lungscreen.lungs.grid import CoarseGrid, Mask, dilated
+from lungscreen.lungs.left_out import measure_left_out
 from lungscreen.lungs.mask import LungMask
 from lungscreen.lungs.refine import refine_border
 from lungscreen.records import Volume
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from lungscreen.lungs.stage import LungsConfig
 
 __all__ = ["ClassicalSegmenter"]
+
+AIRWAYS_LOW = 0.55
+"""The middle of trachea and main bronchi lay at 0.72 to 0.81 of the lungs' height in thirteen scans and six phantoms,
+turned over at 0.13 to 0.46."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +51,8 @@ class ClassicalSegmenter:
         middle = body_middle(inside) - box[2].start
         grid, inside = whole.part(box), inside[box]
         airways = find_airways(grid, inside, middle)
-        forbidden = ~inside
-        if airways is not None:
-            forbidden |= dilated(airways, config.airway_wall_mm, grid.spacing_mm)
+        tubes = None if airways is None else dilated(airways, config.airway_wall_mm, grid.spacing_mm)
+        forbidden = ~inside if tubes is None else ~inside | tubes
         labels, pieces = lung_like(grid, (grid.hu < config.air_hu) & ~forbidden)
         if not pieces:
             raise VolumeError("no-lungs", "the air inside the body is gas, not lung")
@@ -59,4 +65,17 @@ class ClassicalSegmenter:
         pockets = add_pockets(grid, sides, forbidden)
         masses = add_masses(grid, pockets.sides, forbidden, airways)
         mask = refine_border(volume.hu, grid, masses.sides, air, forbidden, config.air_hu)
-        return LungMask(mask, max(pockets.largest_ml, masses.largest_ml), airways is not None)
+        left_out_ml = measure_left_out(grid, (grid.hu < config.air_hu) & inside, masses.sides, tubes)
+        return LungMask(
+            mask,
+            max(pockets.largest_ml, masses.largest_ml),
+            airways is not None,
+            left_out_ml,
+            airways is not None and _height(airways, masses.sides > 0) < AIRWAYS_LOW,
+        )
+
+
+def _height(airways: Mask, lung: Mask) -> float:
+    """How high the airways' middle lies in the lungs: 0 at their base, 1 at their apex."""
+    heights = np.flatnonzero(lung.any(axis=(1, 2)))
+    return float((np.nonzero(airways)[0].mean() - heights[0]) / max(heights[-1] - heights[0], 1))

@@ -22,3 +22,7 @@ class LungMask:
     """The largest dense region on the chest wall or against the mediastinum, which may hide part of a lung."""
     airways_found: bool = True
     """False where the mask may hold large airways."""
+    left_out_ml: float = 0.0
+    """Air inside the chest that looks like lung and is neither in the mask nor airway or bowel."""
+    upside_down: bool = False
+    """The airways lie low in the lungs: head and feet are probably exchanged."""

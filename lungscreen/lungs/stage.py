@@ -30,6 +30,7 @@ class LungsConfig:
     share of both is said (a left lung has about 0.46). cut_mm2: lung of this area in the first or last slice goes on
     beyond it.
     opacity_ml: a larger dense region, on the chest wall or against the mediastinum, is said.
+    left_out_ml: more air that looks like lung, and is in no lung, is said.
     segmenter: which finds them, by its name in `SEGMENTERS`.
     """
 
@@ -42,13 +43,14 @@ class LungsConfig:
     small_share: float = 0.36
     cut_mm2: float = 200.0
     opacity_ml: float = 35.0
+    left_out_ml: float = 20.0
     segmenter: str = "classical"
 
     def __post_init__(self) -> None:
         if self.segmenter not in SEGMENTERS:
             raise ValueError(f"segmenter: expected one of {', '.join(SEGMENTERS)}, got {self.segmenter!r}")
         sizes = (self.coarse_mm, self.closing_mm, self.min_ml, self.small_ml, self.cut_mm2, self.opacity_ml)
-        if min(sizes) <= 0 or self.airway_wall_mm < 0:
+        if min(*sizes, self.left_out_ml) <= 0 or self.airway_wall_mm < 0:
             raise ValueError("expected positive sizes in mm, mm² and ml")
         if not -900 <= self.air_hu <= -150:
             raise ValueError(f"expected air_hu between -900 and -150, got {self.air_hu}")
@@ -96,10 +98,11 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
         apex_cut=bool(apex_cut),
         base_cut=bool(base_cut),
         incomplete=opacity_ml > config.opacity_ml,
+        left_out=found.left_out_ml > config.left_out_ml,
         notices=(
             *_cut_notices(bool(apex_cut), bool(base_cut)),
             *_size_notices(right_ml, left_ml, config),
-            *_doubt_notices(opacity_ml, found.airways_found, config),
+            *_doubt_notices(found, config),
         ),
     )
 
@@ -121,8 +124,12 @@ def _size_notices(right_ml: float, left_ml: float, config: LungsConfig) -> Itera
         yield Notice("lung-small", f"both lungs together have {right_ml + left_ml:.0f} ml")
 
 
-def _doubt_notices(opacity_ml: float, airways_found: bool, config: LungsConfig) -> Iterator[Notice]:
-    if opacity_ml > config.opacity_ml:
-        yield Notice("lung-incomplete", f"large opacity ({opacity_ml:.0f} ml): lung may be incomplete")
-    if not airways_found:
+def _doubt_notices(found: LungMask, config: LungsConfig) -> Iterator[Notice]:
+    if found.opacity_ml > config.opacity_ml:
+        yield Notice("lung-incomplete", f"large opacity ({found.opacity_ml:.0f} ml): lung may be incomplete")
+    if found.left_out_ml > config.left_out_ml:
+        yield Notice("lung-left-out", f"{found.left_out_ml:.0f} ml of air that looks like lung were not searched")
+    if found.upside_down:
+        yield Notice("upside-down", "the trachea lies at the bottom: head and feet are probably exchanged")
+    if not found.airways_found:
         yield Notice("airways-not-found", "no trachea was found: the lungs' mask may hold large airways")

@@ -79,7 +79,7 @@ def locate_nodule(
     box = (boxes or find_lung_boxes(lungs)).ends.get(label)
     height = None if box is None else (k - box[0][0]) / max(box[0][1] - box[0][0], 1)
     fissure = None if outline is None else find_fissure(volume, outline)
-    whole = lungs is not None and not (lungs.apex_cut or lungs.base_cut or lungs.incomplete)
+    whole = lungs is not None and not (lungs.apex_cut or lungs.base_cut or lungs.incomplete or lungs.left_out)
     return Location(
         side=SIDES.get(label, "unknown"),  # type: ignore[arg-type]
         zone=_zone(height),  # type: ignore[arg-type]

@@ -259,6 +259,7 @@ class ReportedLungs:
     apex_cut: bool = said()
     base_cut: bool = said()
     incomplete: bool = said()
+    left_out: bool = said()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import numpy as np
 from lungscreen.errors import Refusal
 from lungscreen.kernels import classify_kernel
 from lungscreen.records import Series
+from lungscreen.units import unit_of_values
 
 __all__ = ["EXCLUSIONS", "PREFERENCES", "Facts", "angle_degrees", "choose_series", "exclude_series"]
 
@@ -82,8 +83,8 @@ def _in_description(pattern: str) -> Callable[[Facts], str]:
 
 
 def _not_hu(facts: Facts) -> str:
-    kind = facts.rescale_type.upper()
-    return f"its values are {kind}, not HU" if kind and kind != "HU" else ""
+    other = unit_of_values(facts.rescale_type) == "other"
+    return f"its values are {facts.rescale_type.upper()}, not HU" if other else ""
 
 
 def _not_axial(facts: Facts) -> str:

@@ -24,6 +24,8 @@ IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 _IMAGE_DATA_ENDINGS = (".raw", ".zraw", ".raw.gz")
 """Pixel data that belong to a header file beside them."""
 
+_DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
+
 _JUNK_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", ".DS_Store", ".git"})
 
 NO_FILE = -1
@@ -173,21 +175,38 @@ def read_dicomdir(path: Path, reader: SourceReader) -> tuple[list[Path], list[tu
 
 
 def _resolve(root: Path, parts: tuple[str, ...]) -> Path | None:
-    """The file that the parts name below `root`, or None; DICOM names are upper case, file systems may differ."""
+    """The file that the parts name below `root`, or None.
+
+    DICOM names are upper case, file systems may differ; a file may have an ending that its name there lacks (PS3.10, 8.2).
+    """
     place = root
-    for part in parts:
+    for number, part in enumerate(parts):
         if part in ("", ".", "..") or "/" in part or "\\" in part:
             return None
         exact = place / part
         if exact.exists():
             place = exact
             continue
-        try:
-            place = next(entry for entry in sorted(place.iterdir()) if entry.name.lower() == part.lower())
-        except (StopIteration, OSError):
+        found = _without_case_or_ending(place, part, last=number == len(parts) - 1)
+        if found is None:
             return None
+        place = found
     inside = place.resolve().is_relative_to(root.resolve())
     return place if inside and place.is_file() else None
+
+
+def _without_case_or_ending(folder: Path, part: str, last: bool) -> Path | None:
+    """The entry that `part` names but for its case; where it is the last one, but for an ending, if there is only one."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return None
+    same = [entry for entry in entries if entry.name.lower() == part.lower()]
+    if not same and last:
+        longer = [entry for entry in entries if entry.stem.lower() == part.lower() and entry.is_file()]
+        same = [entry for entry in longer if entry.suffix.lower() in _DICOM_ENDINGS] or longer
+        return same[0] if len(same) == 1 else None
+    return same[0] if same else None
 
 
 def image_name(source: Source) -> str:

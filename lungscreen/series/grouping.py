@@ -14,6 +14,7 @@ from lungscreen.kernels import classify_kernel
 from lungscreen.records import Acquisition, Series
 from lungscreen.series.choice import Facts, angle_degrees
 from lungscreen.series.headers import Header
+from lungscreen.units import unit_of_values
 
 __all__ = ["describe_series", "group_headers", "header_notices"]
 
@@ -63,7 +64,7 @@ def _exact_key(header: Header) -> tuple[object, ...]:
         instance.rows,
         instance.columns,
         acquisition.kernel,
-        header.rescale_type,
+        unit_of_values(header.rescale_type),
         _is_localizer(acquisition),
     )
 
@@ -152,6 +153,9 @@ def header_notices(facts: Facts) -> tuple[Notice, ...]:
         found.append(Notice("small-field-of-view", f"The field of view is {facts.field_of_view_mm:.0f} mm."))
     if facts.multi_energy:
         found.append(Notice("multi-energy", "A multi-energy acquisition, read as ordinary CT."))
+    if unit_of_values(facts.rescale_type) == "unspecified":
+        text = "The header leaves the values' unit unspecified; they were read as HU, which their levels fit."
+        found.append(Notice("unit-unspecified", text))
     if {"DERIVED", "SECONDARY"} & {value.upper() for value in acquisition.image_type}:
         found.append(Notice("derived", "The header calls the images derived or secondary."))
     return (*found, *_dose_notices(acquisition))

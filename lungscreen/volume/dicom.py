@@ -58,6 +58,8 @@ def build_from_dicom(series: Series, config: VolumeConfig) -> Volume:
     levels = measure_levels(pixels)
     if not levels.are_hu:
         raise VolumeError("not-hu", "hardly a value is that of soft tissue", series.series_uid)
+    if not levels.air_fits and any(notice.code == "unit-unspecified" for notice in series.notices):
+        raise VolumeError("not-hu", "its unit is unspecified, and no air measures -1000", series.series_uid)
     return _canonical(series, pixels, frames, stack, notices + level_notices(levels), refused)
 
 

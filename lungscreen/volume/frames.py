@@ -24,6 +24,7 @@ from lungscreen.errors import Notice, Refusal, VolumeError
 from lungscreen.geometry import ORTHONORMAL_TOLERANCE, Vector
 from lungscreen.records import Instance, Series, SourceSlice
 from lungscreen.sources import SourceReader
+from lungscreen.units import unit_of_values
 from lungscreen.volume.values import Rescale, read_rescale
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _nearly_axial(frame: Frame) -> bool:
 
 
 def _in_hu(frame: Frame) -> bool:
-    return not frame.stack or frame.stack[-1] in ("", "HU")
+    return not frame.stack or unit_of_values(frame.stack[-1]) != "other"
 
 
 def _belongs(frame: Frame, other: Frame) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lungscreen.errors import Notice
 from lungscreen.volume.config import LEAST_HU
 
-__all__ = ["Levels", "level_notices", "measure_levels"]
+__all__ = ["ValueLevels", "level_notices", "measure_levels"]
 
 AIR_HU, FAT_HU = -1000.0, -104.0
 """What they measure: air by definition, fat as the median of the scans."""
@@ -25,6 +25,8 @@ NO_PEAK_HU = 30
 """What is most frequent so near to that is lung."""
 AIR_OFF_HU, FAT_OFF_HU = 12.0, 14.0
 """Both off by so much, the same way: said. Either alone has other reasons: padding, contrast, noise, little fat."""
+AIR_FAR_HU = 60.0
+"""No calibration is off by more: where the header leaves the unit open, air is that near to what it should be."""
 FAT_WINDOW_HU = (-170, -50)
 SOFT_HU = (-200, 200)
 SOFT_SHARE = 0.05
@@ -41,7 +43,7 @@ _TOP_HU = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class ValueLevels:
     """HU at the peaks of air outside the body and of fat, None where there is no peak; shares of soft and dense voxels."""
 
     air_hu: float | None
@@ -54,20 +56,25 @@ class Levels:
         """Whether these can be Hounsfield units of a body."""
         return self.soft_share >= SOFT_SHARE or self.dense_share <= self.soft_share
 
+    @property
+    def air_fits(self) -> bool:
+        """Whether air outside the body is there and measures roughly what it should."""
+        return self.air_hu is not None and abs(self.air_hu - AIR_HU) <= AIR_FAR_HU
 
-def measure_levels(hu: NDArray[np.int16]) -> Levels:
+
+def measure_levels(hu: NDArray[np.int16]) -> ValueLevels:
     """hu: (z, y, x), never below -1024."""
     some = np.clip(hu[::STEP, ::STEP, ::STEP], LEAST_HU, _TOP_HU).ravel().astype(np.int32) - LEAST_HU
     counts = np.bincount(some, minlength=_TOP_HU - LEAST_HU + 1).astype(np.float64)
     if some.size < LEAST_VOXELS:
-        return Levels(None, None, 1.0, 0.0)
+        return ValueLevels(None, None, 1.0, 0.0)
     soft = counts[_index(SOFT_HU[0]) : _index(SOFT_HU[1])].sum() / some.size
     dense = counts[_index(SOFT_HU[1]) :].sum() / some.size
     smooth = np.convolve(_without_spikes(counts), np.ones(SMOOTH_HU) / SMOOTH_HU, "same")
-    return Levels(_air(counts / some.size), _peak(smooth, *FAT_WINDOW_HU), float(soft), float(dense))
+    return ValueLevels(_air(counts / some.size), _peak(smooth, *FAT_WINDOW_HU), float(soft), float(dense))
 
 
-def level_notices(levels: Levels) -> list[Notice]:
+def level_notices(levels: ValueLevels) -> list[Notice]:
     """What is said of levels that are off."""
     if levels.air_hu is None or levels.fat_hu is None:
         return []

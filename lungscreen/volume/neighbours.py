@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ LEAST_VALUES = 50
 """Of so many different values is a picture with noise: no two slices of such are equal."""
 
 Samples = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _runs_apart(samples: Samples, along_mm: NDArray[np.float64]) -> list[tuple[i
     return runs
 
 
-def _stands_apart(samples: Samples, steps: Samples, first: int, last: int) -> bool:
+def _stands_apart(samples: Samples, steps: Floats, first: int, last: int) -> bool:
     """Whether the slices beside a run are more alike than either is like the run."""
     across = float(_difference(samples[first : first + 1], samples[last + 1 : last + 2])[0])
     return bool(min(steps[first], steps[last]) > SLICE_RATIO * max(across, LEAST_HU[0]))

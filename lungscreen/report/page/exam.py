@@ -119,6 +119,7 @@ def lungs_part(report: Report) -> str:
             (lungs.apex_cut, "The scan cuts the apex: what lies above was not read."),
             (lungs.base_cut, "The scan cuts the base: what lies below was not read."),
             (lungs.incomplete, "A large opacity may hide part of a lung."),
+            (lungs.left_out, "A part of the lungs was not searched: read it yourself."),
         )
         if said
     ]
