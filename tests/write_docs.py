@@ -1,10 +1,14 @@
-"""`make docs`: the pages of docs/reference that follow from the code. A test checks that they are up to date."""
+"""`make docs`: the pages of docs/reference and the drawing of the house, which follow from the code.
+
+A test checks that they are up to date.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import sys
 import typing
 from collections.abc import Sequence
 from enum import StrEnum
@@ -17,7 +21,14 @@ from lungscreen.results.document import SCHEMA_VERSION, ReportDocument
 from lungscreen.results.fields import Part, parts_of
 from lungscreen.results.schema import field_meaning
 
+sys.path.insert(0, str(Path(__file__).parent))  # as pytest has it: this runs as `python -m tests.write_docs` too
+
+from house import house_drawing
+
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
+CONTRIBUTING = REFERENCE.parent / "contributing.md"
+HOUSE = ("<!-- house: written by `make docs` -->", "<!-- /house -->")
+"""What stands around the drawing of the house."""
 
 
 def codes_page() -> str:
@@ -32,6 +43,13 @@ def codes_page() -> str:
         lines += ["", f"## {title}", "", "| code | meaning | what to do |", "|---|---|---|"]
         lines += [f"| `{name}` | {code.meaning} | {code.action} |" for name, code in CODES.items() if code.kind == kind]
     return "\n".join(lines) + "\n"
+
+
+def contributing_page() -> str:
+    """docs/contributing.md with the drawing of the house as it is now."""
+    before, _, rest = CONTRIBUTING.read_text(encoding="utf-8").partition(HOUSE[0])
+    after = rest.partition(HOUSE[1])[2]
+    return f"{before}{HOUSE[0]}\n\n{house_drawing()}\n{HOUSE[1]}{after}"
 
 
 def cli_page() -> str:
@@ -144,6 +162,7 @@ def main() -> None:
     (REFERENCE / "report-json.md").write_text(schema_page(), encoding="utf-8")
     (REFERENCE / "codes.md").write_text(codes_page(), encoding="utf-8")
     (REFERENCE / "cli.md").write_text(cli_page(), encoding="utf-8")
+    CONTRIBUTING.write_text(contributing_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

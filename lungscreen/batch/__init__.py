@@ -6,6 +6,7 @@ engines     where tasks are carried out        workers     processes of this mac
 parcel      a study that was read, on its way to the networks
 ray_engine  workers on the nodes of a Ray cluster, which ray_cluster talks to
 supervisor  the night itself                   run         opens what a night needs, and closes it
+screen      a batch of a handful, in this process
 night       the morning page                   drift       tonight against the nights before
 parts       several ledgers, one status and page
 metrics     for node_exporter                  audit       who ran what, when, with which weights

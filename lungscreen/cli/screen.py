@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Screen, then say where the results are."""
-    from lungscreen.jobs.screen import screen_inputs
+    from lungscreen.batch.screen import screen_inputs
     from lungscreen.logs import start_logs
 
     start_logs(args.log_json)

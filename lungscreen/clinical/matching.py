@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from lungscreen.cells import read_date
 from lungscreen.clinical.table import ClinicalRow, ClinicalTable
@@ -66,22 +66,30 @@ def _meant(rows: Sequence[ClinicalRow], exam: Exam) -> list[ClinicalRow]:
     named = [row for row in rows if row.accession_number and row.accession_number == accession]
     if named:
         return named
-    open_rows = [row for row in rows if not row.accession_number or (not accession and row.study_date)]
-    dated = [row for row in open_rows if row.study_date and row.study_date == exam.date]
-    undated = [row for row in open_rows if not row.accession_number and (not row.study_date or not exam.date)]
-    return dated or undated
+    dated = [row for row in rows if row.study_date and row.study_date == exam.date]
+    return [row for row in dated if not (row.accession_number and accession)] or _undated(rows, exam)
+
+
+def _undated(rows: Sequence[ClinicalRow], exam: Exam) -> list[ClinicalRow]:
+    """Rows without an accession number that no date tells from the exam's."""
+    return [row for row in rows if not row.accession_number and not (row.study_date and exam.date)]
 
 
 # -- against the header ----------------------------------------------------------------------------------------------
+def _differ(said: str | None, header: str) -> bool:
+    """Both are known, and they are not the same."""
+    return bool(said and header and said != header)
+
+
 def _contradiction(row: ClinicalRow, patient: Patient, exam: Exam, ages: tuple[float, ...]) -> Notice | None:
     """Sex, age or study date that cannot be this person's and exam's; age by every age that the header gives."""
     wrong = []
-    if row.data.sex and patient.sex in ("F", "M") and row.data.sex != patient.sex:
+    if _differ(row.data.sex, patient.sex if patient.sex in ("F", "M") else ""):
         wrong.append("sex")
     age = row.data.age
     if age is not None and ages and all(_far(age, header) for header in ages):
         wrong.append("age")
-    if row.study_date and exam.date and row.study_date != exam.date:
+    if _differ(row.study_date, exam.date):
         wrong.append("study date")
     if not wrong:
         return None
@@ -118,13 +126,17 @@ def _completed(data: ClinicalData, patient: Patient, ages: tuple[float, ...]) ->
     return replace(data, sex=sex, age=age, from_header=tuple(from_header))
 
 
+def _is_age(years: float | None) -> TypeGuard[float]:
+    return years is not None and 0 <= years <= OLDEST_YEARS
+
+
 def _header_ages(patient: Patient, exam: Exam) -> tuple[tuple[float, ...], tuple[Notice, ...]]:
     """Ages by birth date and by PatientAge, as far as the header has them; an impossible one is said."""
     born, seen = read_date(patient.birth_date), read_date(exam.date)
     by_birth = _years(born, seen) if born and seen else None
     by_field = read_age(exam.age) if exam.age.strip() else None
-    impossible = (by_birth is not None and not 0 <= by_birth <= OLDEST_YEARS) or (exam.age.strip() and by_field is None)
-    ages = tuple(age for age in (by_birth, by_field) if age is not None and 0 <= age <= OLDEST_YEARS)
+    ages = tuple(filter(_is_age, (by_birth, by_field)))
+    impossible = by_birth not in (None, *ages) or (exam.age.strip() and by_field is None)
     if not impossible:
         return ages, ()
     return ages, (Notice("clinical-age", "The DICOM header's birth date or age is impossible: not used."),)

@@ -30,10 +30,7 @@ def find_collection(folder: Path, names: Sequence[str] | None = None) -> Dataset
 
     Errors: `input-missing` where a name is in no row; as `lungscreen.evaluation.read_nodules`.
     """
-    table = read_table_file(folder / "scans.csv")
-    columns = ("folder", "series_uid", "original_series_uid", "licence", "annotation")
-    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*(table.text((c,)) for c in columns), strict=True)]
-    there = {Path(row["folder"]).name: row for row in rows}
+    there = {Path(row["folder"]).name: row for row in _rows(folder / "scans.csv")}
     missing = sorted(set(names or ()) - set(there))
     if missing:
         raise InputError("input-missing", f"scans.csv has no row for {missing[0]}", str(folder))
@@ -48,6 +45,13 @@ def find_collection(folder: Path, names: Sequence[str] | None = None) -> Dataset
         else:
             scans.append(_scan(name, row, series, lesions, excluded))
     return Dataset("collection", tuple(scans), tuple(refused))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    table = read_table_file(path)
+    columns = ("folder", "series_uid", "original_series_uid", "licence", "annotation")
+    cells = zip(*(table.text((name,)) for name in columns), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in cells]
 
 
 def _excluded(folder: Path) -> list[Path]:

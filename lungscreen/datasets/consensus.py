@@ -143,6 +143,11 @@ class _Mask:
     start: tuple[int, int, int]
     voxels: NDArray[np.bool_]
 
+    def part(self, start: NDArray[np.integer]) -> tuple[slice, ...]:
+        """Where it lies in an array that begins at `start`."""
+        first = np.subtract(self.start, start)
+        return tuple(slice(a, a + n) for a, n in zip(first, self.voxels.shape, strict=True))
+
 
 def _mask(drawn: DrawnNodule, places: SlicePlaces, finder: _SliceFinder) -> _Mask:
     slices = [finder.find(outline.sop_uid, outline.z_mm) for outline in drawn.outlines]
@@ -200,8 +205,7 @@ def _agreed(
     readers = sorted({d.reader for d in drawn})
     each = np.zeros((len(readers), *(stop - start)), dtype=bool)
     for one, mask in zip(drawn, masks, strict=True):
-        at = tuple(slice(o, o + n) for o, n in zip(mask.start - start, mask.voxels.shape, strict=True))
-        each[readers.index(one.reader)][at] |= mask.voxels
+        each[readers.index(one.reader)][mask.part(start)] |= mask.voxels
     votes = each.sum(axis=0)
     needed = math.ceil(config.share * len(readers) - 1e-9)
     # readers may overlap so little that no voxel has the share: the best that there is, then

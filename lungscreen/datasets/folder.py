@@ -8,6 +8,7 @@ from pathlib import Path
 from lungscreen.datasets.scans import AnnotationTables, Dataset, DatasetScan
 from lungscreen.errors import InputError, Notice, Refusal
 from lungscreen.evaluation.tables import Nodules
+from lungscreen.records import Series
 from lungscreen.series import find_series
 
 __all__ = ["find_folder"]
@@ -37,17 +38,11 @@ def find_folder(
         text = f"no row names a scan that was found; the first row says {nodules.series[0][:80]}"
         raise InputError("series-none-match", text, str(folder))
     known = [series for series in found if complete or series.series_uid in tables.nodules]
-    refused = [
-        Refusal(s.series_uid, "annotations-missing", "no row of the table names this scan", "series", s.exam.study_uid)
-        for s in found
-        if s not in known
-    ]
-    strange = sorted(set(nodules.series) - names)
-    text = f"{len(strange)} series of the table were not found, the first {strange[0][:80]}" if strange else ""
+    refused = [_without_row(series) for series in found if series not in known]
     scans = tuple(
         DatasetScan(
             series=series,
-            patient=(patients or {}).get(series.series_uid) or (series.patient.patient_id if series.instances else ""),
+            patient=_patient(series, patients or {}),
             annotate=tables.finder(series.series_uid),
             fingerprint=tables.fingerprint(series.series_uid),
             complete=complete,
@@ -56,5 +51,22 @@ def find_folder(
         )
         for series in known
     )
-    notices = (Notice("annotations-unused", text),) if strange else ()
-    return Dataset("folder", scans, (*inventory.refused, *refused), notices)
+    return Dataset("folder", scans, (*inventory.refused, *refused), _unused(set(nodules.series) - names))
+
+
+def _patient(series: Series, patients: Mapping[str, str]) -> str:
+    """By the table, or by the header of a DICOM series; empty where neither says."""
+    return patients.get(series.series_uid) or (series.patient.patient_id if series.instances else "")
+
+
+def _without_row(series: Series) -> Refusal:
+    reason = "no row of the table names this scan"
+    return Refusal(series.series_uid, "annotations-missing", reason, "series", series.exam.study_uid)
+
+
+def _unused(names: set[str]) -> tuple[Notice, ...]:
+    """Series of the table that were not found."""
+    if not names:
+        return ()
+    text = f"{len(names)} series of the table were not found, the first {min(names)[:80]}"
+    return (Notice("annotations-unused", text),)

@@ -95,7 +95,11 @@ def _reading_of(series: Series, readings: list[_Xml], known: set[str]) -> _Xml |
     own = [x for x in readings if x.reading.series_uid == series.series_uid]
     if own:
         return own[0]
-    free = [x for x in readings if x.reading.series_uid not in known]
+    return _unnamed_reading_of(series, [x for x in readings if x.reading.series_uid not in known])
+
+
+def _unnamed_reading_of(series: Series, free: list[_Xml]) -> _Xml | None:
+    """Of the files that name no series that is there: the one beside the slices, or named after the patient."""
     folders = {instance.source.path.parent for instance in series.instances}
     beside = [x for x in free if x.path.parent in folders]
     named = [x for x in free if x.path.stem == series.patient.patient_id]

@@ -30,14 +30,7 @@ def find_luna16(folder: Path, patients: Mapping[str, str] | None = None) -> Data
     if not images:
         raise InputError("input-missing", "expected LUNA16's folders subset0 ... with .mhd files", str(folder))
     nodules = read_nodules(_table(folder, ANNOTATIONS))
-    try:
-        excluded = read_nodules(_table(folder, EXCLUDED))
-        notices: list[Notice] = []
-    except InputError as error:
-        if error.code != "input-missing":
-            raise
-        excluded = Nodules.none()
-        notices = [Notice("excluded-missing", "no annotations_excluded.csv: nothing is excluded")]
+    excluded, notices = _excluded(folder)
     if patients is None:
         notices.append(
             Notice("patients-unknown", "LUNA16 does not name patients: each scan is split as one of its own")
@@ -60,6 +53,16 @@ def find_luna16(folder: Path, patients: Mapping[str, str] | None = None) -> Data
         for series in study.series
     )
     return Dataset("luna16", scans, inventory.refused, tuple(notices))
+
+
+def _excluded(folder: Path) -> tuple[Nodules, list[Notice]]:
+    """Findings that count neither way; none, and that is said, where their table is missing."""
+    try:
+        return read_nodules(_table(folder, EXCLUDED)), []
+    except InputError as error:
+        if error.code != "input-missing":
+            raise
+        return Nodules.none(), [Notice("excluded-missing", "no annotations_excluded.csv: nothing is excluded")]
 
 
 def _table(folder: Path, names: Sequence[str]) -> Path:

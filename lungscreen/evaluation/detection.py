@@ -52,7 +52,7 @@ class DetectionConfig:
     def __post_init__(self) -> None:
         if self.max_marks is not None and self.max_marks < 1:
             raise ValueError(f"max_marks: expected at least 1, or none, got {self.max_marks}")
-        if not self.rates or min(self.rates) <= 0 or list(self.rates) != sorted(set(self.rates)):
+        if not self.rates or not _rise(self.rates):
             raise ValueError(f"rates: expected rising positive numbers, got {self.rates}")
         if self.bootstrap_samples < 1 or self.worst < 0:
             raise ValueError("bootstrap_samples: expected at least 1; worst: expected at least 0")
@@ -60,9 +60,13 @@ class DetectionConfig:
             raise ValueError(f"confidence: expected between 0 and 1, got {self.confidence}")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise ValueError(f"threshold: expected a finite number, got {self.threshold}")
-        edges = self.diameter_edges_mm
-        if list(edges) != sorted(set(edges)) or min(edges, default=1) <= 0:
-            raise ValueError(f"diameter_edges_mm: expected rising positive numbers, got {edges}")
+        if not _rise(self.diameter_edges_mm):
+            raise ValueError(f"diameter_edges_mm: expected rising positive numbers, got {self.diameter_edges_mm}")
+
+
+def _rise(numbers: Sequence[float]) -> bool:
+    """They are above 0, and each is above the one before."""
+    return list(numbers) == sorted(set(numbers)) and min(numbers, default=1) > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,9 @@ def draw_places(
 
     inventory = find_series([folder])
     found = {one.series_uid: one for study in inventory.studies for one in study.series}
-    wanted = dict.fromkeys(place.series_uid for places in sheets.values() for place in places)
+    wanted: dict[str, list[Place]] = {}
+    for place in itertools.chain(*sheets.values()):
+        wanted.setdefault(place.series_uid, []).append(place)
     tiles: dict[Place, Image.Image] = {}
     notices = []
     for uid in progress(list(wanted)):
@@ -95,8 +98,7 @@ def draw_places(
         if volume is None:
             notices.append(Notice("picture-missing", f"no picture of series {uid[:80]}: {trouble}"))
             continue
-        here = [place for places in sheets.values() for place in places if place.series_uid == uid]
-        tiles |= {place: _tile(place, volume) for place in here}
+        tiles |= {place: _tile(place, volume) for place in wanted[uid]}
     return {name: _sheet([tiles[p] for p in places if p in tiles]) for name, places in sheets.items()}, tuple(notices)
 
 

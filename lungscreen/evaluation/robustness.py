@@ -217,12 +217,17 @@ def _match(uid: str, found: Sequence[Candidate], nodules: Nodules, excluded: Nod
 
 
 # -- all scans of a variant ------------------------------------------------------------------------------------------
+def _mean_noise(scans: Sequence[ScanOutcome]) -> float | None:
+    """Of the scans whose noise could be measured; None where that is none."""
+    known = [scan.noise_hu for scan in scans if scan.noise_hu is not None]
+    return float(np.mean(known)) if known else None
+
+
 def _pool(name: str, scans: Sequence[ScanOutcome], config: RobustnessConfig) -> VariantOutcome:
     mine = [scan for scan in scans if scan.variant == name and not scan.left_out]
     original = {scan.series_uid: scan for scan in scans if scan.variant == ORIGINAL}
     before = [original[scan.series_uid] for scan in mine]
     here, there = (_hits(rows, config.threshold) for rows in (mine, before))
-    noise = [scan.noise_hu for scan in mine if scan.noise_hu is not None]
     share = share_interval(here, config.confidence)
     return VariantOutcome(
         variant=name,
@@ -236,7 +241,7 @@ def _pool(name: str, scans: Sequence[ScanOutcome], config: RobustnessConfig) -> 
         false_marks_original=sum(scan.false_marks for scan in before),
         gained=int((here & ~there).sum()),
         lost=int((there & ~here).sum()),
-        noise_hu=float(np.mean(noise)) if noise else None,
+        noise_hu=_mean_noise(mine),
     )
 
 

@@ -179,6 +179,7 @@ def _rank(category: str | None) -> int:
 def _exam_row(
     n: int, exam: ScreenedExam, false: set[tuple[int, int]], true: set[tuple[int, int]], nodules: Sequence[Row]
 ) -> Row:
+    here = [row for row in nodules if row["seriesuid"] == exam.series_uid]
     wrong = [finding for m, finding in enumerate(exam.findings) if (n, m) in false]
     worst_true = max((_rank(f["category"]) for m, f in enumerate(exam.findings) if (n, m) in true), default=0)
     worst = max(wrong, key=lambda finding: _rank(finding["category"]), default=None)
@@ -187,8 +188,8 @@ def _exam_row(
         "seriesuid": exam.series_uid,
         "study_uid": exam.study_uid,
         "category": exam.category,
-        "nodules": sum(row["seriesuid"] == exam.series_uid for row in nodules),
-        "found": sum(row["seriesuid"] == exam.series_uid and row["finding"] is not None for row in nodules),
+        "nodules": len(here),
+        "found": sum(row["finding"] is not None for row in here),
         "findings": len(exam.findings),
         "false_findings": len(wrong),
         "no_nodules": len(exam.no_nodules),
@@ -206,7 +207,6 @@ def _nodule_row(
     kind = _type_of(nodules.types[row] if nodules.types else "")
     expected = _expected(diameter, kind or NoduleType.SOLID)
     category = finding["category"] if finding else None
-    comparable = finding is not None and _rank(expected) > 0 and _rank(category) > 0
     size = (finding["measurement"] or {}) if finding else {}
     x, y, z = (float(c) for c in nodules.centres_mm[row])
     return {
@@ -221,10 +221,16 @@ def _nodule_row(
         "category": category,
         "mean_diameter_mm": size.get("mean_diameter_mm"),
         "measured_type": finding["type"] if finding else None,
-        "differs": category != expected if comparable else None,
-        "lower": _rank(category) < _rank(expected) if comparable else None,
+        **_compared(category, expected),
         "taken_for_no_nodule": finding is None and taken_for_none,
     }
+
+
+def _compared(category: str | None, expected: str) -> Row:
+    """Whether a category differs from what the nodule's size and type give, and is lower; None without either."""
+    if not (_rank(expected) > 0 and _rank(category) > 0):
+        return {"differs": None, "lower": None}
+    return {"differs": category != expected, "lower": _rank(category) < _rank(expected)}
 
 
 def _false_row(exam: ScreenedExam, finding: Mapping[str, Any]) -> Row:
@@ -259,30 +265,38 @@ def _expected(diameter_mm: float, kind: NoduleType) -> str:
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------
+def _column(rows: Sequence[Row], name: str) -> list[Any]:
+    return [row[name] for row in rows]
+
+
+def _rank_figures(ranks: Sequence[int]) -> Row:
+    """Where the nodules stand in the lists of findings."""
+    return {
+        "first": sum(rank == 1 for rank in ranks),
+        "up_to_three": sum(rank <= 3 for rank in ranks),
+        "median": float(np.median(ranks)) if ranks else None,
+        "lowest": max(ranks, default=None),
+    }
+
+
 def _figures(exams: Sequence[Row], nodules: Sequence[Row], elsewhere: int) -> Row:
     found = [row for row in nodules if row["finding"] is not None]
     graded = [row for row in found if row["differs"] is not None]
-    ranks = [row["finding"] for row in found]
     return {
         "exams": len(exams),
         "nodules": len(nodules),
         "nodules_elsewhere": elsewhere,
-        "findings": sum(row["findings"] for row in exams),
-        "false_findings": sum(row["false_findings"] for row in exams),
-        "false_findings_per_exam": sum(row["false_findings"] for row in exams) / len(exams) if exams else None,
-        "positive_by_false_finding": _share([row["positive_by_false_finding"] for row in exams]),
-        "has_positive_false_finding": _share([row["has_positive_false_finding"] for row in exams]),
+        "findings": sum(_column(exams, "findings")),
+        "false_findings": sum(_column(exams, "false_findings")),
+        "false_findings_per_exam": sum(_column(exams, "false_findings")) / len(exams) if exams else None,
+        "positive_by_false_finding": _share(_column(exams, "positive_by_false_finding")),
+        "has_positive_false_finding": _share(_column(exams, "has_positive_false_finding")),
         "nodules_found": _share([row["finding"] is not None for row in nodules]),
-        "nodules_taken_for_none": sum(row["taken_for_no_nodule"] for row in nodules),
-        "category_differs": _share([row["differs"] for row in graded]),
-        "category_lower": _share([row["lower"] for row in graded]),
-        "rank": {
-            "first": sum(rank == 1 for rank in ranks),
-            "up_to_three": sum(rank <= 3 for rank in ranks),
-            "median": float(np.median(ranks)) if ranks else None,
-            "lowest": max(ranks, default=None),
-        },
-        "marks_taken_for_none": sum(row["no_nodules"] for row in exams),
+        "nodules_taken_for_none": sum(_column(nodules, "taken_for_no_nodule")),
+        "category_differs": _share(_column(graded, "differs")),
+        "category_lower": _share(_column(graded, "lower")),
+        "rank": _rank_figures(_column(found, "finding")),
+        "marks_taken_for_none": sum(_column(exams, "no_nodules")),
     }
 
 

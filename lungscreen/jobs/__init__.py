@@ -1,6 +1,6 @@
-"""What the commands do: screen, detect alone, assess alone; and what these share.
+"""What the commands do beside the batch: detect alone, assess alone; and what these share with it.
 
-screen     studies to reports: a batch of a handful     detect    volumes to candidates
-assess     a reader's marks to findings                 studies   one study after the other, without a ledger
+detect     volumes to candidates                        assess    a reader's marks to findings
+studies    one study after the other, without a ledger
 guard      what a failure of a study becomes, in every job and in the batch
 """

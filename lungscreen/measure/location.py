@@ -40,11 +40,15 @@ FISSURE_MARGIN = 0.05
 by 0.04 on average, by 0.11 at most."""
 
 
+LungEnds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""First and last slice, row and column of a lung."""
+
+
 @dataclass(frozen=True, slots=True)
 class LungBoxes:
-    """First and last (slice, row, column) of each lung by its label; a lung that is not there is missing."""
+    """Where each lung begins and ends, by its label; a lung that is not there is missing."""
 
-    ends: dict[int, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]]
+    ends: dict[int, LungEnds]
 
 
 def find_lung_boxes(lungs: Lungs | None) -> LungBoxes:
@@ -77,22 +81,38 @@ def locate_nodule(
     numbers = volume.instance_numbers
     label = _nearest_lung(volume, lungs, (k, j, i))
     box = (boxes or find_lung_boxes(lungs)).ends.get(label)
-    height = None if box is None else (k - box[0][0]) / max(box[0][1] - box[0][0], 1)
     fissure = None if outline is None else find_fissure(volume, outline)
-    whole = lungs is not None and not (lungs.apex_cut or lungs.base_cut or lungs.incomplete or lungs.left_out)
     return Location(
         side=SIDES.get(label, "unknown"),  # type: ignore[arg-type]
-        zone=_zone(height),  # type: ignore[arg-type]
+        zone=_zone(_height(box, k)),  # type: ignore[arg-type]
         slice_from_top=slices - slice_index,
         instance_number=numbers[slice_index] if len(numbers) == slices else None,
-        lobe=_lobe(label, height, _share(j, box[1]), _share(i, box[2])) if whole and box and height is not None else "",
+        lobe=_lobe_in(box, label, (k, j, i)) if _is_whole(lungs) else "",
         pleura_mm=_to_pleura(volume, lungs, outline) if lungs is not None and outline is not None else None,
-        perifissural=None if fissure is None else fissure.touches,
-        fissure_mm=None if fissure is None else fissure.distance_mm,
+        perifissural=fissure.touches if fissure else None,
+        fissure_mm=fissure.distance_mm if fissure else None,
     )
 
 
-def _ends(box: tuple[slice, ...], step: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+def _is_whole(lungs: Lungs | None) -> bool:
+    """The scan shows the lungs all through."""
+    return lungs is not None and not any((lungs.apex_cut, lungs.base_cut, lungs.incomplete, lungs.left_out))
+
+
+def _height(box: LungEnds | None, k: float) -> float | None:
+    """How far up in the lung's box a slice lies, 0 at its lowest; None without a box."""
+    return None if box is None else (k - box[0][0]) / max(box[0][1] - box[0][0], 1)
+
+
+def _lobe_in(box: LungEnds | None, label: int, at: tuple[float, float, float]) -> str:
+    """Lobe of a voxel in the box of its lung; empty without a box."""
+    height = _height(box, at[0])
+    if box is None or height is None:
+        return ""
+    return _lobe(label, height, _share(at[1], box[1]), _share(at[2], box[2]))
+
+
+def _ends(box: tuple[slice, ...], step: int) -> LungEnds:
     slices, rows, columns = ((part.start, part.stop - 1) for part in box)
     return slices, (step * rows[0], step * rows[1]), (step * columns[0], step * columns[1])
 

@@ -171,6 +171,14 @@ def _notices(drawn: _Drawn, outline: Outline, shape: tuple[int, int, int]) -> tu
 
 
 # -- outlines drawn by the network -----------------------------------------------------------------------------------
+def _network_fields(
+    outliner: Outliner, cubes: Sequence[Patch], config: MeasureConfig
+) -> list[NDArray[np.float32] | None]:
+    """What the network draws in the middle of each cube, scaled so that 0.5 is the border; None: nothing"""
+    drawn = outliner.outline(np.stack([cube.hu for cube in cubes]))
+    return [pick_part(np.minimum(field * np.float32(0.5 / config.drawn_level), 1), config.reach_mm) for field in drawn]
+
+
 def _draw(
     volume: Volume, candidates: Sequence[Candidate], outliner: Outliner | None, config: MeasureConfig
 ) -> list[_Drawn | None]:
@@ -182,10 +190,7 @@ def _draw(
     centres = [candidates[n].centre_mm for n in fits]
     for _ in range(2):
         cubes = [cut_patch(volume.hu, volume.geometry, centre, outliner.patch_size, 1.0) for centre in centres]
-        drawn = outliner.outline(np.stack([cube.hu for cube in cubes]))
-        fields = [
-            pick_part(np.minimum(field * np.float32(0.5 / config.drawn_level), 1), config.reach_mm) for field in drawn
-        ]
+        fields = _network_fields(outliner, cubes, config)
         centres = [_middle(volume, cube, field) for cube, field in zip(cubes, fields, strict=True)]
     for n, cube, field in zip(fits, cubes, fields, strict=True):
         found[n] = None if field is None else _refine(volume, cube, field, config)

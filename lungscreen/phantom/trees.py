@@ -7,7 +7,7 @@ ends a branch feeds, and each end tapers to almost nothing, as vessels do toward
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,14 +93,18 @@ def grow_tree(
             (fork, direction, half, len(reach), age + 1)
             for half in _halves(reach, direction, EARLY_SPLIT if age < 2 else SPLIT, rng)
         )
-    total = len(places)
-    flow = np.array([[r[2], r[3]] for r in rows], dtype=np.float64)
+    return _with_radii(rows, radius_mm, len(places))
+
+
+def _with_radii(rows: Sequence[tuple[Floats, Floats, int, int, bool]], radius_mm: float, total: int) -> Tubes:
+    """Tubes of branches (start, end, places reached by the parent, by itself, whether it is a tip), by Murray's law."""
+    starts, ends, above, own, tips = (np.array(column) for column in zip(*rows, strict=True))
+    flow = np.stack([above, own], axis=1).astype(np.float64)
     radii = np.maximum(radius_mm * (flow / total) ** (1 / MURRAY), THINNEST_MM)
     # a branch starts no wider than 1.15 of itself: the step at a fork is the parent's affair
     radii[:, 0] = np.minimum(radii[:, 0], 1.15 * radii[:, 1])
-    tips = np.array([r[4] for r in rows])
     radii[tips, 1] *= TIP_RADIUS
-    return Tubes(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), radii, np.array([r[3] for r in rows]))
+    return Tubes(starts, ends, radii, own)
 
 
 def _halves(

@@ -184,7 +184,8 @@ class SampleEngine:
         """A voxel of the lungs of scan number `n`, with this probability near the pleura."""
         inner, outer = self._lungs[n]
         places = outer if rng.random() < near_pleura else inner
-        return places[int(rng.integers(len(places)))]
+        voxel: NDArray[np.int16] = places[int(rng.integers(len(places)))]
+        return voxel
 
     def lung_place(self, rng: Rng) -> tuple[Block, PreparedScan]:
         """The block around a place in a lung, drawn as for samples; nothing is set in yet."""

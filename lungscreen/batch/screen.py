@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungscreen.batch import BatchConfig, BatchRun, run_batch
+from lungscreen.batch.config import BatchConfig
+from lungscreen.batch.run import BatchRun, run_batch
 from lungscreen.clinical import ClinicalTable
 from lungscreen.errors import Refusal
 from lungscreen.jobs.studies import is_complete
