@@ -72,17 +72,16 @@ def replace_file(target: Path, content: str | bytes | Iterable[str]) -> None:
         raise OutputError("output-failed", f"cannot write results: {error.strerror or error}", str(target)) from None
 
 
-def clean_leftovers(out: Path) -> None:
-    """Put right what a crashed run left: half-written results in `--out` go, half-replaced ones come back; scratch
-    goes.
+def clean_leftovers(folder: Path) -> None:
+    """Put right what a crashed run left in a folder: what is half-written goes, what is half-replaced comes back.
 
     Only for a moment when nobody writes there: at the start of a run.
     """
-    clean_scratch()
-    for name in (*out.glob(f".*{_NEW}"), *out.glob(f".*{_OLD}")):
-        name.unlink(missing_ok=True)
-    for folder in (*out.glob(f"studies/.*{_NEW}"), *out.glob(f"studies/.*{_OLD}")):
-        _recover(folder.with_name(folder.stem[1:]))
+    for left in (*folder.glob(f".*{_NEW}"), *folder.glob(f".*{_OLD}")):
+        if left.is_dir():
+            _recover(left.with_name(left.stem[1:]))
+        else:
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

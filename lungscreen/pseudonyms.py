@@ -43,9 +43,13 @@ class Pseudonyms:
         message = "\0".join((kind, *parts)).encode("utf-8", "surrogatepass")
         return hmac.new(self.key, message, hashlib.sha256).hexdigest()
 
-    def study_key(self, *parts: str) -> str:
-        """Names a study: its UID, or more where the UID alone is taken by somebody else's study."""
-        return self.digest("study", *parts)[:KEY_DIGITS]
+    def study_key(self, study_uid: str, patient_id: str, name: str, attempt: int = 0) -> str:
+        """Names a study: by its UID and the person, since a copy under another name keeps its UID.
+
+        name: as names are compared; of an image file, its path. attempt: where the key is taken, 1 and up give others.
+        """
+        more = (str(attempt),) if attempt else ()
+        return self.digest("study", study_uid, patient_id, name, *more)[:KEY_DIGITS]
 
     def patient(self, patient_id: str) -> str:
         """What stands for a patient in the ledger and on the morning page."""

@@ -750,8 +750,6 @@ class Provenance:
 class Report:
     """All that is said about one study."""
 
-    key: str
-    """Names the study's folder; says nothing about the patient."""
     study: Study
     volume: Volume
     lungs: Lungs

@@ -29,8 +29,8 @@ __all__ = [
 PACKAGE = Path(lungscreen.__file__).parent
 
 SHARED = (
-    "cells", "codes", "config", "dicomfile", "errors", "files", "geometry", "kernels", "logs", "operating_points",
-    "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "units", "weights",
+    "cells", "codes", "config", "database", "dicomfile", "errors", "files", "geometry", "kernels", "logs",
+    "operating_points", "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "units", "weights",
 )  # fmt: skip
 """What everybody may use. It knows nobody else."""
 
@@ -40,8 +40,9 @@ STAGES = ("series", "volume", "lungs", "detect", "measure", "classify", "assess"
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("shared", SHARED),
     ("stages", (*STAGES, "clinical")),
-    ("result", ("results", "comparison")),
-    ("outputs", ("outputs", "report")),
+    ("result", ("results",)),
+    ("comparison", ("comparison",)),
+    ("outputs", ("outputs",)),
     ("chain", ("pipeline", "cohort")),
     ("jobs", ("jobs",)),
     ("programmes", ("batch", "node", "room", "runtimes")),

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lungscreen.errors import Refusal
 from lungscreen.geometry import Geometry
+from lungscreen.outputs.page.pictures import PictureConfig
+from lungscreen.outputs.page.whole import report_page
+from lungscreen.outputs.registry import OutputsConfig
+from lungscreen.outputs.report_json import document_json
+from lungscreen.outputs.tables import StudyRows, write_tables
+from lungscreen.outputs.write import write_study
+from lungscreen.pseudonyms import Pseudonyms
 from lungscreen.records import (
     Acquisition,
     Candidate,
@@ -32,7 +42,11 @@ from lungscreen.records import (
     Volume,
     WeightsUsed,
 )
-from lungscreen.report import build_report
+from lungscreen.results.assemble import build_report
+from lungscreen.results.finished import Finished, MarkShape, finish_report
+from lungscreen.results.folder import ResultsFolder
+from lungscreen.results.values import to_plain
+from lungscreen.series import plain_name
 
 GRID = Geometry.axial((24, 50, 60), (2.5, 0.8, 0.7), (-30.0, 11.0, -300.0))
 """Non-cubic, anisotropic, off-origin."""
@@ -139,3 +153,49 @@ def study_of(uid: str, patient: Patient = PATIENT) -> Study:
     """A study of that UID."""
     exam = replace(EXAM, study_uid=uid)
     return Study(patient, exam, (Series("dicom", f"{uid}.5", patient, exam, ACQUISITION),))
+
+
+# -- a report as its outputs -----------------------------------------------------------------------------------------
+NAMES = Pseudonyms(b"k" * 32)
+
+
+def key_of(report: Report) -> str:
+    """The study's key, by the key of these tests."""
+    patient = report.study.patient
+    return NAMES.study_key(report.study.exam.study_uid, patient.patient_id, plain_name(patient))
+
+
+def finish(report: Report) -> Finished:
+    """The report as outputs take it."""
+    return finish_report(report, key_of(report))
+
+
+def shape_of(finding: Finding, volume: Volume) -> MarkShape:
+    """A finding as pictures take it."""
+    return finish(make_report(finding, volume=volume)).findings[0]
+
+
+def json_of(report: Report) -> str:
+    """The text of its report.json."""
+    return document_json(finish(report).document)
+
+
+def document_of(report: Report) -> dict[str, Any]:
+    """Its report.json as plain values."""
+    document: dict[str, Any] = to_plain(finish(report).document)
+    return document
+
+
+def page_of(report: Report, config: PictureConfig | None = None) -> str:
+    """Its report.html."""
+    return report_page(finish(report), config or PictureConfig())
+
+
+def write_report(report: Report, out: Path, *more: str) -> Path:
+    """Its files in a results folder, and those of the outputs named beside the usual ones. Returns the study's folder."""
+    return write_study(finish(report), ResultsFolder(out), OutputsConfig((*OutputsConfig().write, *more)))
+
+
+def tables(out: Path, refusals: Sequence[Refusal] = (), known: dict[str, StudyRows] | None = None) -> None:
+    """The tables over a results folder."""
+    write_tables(ResultsFolder(out), refusals, known=known)

@@ -14,12 +14,12 @@ from batch_inbox import add_image, add_stub
 from dicom_factory import make_series
 
 from lungscreen.batch.config import BatchConfig
-from lungscreen.batch.database import open_database
 from lungscreen.batch.index import INDEX_FILE, Index
 from lungscreen.batch.ledger import Ledger, Offer
 from lungscreen.batch.lock import hold_lock, is_held
 from lungscreen.batch.machine import Machine, look_at_machine, share_out
 from lungscreen.clinical import read_clinical
+from lungscreen.database import open_database
 from lungscreen.errors import LungscreenError, OutputError, UsageError
 from lungscreen.pseudonyms import Pseudonyms, default_key_file, load_key
 
@@ -42,8 +42,13 @@ def test_hashes_are_keyed() -> None:
     import hashlib
     import hmac
 
-    assert NAMES.study_key("1.2.3") == hmac.new(b"k" * 32, b"study\0" + b"1.2.3", hashlib.sha256).hexdigest()[:12]
-    assert NAMES.study_key("1.2.3") != replace(NAMES, key=b"l" * 32).study_key("1.2.3")
+    key = NAMES.study_key("1.2.3", "P1", "doe john")
+    assert key == hmac.new(b"k" * 32, b"study\0" + b"1.2.3\0P1\0doe john", hashlib.sha256).hexdigest()[:12]
+    others = (("1.2.4", "P1", "doe john"), ("1.2.3", "P2", "doe john"), ("1.2.3", "P1", "doe jane"))
+    assert (
+        len({key, *(NAMES.study_key(*other) for other in others), NAMES.study_key("1.2.3", "P1", "doe john", 1)}) == 5
+    )
+    assert key != replace(NAMES, key=b"l" * 32).study_key("1.2.3", "P1", "doe john")
     assert NAMES.patient("P1").startswith("p-")
     assert NAMES.patient("") == ""
     assert replace(NAMES, identified=True).patient("P1") == "P1"
@@ -317,7 +322,8 @@ def test_a_copy_under_another_name_is_another_study(index: Index, tmp_path: Path
         )
     offers = index.scan([tmp_path / "in"]).offers
     assert len({o.key for o in offers}) == len({o.identity for o in offers}) == 2
-    assert NAMES.study_key("1.2.3") in {o.key for o in offers}
+    who = index.task(offers[0].key, "", 0).identity
+    assert NAMES.study_key("1.2.3", who.patient_id, who.name) in {o.key for o in offers}
 
 
 def test_an_inbox_that_is_away_is_left_as_it_was(index: Index, inbox: Path, tmp_path: Path) -> None:
@@ -338,7 +344,7 @@ def test_links_are_followed_but_never_in_circles(index: Index, inbox: Path) -> N
     (inbox / "copy").symlink_to(inbox / "study001")
     (inbox / "nowhere").symlink_to(inbox / "gone")
     assert len(index.scan([inbox]).offers) == 2
-    assert {r.code for r in index.refusals([inbox])} == {"not-dicom", "file-unreadable"}
+    assert {r.code for r in index.input_refusals(inbox)} == {"not-dicom", "file-unreadable"}
 
 
 def test_a_folder_that_goes_while_it_is_looked_at_ends_nothing(index: Index, inbox: Path) -> None:
@@ -349,7 +355,7 @@ def test_a_folder_that_goes_while_it_is_looked_at_ends_nothing(index: Index, inb
         return False
 
     assert len(index.scan([inbox], stop=gone).offers) == 1
-    assert "file-unreadable" in {r.code for r in index.refusals([inbox])}
+    assert "file-unreadable" in {r.code for r in index.input_refusals(inbox)}
 
 
 def test_a_look_that_is_stopped_goes_on_where_it_was(index: Index, inbox: Path) -> None:
@@ -376,7 +382,7 @@ def test_an_archive_is_opened_once(index: Index, tmp_path: Path) -> None:
     assert {str(look.source).rpartition("!")[0] for look in index.task(found.key, "", 0).looks} == {
         str(tmp_path / "in" / "a.zip")
     }
-    assert [r.code for r in index.refusals([tmp_path / "in"])] == ["archive-nested"]
+    assert [r.code for r in index.input_refusals(tmp_path / "in")] == ["archive-nested"]
     assert index.scan([tmp_path / "in"]).opened == 0
 
 
@@ -489,7 +495,7 @@ def test_a_dicomdir_leads_to_its_files_and_says_what_is_gone(index: Index, tmp_p
     next(medium.parent.rglob("IM000001")).unlink()
     (offer,) = index.scan([medium]).offers
     assert offer.files == 2
-    (row,) = index.refusals([medium])
+    (row,) = index.input_refusals(medium)
     assert row.code == "dicomdir-reference"
     assert row.where.endswith("PT000000/SE000000/IM000001")
 
@@ -499,7 +505,9 @@ def test_a_single_file_an_empty_folder_and_one_that_is_not_there(index: Index, i
     inputs = [next((inbox / "study001").iterdir()), tmp_path / "empty", tmp_path / "nowhere", inbox / "letter.txt"]
     (offer,) = index.scan(inputs).offers
     assert offer.files == 1
-    assert [row.code for row in index.refusals(inputs)] == ["input-empty", "input-missing", "not-dicom"]
+    assert [row.code for place in inputs for row in index.input_refusals(place)] == [
+        "input-empty", "input-missing", "not-dicom",
+    ]  # fmt: skip
     assert index.keys_of(inputs) == [offer.key]
 
 
@@ -507,4 +515,4 @@ def test_a_folder_of_letters_holds_no_ct(index: Index, tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("Dear colleague")
     assert index.scan([tmp_path / "letters"]).offers == []
-    assert "no-ct" in {row.code for row in index.refusals([tmp_path / "letters"])}
+    assert "no-ct" in {row.code for row in index.input_refusals(tmp_path / "letters")}

@@ -13,23 +13,26 @@ import pytest
 from lungscreen.batch.drift import LEAST_BEFORE, LEAST_TONIGHT, compare_nights, drift_notices
 from lungscreen.batch.ledger import Ledger, Offer, Row
 from lungscreen.batch.night import describe_night, night_of, night_page, write_night
+from lungscreen.results.facts import StudyFacts, plain_facts
 
 
-def facts(seed: int, count: int, **changes: Any) -> list[dict[str, Any]]:
+def facts(seed: int, count: int, **changes: Any) -> list[StudyFacts]:
     """Studies of one scanner: noise about 30 HU, a finding in three of ten."""
     chance = np.random.default_rng(seed)
     return [
-        {
-            "spacing_mm": 1.0, "dose_mgy": float(chance.normal(1.5, 0.3)), "noise_hu": float(chance.normal(30, 5)),
-            "top_score": float(chance.uniform()), "kernel": "soft", "findings": int(chance.uniform() < 0.3),
-            "category": "2",
-            "notices": ["low-dose"],
-        } | changes
+        replace(
+            StudyFacts(
+                spacing_mm=1.0, dose_mgy=float(chance.normal(1.5, 0.3)), noise_hu=float(chance.normal(30, 5)),
+                top_score=float(chance.uniform()), kernel="soft", findings=int(chance.uniform() < 0.3), category="2",
+                notices=("low-dose",),
+            ),
+            **changes,
+        )
         for _ in range(count)
     ]  # fmt: skip
 
 
-def drifted(tonight: list[dict[str, Any]], before: list[dict[str, Any]]) -> set[str]:
+def drifted(tonight: list[StudyFacts], before: list[StudyFacts]) -> set[str]:
     return {c.name for c in compare_nights(tonight, before) if c.drifted}
 
 
@@ -51,7 +54,7 @@ def test_a_night_like_the_others_warns_of_nothing() -> None:
     ],
 )
 def test_a_change_warns_of_itself_alone(name: str, changes: dict[str, Any]) -> None:
-    tonight = [f | changes if n % 4 else f for n, f in enumerate(facts(1, 60))]
+    tonight = [replace(f, **changes) if n % 4 else f for n, f in enumerate(facts(1, 60))]
     found = compare_nights(tonight, facts(0, 900))
     assert {c.name for c in found if c.drifted} == {name}
     (notice,) = drift_notices(found)
@@ -61,9 +64,7 @@ def test_a_change_warns_of_itself_alone(name: str, changes: dict[str, Any]) -> N
 
 def test_a_certain_but_small_difference_does_not_warn() -> None:
     """With thousands of studies a hundredth of a millimetre is beyond chance."""
-    tonight = facts(1, 3000)
-    for n, f in enumerate(tonight):
-        f["spacing_mm"] = 1.01 if n % 10 == 0 else 1.0
+    tonight = [replace(f, spacing_mm=1.0 if n % 10 else 1.01) for n, f in enumerate(facts(1, 3000))]
     (spacing,) = (c for c in compare_nights(tonight, facts(0, 9000)) if c.name == "spacing_mm")
     assert spacing.p_value is not None
     assert spacing.p_value < 1e-9
@@ -84,7 +85,7 @@ def test_what_the_headers_do_not_say_is_left_out() -> None:
 
 # -- which night -----------------------------------------------------------------------------------------------------
 def row(key: str, when: str, **changes: Any) -> Row:
-    made = Row(key, "p-1", "done", 0, 0, False, False, 0.0, "in", "", finished=when, facts=facts(1, 1)[0])
+    made = Row(key, "p-1", "done", 0, 0, False, False, 0.0, "in", "", finished=when, facts=plain_facts(facts(1, 1)[0]))
     return replace(made, **changes)
 
 
@@ -107,9 +108,9 @@ def test_only_the_last_thirty_nights_count() -> None:
 
 
 def test_the_page_warns_and_escapes() -> None:
-    before = [row(f"o{n}", "2026-02-01T22:00:00+00:00", facts=f) for n, f in enumerate(facts(0, 100))]
+    before = [row(f"o{n}", "2026-02-01T22:00:00+00:00", facts=plain_facts(f)) for n, f in enumerate(facts(0, 100))]
     tonight = [
-        row(f"k{n}", "2026-03-01T22:00:00+00:00", facts=f, patient="<script>alert(1)</script>")
+        row(f"k{n}", "2026-03-01T22:00:00+00:00", facts=plain_facts(f), patient="<script>alert(1)</script>")
         for n, f in enumerate(facts(1, 40, kernel="sharp"))
     ]
     many = [row(f"r{n}", "2026-03-01T23:00:00+00:00", state="refused", code="no-lungs", facts={}) for n in range(25)]
@@ -130,7 +131,7 @@ def test_ledgers_beside_this_one_are_the_nights_before(tmp_path: Path) -> None:
         ledger = Ledger(tmp_path / name)
         ledger.check_key(key, identified=False)
         ledger.offer([Offer(name, name, "p", "in", "st")], "p")
-        ledger.finish(name, "done", "p", "in", facts=facts(1, 1)[0])
+        ledger.finish(name, "done", "p", "in", facts=plain_facts(facts(1, 1)[0]))
         if name != "wednesday":
             ledger._db.execute("UPDATE study SET finished = '2026-01-01T22:00:00+00:00'")
         else:

@@ -75,7 +75,7 @@ def codes_of(folder: Path, out: Path) -> set[str]:
 def outcome_codes(index: Index, path: Path, out: Path) -> set[str]:
     """The same without ledger and tables: the index, then each study that it offers."""
     scan = index.scan([path])
-    found = {row.code for row in index.refusals([path])}
+    found = {row.code for row in index.input_refusals(path)}
     for offer in scan.offers:
         outcome = run_task(index.task(offer.key, offer.input, 1), Work(out, PIPELINE, "digest"), networks())
         found |= {row.code for row in outcome.refusals} | {outcome.code or outcome.state}

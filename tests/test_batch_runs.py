@@ -123,7 +123,7 @@ def test_new_slices_make_a_study_new_and_the_old_result_stays_until_then(inbox: 
         raise OutputError("output-failed", "no space left")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lungscreen.batch.study.write_report", full)
+        patch.setattr("lungscreen.batch.study.write_study", full)
         with pytest.raises(OutputError):
             run(inbox, out, config=replace(QUICK, full_limit_s=0.0))
     assert (out / "studies" / key / "report.json").is_file(), "the old result stays"
@@ -251,7 +251,7 @@ def test_a_disk_that_is_full_for_a_while_costs_no_attempt(
     add_image(inbox, 1)
     import lungscreen.batch.study as study
 
-    write, calls = study.write_report, []
+    write, calls = study.write_study, []
 
     def full_twice(*words: Any) -> Any:
         calls.append(1)
@@ -259,7 +259,7 @@ def test_a_disk_that_is_full_for_a_while_costs_no_attempt(
             raise OutputError("output-failed", "no space left on device")
         return write(*words)
 
-    monkeypatch.setattr(study, "write_report", full_twice)
+    monkeypatch.setattr(study, "write_study", full_twice)
     assert run(inbox, tmp_path / "out").states["done"] == 1
     (row,) = rows(tmp_path / "out").values()
     assert row.attempts == 0

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from phantom_pairs import compare_readings
-from report_examples import changed, make_finding, make_report, make_volume
+from report_examples import changed, document_of, json_of, make_finding, make_report, make_volume, page_of
 from small_chest import ORIGIN, SHAPE, SPACING, chest
 
 from lungscreen.assess import assess_follow_up
@@ -51,9 +51,6 @@ from lungscreen.records import (
     Study,
     Volume,
 )
-from lungscreen.report import PictureConfig, report_document
-from lungscreen.report.document import report_json
-from lungscreen.report.page import report_page
 
 ME = Patient("P-17", "Doe^Jane", "19550322", "F")
 DAY = date(2021, 1, 1)
@@ -181,7 +178,7 @@ def document(**changes: Any) -> dict[str, Any]:
     history = NoduleChange("stable", "stable", (past(date="20190101", study_uid="0.9"),), 365, 0.1)
     first = make_finding(make_volume(), category="4A", change=history)
     bare = make_finding(make_volume(), (5, 30, 20), measurement=None)
-    return {**report_document(make_report(first, bare)), **changes}
+    return {**document_of(make_report(first, bare)), **changes}
 
 
 def test_a_written_report_is_read_back(tmp_path: Path) -> None:
@@ -224,14 +221,18 @@ def test_a_report_that_is_not_whole_is_refused(changes: dict[str, Any], tmp_path
         read_report(write(tmp_path, document(**changes)))
 
 
-def test_hostile_values_of_a_report_are_left_out(tmp_path: Path) -> None:
+def test_hostile_texts_of_a_report_are_bounded(tmp_path: Path) -> None:
     evil = document()
-    evil["findings"][0]["measurement"]["long_axis_mm"] = -1
     evil["patient"]["name"] = "<script>\x00\x1b[31m" + "x" * 70_000
     report = read_report(write(tmp_path, evil))
-    assert report.nodules == ()
-    assert len(report.patient.name) <= 200
-    assert "\x00" not in report.patient.name
+    assert len(report.patient.name) <= 201
+    assert report.patient.name.isprintable()
+
+
+def test_sizes_that_contradict_each_other_are_left_out(tmp_path: Path) -> None:
+    odd = document()
+    odd["findings"][0]["measurement"]["short_axis_mm"] = 99.0
+    assert read_report(write(tmp_path, odd)).nodules == ()
 
 
 def history_rows(*dates: str) -> dict[str, Any]:
@@ -273,10 +274,13 @@ def test_impossible_sizes_of_an_earlier_report_are_not_measured(name: str, value
 
 @pytest.mark.parametrize("name", ["volume_mm3", "solid_volume_mm3", "solid_mean_diameter_mm"])
 def test_absurd_volumes_of_an_earlier_report_are_not_known(name: str, tmp_path: Path) -> None:
+    """No more than a nodule can have; what is no number at all makes all sizes of the finding worthless."""
     evil = document()
-    evil["findings"][0]["measurement"][name] = 1e300
+    evil["findings"][0]["measurement"][name] = 2e7
     (nodule,) = read_report(write(tmp_path, evil)).nodules
     assert getattr(nodule, name) is None
+    evil["findings"][0]["measurement"][name] = 1e300
+    assert read_report(write(tmp_path, evil)).not_measured == 2
 
 
 def test_a_folder_of_reports_is_searched(tmp_path: Path) -> None:
@@ -699,12 +703,12 @@ def test_report_and_page_say_it_all_and_trust_nothing() -> None:
     report = make_report(
         finding, priors=(PriorExam("20200101", evil, "images", "1", 0.98, evil),), lost=(lost,)
     )  # fmt: skip
-    document = json.loads(report_json(report))
+    document = json.loads(json_of(report))
     assert document["findings"][0]["change"]["doubling_longest_days"] is None
     assert document["findings"][0]["change"]["exams"][0]["mean_diameter_mm"] == 8.0
     assert document["lost"][0]["expected_mm"] == [1.0, 2.0, 3.0]
     assert document["priors"] == [document["prior"]]
-    page = report_page(report, PictureConfig())
+    page = page_of(report)
     assert "<script" not in page
     assert "growing, +2.1 mm" in page
     assert "2019-01-01" in page

@@ -10,23 +10,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_examples import make_finding, make_report, make_volume, study_of
+from report_examples import make_finding, make_report, make_volume, study_of, write_report
 
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.errors import InputError
 from lungscreen.evaluation import Nodules, ScreenedExam, evaluate_screening, read_exams
-from lungscreen.report import write_report
+from lungscreen.results.build import build_finding
+from lungscreen.results.document import ReportedFinding, ReportedMark
 
 
-def finding(number: int, x: float, category: str | None, size: float = 8.0, kind: str = "solid") -> dict[str, Any]:
-    return {
-        "number": number, "position_mm": [x, 20.0, -300.0], "category": category, "type": kind,
-        "detection_score": 0.5, "nodule_probability": None, "measurement": {"mean_diameter_mm": size},
-    }  # fmt: skip
+def finding(number: int, x: float, category: str | None) -> ReportedFinding:
+    """A solid nodule of 8 mm."""
+    volume = make_volume()
+    found = build_finding(make_finding(volume), volume)
+    size = replace(found.measurement, mean_diameter_mm=8.0)
+    return replace(found, number=number, position_mm=(x, 20.0, -300.0), category=category, measurement=size)
 
 
-def exam(uid: str, *findings: dict[str, Any], no_nodules: tuple[dict[str, Any], ...] = ()) -> ScreenedExam:
+def exam(uid: str, *findings: ReportedFinding, no_nodules: tuple[ReportedMark, ...] = ()) -> ScreenedExam:
     return ScreenedExam(uid, f"study {uid}", "2", findings, no_nodules)
 
 
@@ -128,7 +130,10 @@ def test_categories_are_compared_where_both_are_known() -> None:
 
 
 def test_a_nodule_that_the_second_look_dropped_is_told() -> None:
-    dropped = {"number": 1, "position_mm": [1.0, 20.0, -300.0]}
+    dropped = ReportedMark(
+        number=1, position_mm=(1.0, 20.0, -300.0), side="left", zone="upper", slice_from_top=1, instance_number=None,
+        detection_score=0.3, nodule_probability=0.02, mean_diameter_mm=None,
+    )  # fmt: skip
     annotated = nodules(("1", 0.0, 8.0, "solid"), ("2", 0.0, 8.0, "solid"))
     exams = [exam("1", no_nodules=(dropped,)), exam("2")]
     result = evaluate_screening(exams, annotated, Nodules.none())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_examples import changed, make_finding, make_report, make_volume
+from report_examples import changed, document_of, make_finding, make_report, make_volume, page_of
 
 from lungscreen.assess import (
     GUIDELINES,
@@ -21,8 +21,6 @@ from lungscreen.assess import (
 from lungscreen.errors import Notice, UsageError
 from lungscreen.pipeline import read_pipeline
 from lungscreen.records import NOT_ASSESSED, Advice, ClinicalData, Finding, Location, NoduleChange, NoduleType
-from lungscreen.report import PictureConfig, report_document
-from lungscreen.report.page import report_page
 from lungscreen.results.build import build_finding
 from lungscreen.results.columns import Owner, finding_cells, finding_columns
 
@@ -181,10 +179,10 @@ def test_it_stands_in_json_table_and_page() -> None:
     graded = assess_baseline([nodule(7.0)], None, HEALTHY).findings
     (advised,) = advise_findings(graded, ("bts-2015", "nelson"), HEALTHY, slice_mm=1.25)
     report = make_report(advised, volume=VOLUME)
-    bts, nelson = report_document(report)["findings"][0]["advice"]
+    bts, nelson = document_of(report)["findings"][0]["advice"]
     assert (bts["guideline"], bts["advice"]) == ("BTS 2015", "CT at 3 months, then at 12 months")
     assert nelson["group"] == "NODCAT 3"
-    page = report_page(report, PictureConfig())
+    page = page_of(report)
     assert "BTS 2015" in page
     assert "CT at 3 months, then at 12 months" in page
     row = dict(
@@ -192,8 +190,8 @@ def test_it_stands_in_json_table_and_page() -> None:
     )
     assert row["advice"].startswith("BTS 2015: solid, ≥80 to <300 mm³: CT at 3 months")
     plain = make_report(graded[0], volume=VOLUME)
-    assert report_document(plain)["findings"][0]["advice"] == []
-    assert "BTS 2015" not in report_page(plain, PictureConfig())
+    assert document_of(plain)["findings"][0]["advice"] == []
+    assert "BTS 2015" not in page_of(plain)
 
 
 @pytest.mark.parametrize("names", ['["fleischner"]', '["nelson", "nelson"]'])

@@ -46,7 +46,7 @@ def index(tmp_path: Path) -> Iterator[Index]:
 def recalled(index: Index, inputs: list[Path]) -> tuple[list[Study], set[Refusal]]:
     """What a batch makes of the inputs: each study of the index, and everything that was not read."""
     offers = index.scan(inputs).offers
-    refused = set(index.refusals(inputs))
+    refused = {row for place in inputs for row in index.input_refusals(place)} | set(index.strangers())
     studies = []
     for offer in offers:
         task = index.task(offer.key, offer.input, 1)

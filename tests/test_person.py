@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from report_examples import changed, make_finding, make_lungs, make_report, make_volume
+from report_examples import changed, document_of, make_finding, make_lungs, make_report, make_volume, page_of
 
 from lungscreen.assess import FindingFacts, assess_baseline, describe_person
 from lungscreen.records import ClinicalData, Finding, Location, NoduleType, Risk
-from lungscreen.report import PictureConfig, report_document, report_schema
-from lungscreen.report.page import report_page
+from lungscreen.results.schema import report_schema
 
 VOLUME = make_volume()
 LUNGS = make_lungs(VOLUME)
@@ -98,7 +97,7 @@ def test_what_came_from_the_header_is_marked_where_mayo_uses_it() -> None:
 
 def test_person_reaches_json_and_page() -> None:
     report = make_report(person=describe_person(WHOLE))
-    document = report_document(report)
+    document = document_of(report)
     Draft202012Validator(report_schema()).validate(document)
     person = document["person"]
     expected = {"age": 62.0, "emphysema": True, "copd": False, "prior_exam_date": "2025-01-03", "years_quit": None}
@@ -109,7 +108,7 @@ def test_person_reaches_json_and_page() -> None:
     assert person["eligibility"][0]["reason"] == (
         "age 50 to 80; smoking now, or quit at most 15 years ago; pack-years ≥ 20"
     )
-    page = report_page(report, PictureConfig())
+    page = page_of(report)
     for text in (
         "<dt>PLCOm2012</dt><dd>2.34 %",
         "40 pack-years",
@@ -126,12 +125,12 @@ def test_person_reaches_json_and_page() -> None:
 def test_what_is_not_known_of_a_person_is_said() -> None:
     """PLCOm2012 names what it needs; a programme that one failed limit excludes answers all the same."""
     report = make_report(person=describe_person(ClinicalData(age=45.0, smoking_status="former", from_header=("age",))))
-    person = report_document(report)["person"]
+    person = document_of(report)["person"]
     assert person["risk"]["probability"] is None
     assert "race" in person["risk"]["needs"]
     assert {one["programme"]: one["eligible"] for one in person["eligibility"]}["NLST"] is False
     assert person["from_header"] == ["age"]
-    page = report_page(report, PictureConfig())
+    page = page_of(report)
     for text in ("45 years (from the header)", "<dt>PLCOm2012</dt><dd>not assessed: needs", "former", "not known"):
         assert text in page
 
@@ -139,10 +138,10 @@ def test_what_is_not_known_of_a_person_is_said() -> None:
 @pytest.mark.parametrize("known", [None, ClinicalData(age=70.0, sex="F", from_header=("age", "sex"))])
 def test_header_alone_makes_no_part_of_the_page(known: ClinicalData | None) -> None:
     report = make_report(person=describe_person(known))
-    assert (report_document(report)["person"] is None) == (known is None)
-    assert "<h2>Person</h2>" not in report_page(report, PictureConfig())
+    assert (document_of(report)["person"] is None) == (known is None)
+    assert "<h2>Person</h2>" not in page_of(report)
 
 
 def test_hostile_patient_data_are_text() -> None:
     report = make_report(person=describe_person(replace(WHOLE, priority="<b>now</b>")))
-    assert "<b>now" not in report_page(report, PictureConfig())
+    assert "<b>now" not in page_of(report)

@@ -11,6 +11,8 @@ from report_examples import (
     ACQUISITION,
     EXAM,
     changed,
+    document_of,
+    json_of,
     make_finding,
     make_lungs,
     make_provenance,
@@ -31,16 +33,9 @@ from lungscreen.records import (
     Risk,
     Study,
 )
-from lungscreen.report import (
-    ATTRIBUTES_MEANING,
-    MALIGNANCY_MEANING,
-    build_report,
-    check_acquisition,
-    report_document,
-    report_schema,
-    study_key,
-)
-from lungscreen.report.document import report_json
+from lungscreen.results.assemble import build_report
+from lungscreen.results.document import ATTRIBUTES_MEANING, MALIGNANCY_MEANING
+from lungscreen.results.schema import report_schema
 from lungscreen.results.text import (
     csv_cell,
     plain,
@@ -52,6 +47,7 @@ from lungscreen.results.text import (
     rounded,
     shown,
 )
+from lungscreen.results.validated import check_acquisition
 
 
 def test_schema_is_a_schema_and_the_document_fits_it():
@@ -59,14 +55,14 @@ def test_schema_is_a_schema_and_the_document_fits_it():
     volume = make_volume()
     unmeasured = make_finding(volume, (3, 9, 9), probability=None, outline=None, measurement=None)
     report = make_report(make_finding(volume), unmeasured, cut_off=2)
-    document = json.loads(report_json(report))
+    document = json.loads(json_of(report))
     jsonschema.validate(document, report_schema())
-    assert document == report_document(report)
+    assert document == document_of(report)
 
 
 def test_schema_knows_every_field():
     """An unknown key anywhere is refused, so the schema cannot lag behind the document."""
-    document = report_document(make_report(make_finding(make_volume())))
+    document = document_of(make_report(make_finding(make_volume())))
     for place in (document, document["patient"], document["findings"][0], document["findings"][0]["location"]):
         place["new"] = 1
         with pytest.raises(jsonschema.ValidationError):
@@ -75,7 +71,7 @@ def test_schema_knows_every_field():
 
 
 def test_normal_report_is_whole():
-    document = report_document(make_report())
+    document = document_of(make_report())
     assert document["findings"] == []
     assert document["candidates"] == 1
     assert document["category"] == NOT_ASSESSED
@@ -87,7 +83,7 @@ def test_normal_report_is_whole():
 
 
 def test_finding_says_where_what_and_how_sure():
-    (finding,) = report_document(make_report(make_finding(make_volume())))["findings"]
+    (finding,) = document_of(make_report(make_finding(make_volume())))["findings"]
     assert finding["position_mm"] == [-9.0, 27.0, -275.0]
     assert finding["location"] == {
         "side": "left", "lobe": "left upper lobe", "lobe_is_estimated": True, "zone": "middle",
@@ -111,7 +107,7 @@ def test_what_the_rules_said_reaches_the_document():
         growth="new",
         risks=(risk, lacking),
     )
-    document = json.loads(report_json(make_report(finding, not_assessed=("airway nodules",))))
+    document = json.loads(json_of(make_report(finding, not_assessed=("airway nodules",))))
     (written,) = document["findings"]
     assert document["not_assessed"] == ["airway nodules"]
     assert (written["category_clause"], written["management"], written["growth"]) == ("row", "CT in 3 months", "new")
@@ -129,7 +125,7 @@ def test_looks_and_second_look_reach_the_document():
         volume, attributes=Attributes(4.2, 3.1, 1.5, 2.754, 4.9, 0.031), nodule_probability=0.97, second_look="nodule"
     )
     mark = make_finding(volume, (12, 30, 20), 0.31, None, number=1, nodule_probability=0.0212, second_look="no nodule")
-    document = json.loads(report_json(make_report(finding, volume=volume, no_nodules=(mark,))))
+    document = json.loads(json_of(make_report(finding, volume=volume, no_nodules=(mark,))))
     (written,), (dropped,) = document["findings"], document["no_nodules"]
     assert written["attributes"] == {
         "sphericity": 4.2, "margin": 3.1, "lobulation": 1.5, "spiculation": 2.75, "texture": 4.9, "calcified": 0.03,
@@ -137,7 +133,8 @@ def test_looks_and_second_look_reach_the_document():
     }  # fmt: skip
     assert (written["nodule_probability"], written["second_look"]) == (0.97, "nodule")
     assert dropped == {
-        "number": 1, "position_mm": [-16.0, 35.0, -270.0], "side": "left", "zone": "middle", "slice_from_top": 12,
+        "number": 1, "position_mm": [-16.0, 35.0, -270.0], "lobe": "left upper lobe", "side": "left",
+        "zone": "middle", "slice_from_top": 12,
         "instance_number": 14, "detection_score": 0.31, "nodule_probability": 0.0212, "mean_diameter_mm": 11.8,
     }  # fmt: skip
     seen = make_finding(
@@ -145,10 +142,10 @@ def test_looks_and_second_look_reach_the_document():
         attributes=Attributes(None, 3.1, 1.5, 2.7, 4.9, 0.0),
         location=Location("left", "middle", 3, None, "", 0, True, 0.04),
     )
-    (document,) = json.loads(report_json(make_report(seen, volume=volume)))["findings"]
+    (document,) = json.loads(json_of(make_report(seen, volume=volume)))["findings"]
     assert document["attributes"]["sphericity"] is None
     assert (document["location"]["perifissural"], document["location"]["fissure_mm"]) == (True, 0.0)
-    (plain,) = report_document(make_report(make_finding(volume)))["findings"]
+    (plain,) = document_of(make_report(make_finding(volume)))["findings"]
     assert (plain["attributes"], plain["nodule_probability"], plain["second_look"]) == (None, None, None)
 
 
@@ -164,7 +161,7 @@ def test_marks_that_are_no_nodules_are_numbered_by_score():
 def test_what_is_missing_is_null():
     volume = make_volume(acquisition=Acquisition())
     bare = Study(Patient(), Exam("1.2"), (volume.series,))
-    document = report_document(make_report(volume=volume, study=bare))
+    document = document_of(make_report(volume=volume, study=bare))
     assert document["patient"] == dict.fromkeys(("patient_id", "name", "birth_date", "sex"))
     assert document["exam"]["date"] is None
     assert document["acquisition"]["kvp"] is None
@@ -176,7 +173,7 @@ def test_a_number_that_is_none_is_refused_not_written():
     finding = make_finding(make_volume())
     broken = changed(finding, measurement=replace(finding.measurement, long_axis_mm=float("nan")))
     with pytest.raises(LungscreenError) as error:
-        report_json(make_report(broken))
+        json_of(make_report(broken))
     assert error.value.code == "internal-error"
     assert "long_axis_mm" in error.value.reason
 
@@ -184,7 +181,7 @@ def test_a_number_that_is_none_is_refused_not_written():
 def test_hostile_strings_are_bounded_and_plain_in_json():
     hostile = Patient("=cmd()|' /C calc'!A0", "<script>alert(1)</script>\x1b[2J\u202e" + "x" * 65536, "2026\x00", "F")
     volume = make_volume()
-    document = json.loads(report_json(make_report(study=Study(hostile, EXAM, (volume.series,)))))
+    document = json.loads(json_of(make_report(study=Study(hostile, EXAM, (volume.series,)))))
     name = document["patient"]["name"]
     assert len(name) <= 201
     assert name.isprintable()
@@ -196,7 +193,7 @@ def test_not_read_and_notices_reach_the_document():
         notices=(Notice("findings-cut-off", "volume"),), refused=(Refusal("1.9", "no-ct", "a part", "series"),)
     )
     study = Study(volume.series.patient, EXAM, (volume.series,), (Refusal("1.8", "not-ct", "scout", "series"),))
-    document = report_document(make_report(volume=volume, study=study, cut_off=3))
+    document = document_of(make_report(volume=volume, study=study, cut_off=3))
     assert [row["where"] for row in document["not_read"]] == ["1.8", "1.9"]
     assert [n["text"] for n in document["notices"]] == [
         "volume", "3 more findings lie above the operating point; less suspicious, not listed.",
@@ -246,12 +243,6 @@ def test_exam_category_of_a_rule_stands():
     exam = Reading(volume, make_lungs(volume), (), ())
     report = build_report(study, exam, Conclusion(category="0", category_reason="apex cut"), make_provenance())
     assert (report.category, report.category_reason) == ("0", "apex cut")
-
-
-def test_key_is_short_stable_and_says_nothing():
-    assert study_key("1.2.3.4") == "6694f83c9f47", "first 12 digits of `printf 1.2.3.4 | sha256sum`"
-    assert study_key("1.2.3.5") != study_key("1.2.3.4")
-    assert len(study_key("scan\udcff")) == 12
 
 
 def test_every_notice_stands_once():
@@ -358,6 +349,6 @@ def test_numbers_round_half_up_and_never_to_nan():
 
 def test_location_unknown_is_allowed():
     finding = make_finding(make_volume(), location=Location("unknown", "unknown", 3))
-    (written,) = json.loads(report_json(make_report(finding)))["findings"]
+    (written,) = json.loads(json_of(make_report(finding)))["findings"]
     assert written["location"]["lobe"] is None
     assert written["location"]["instance_number"] is None

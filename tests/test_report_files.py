@@ -11,13 +11,13 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
-from report_examples import make_finding, make_report, make_volume
+from report_examples import make_finding, make_report, make_volume, write_report
 
-import lungscreen.report
 from lungscreen import files
 from lungscreen.errors import OutputError
 from lungscreen.files import clean_scratch, replace_file, replace_folder
-from lungscreen.report import clean_leftovers, write_report
+from lungscreen.outputs.page import whole
+from lungscreen.results.folder import ResultsFolder
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -26,10 +26,9 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def test_report_folder_holds_what_was_asked_for(tmp_path):
     report = make_report(make_finding(make_volume()))
-    write_report(report, tmp_path)
-    folder = tmp_path / "studies" / report.key
+    folder = write_report(report, tmp_path)
     assert sorted(_contents(folder)) == ["candidates.csv", "report.html", "report.json"]
-    write_report(report, tmp_path, save_masks=True)
+    write_report(report, tmp_path, "masks")
     assert sorted(_contents(folder)) == [
         "candidates.csv", "findings.nii.gz", "lungs.nii.gz", "report.html", "report.json",
     ]  # fmt: skip
@@ -41,7 +40,7 @@ def test_crash_while_writing_leaves_the_old_results_whole(tmp_path, monkeypatch)
     report = make_report()
     write_report(report, tmp_path)
     before = _contents(tmp_path)
-    monkeypatch.setattr(lungscreen.report, "report_page", _fail)
+    monkeypatch.setattr(whole, "report_page", _fail)
     with pytest.raises(RuntimeError):
         write_report(replace(report, cut_off=5), tmp_path)
     assert _contents(tmp_path) == before
@@ -96,7 +95,7 @@ def test_leftovers_of_a_killed_run_are_put_right(tmp_path, moment):
         folder.mkdir(parents=True)
         (folder / "a").write_text("half" if folder == new else "whole")
     (tmp_path / ".worklist.csv.new").write_text("half")
-    clean_leftovers(tmp_path)
+    ResultsFolder(tmp_path).clean()
     assert _contents(tmp_path) == {"studies/abc/a": b"whole"}
 
 
@@ -125,7 +124,7 @@ def test_scratch_of_a_killed_process_goes_and_that_of_a_living_one_stays(tmp_pat
     clean_scratch()
     assert folder.exists(), "it may be that its process has not come to locking it"
     monkeypatch.setattr(files, "_YOUNG_S", -1.0)
-    clean_leftovers(tmp_path / "out")
+    ResultsFolder(tmp_path / "out").clean()
     assert list(tmp_path.iterdir()) == []
     with files.scratch_folder() as mine:
         clean_scratch()

@@ -8,12 +8,12 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from report_examples import GRID, make_finding, make_lungs, make_report, make_volume
+from report_examples import GRID, document_of, finish, make_finding, make_lungs, make_report, make_volume, write_report
 
 from lungscreen.geometry import Geometry
+from lungscreen.outputs.masks import finding_labels, nifti_bytes, source_grid
 from lungscreen.records import Candidate, Outline
-from lungscreen.report import finding_position, report_document, write_report
-from lungscreen.report.masks import finding_labels, nifti_bytes, source_grid
+from lungscreen.results.build import finding_position
 from lungscreen.series import SeriesConfig, find_series
 from lungscreen.volume import VolumeConfig, build_volume
 
@@ -46,9 +46,8 @@ def test_labels_lie_on_the_source_grid_and_on_their_rows(tmp_path, name):
     volume = make_volume(geometry, source_order=order, source_flips=flips)
     other = tuple(min(4 + n, geometry.shape[n] - 2) for n in range(3))
     report = make_report(make_finding(volume), make_finding(volume, other, score=0.1, probability=0.1), volume=volume)
-    write_report(report, tmp_path, save_masks=True)
-    folder = tmp_path / "studies" / report.key
-    places = [finding["position_mm"] for finding in report_document(report)["findings"]]
+    folder = write_report(report, tmp_path, "masks")
+    places = [finding["position_mm"] for finding in document_of(report)["findings"]]
     for file, points in (("findings.nii.gz", dict(enumerate(places, 1))), ("lungs.nii.gz", _lung_points(report))):
         _check_nibabel(folder / file, source, points)
         _check_itk(folder / file, source, points)
@@ -105,12 +104,12 @@ def test_masks_of_an_image_file_have_its_shape_and_affine(tmp_path, name, ending
     volume = build_volume(study.series[0], VolumeConfig())
     voxel = tuple(int(v) for v in np.argwhere(volume.hu == 60).mean(axis=0).round())
     report = make_report(make_finding(volume, voxel), volume=volume, study=study)
-    folder = write_report(report, tmp_path / "out", save_masks=True)
+    folder = write_report(report, tmp_path / "out", "masks")
     found, source = sitk.ReadImage(str(folder / "findings.nii.gz")), sitk.ReadImage(str(path))
     assert found.GetSize() == source.GetSize()
     for there, here in ((found.GetOrigin(), source.GetOrigin()), (found.GetDirection(), source.GetDirection())):
         np.testing.assert_allclose(there, here, atol=1e-3)
-    place = found.TransformPhysicalPointToIndex(report_document(report)["findings"][0]["position_mm"])
+    place = found.TransformPhysicalPointToIndex(document_of(report)["findings"][0]["position_mm"])
     assert found.GetPixel(place) == 1
     assert source.GetPixel(place) == 60
     if ending == "nii.gz":
@@ -147,14 +146,14 @@ def test_position_moves_onto_the_outline_when_the_mark_is_beside_it():
 
 def test_unmeasured_finding_is_the_voxel_at_its_place():
     volume = make_volume()
-    labels = finding_labels(make_report(make_finding(volume, outline=None, measurement=None)))
+    labels = finding_labels(finish(make_report(make_finding(volume, outline=None, measurement=None))))
     assert np.argwhere(labels == 1).tolist() == [[10, 20, 30]]
 
 
 def test_overlap_goes_to_the_more_suspicious_but_every_finding_keeps_its_place():
     volume = make_volume()
     first, second = make_finding(volume, score=0.9), make_finding(volume, (10, 20, 31), score=0.1, probability=0.01)
-    labels = finding_labels(make_report(first, second, volume=volume))
+    labels = finding_labels(finish(make_report(first, second, volume=volume)))
     assert labels[10, 20, 30] == 1
     assert labels[10, 20, 31] == 2
     assert (labels == 1).sum() == first.outline.mask.sum() - 1
@@ -164,11 +163,11 @@ def test_outline_beyond_the_volume_is_cut():
     volume = make_volume()
     outline = Outline((-2, -3, -4), np.ones((5, 6, 7), bool))
     edge = make_finding(volume, (0, 0, 0), outline=outline)
-    assert (finding_labels(make_report(edge, volume=volume)) == 1).sum() == 3 * 3 * 3
+    assert (finding_labels(finish(make_report(edge, volume=volume))) == 1).sum() == 3 * 3 * 3
 
 
 def test_more_than_255_findings_fit():
     volume = make_volume()
     findings = [make_finding(volume, (5, 5, 1), outline=None, score=n / 1000) for n in range(299)]
     last = make_finding(volume, (9, 9, 9), outline=None, probability=0.001, score=0.0)
-    assert finding_labels(make_report(*findings, last, volume=volume)).max() == 300
+    assert finding_labels(finish(make_report(*findings, last, volume=volume))).max() == 300

@@ -8,9 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_examples import EXAM, PATIENT, changed, make_finding, make_report, make_volume, study_of
+from report_examples import (
+    NAMES,
+    PATIENT,
+    changed,
+    make_finding,
+    make_report,
+    make_volume,
+    study_of,
+    tables,
+    write_report,
+)
 
 from lungscreen.errors import Notice, Refusal
+from lungscreen.outputs.tables import StudyRows
 from lungscreen.records import (
     Attributes,
     Candidate,
@@ -20,9 +31,9 @@ from lungscreen.records import (
     PastNodule,
     Patient,
     Risk,
-    Study,
 )
-from lungscreen.report import study_key, write_report, write_tables
+from lungscreen.results.folder import ResultsFolder
+from lungscreen.series import plain_name
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -41,10 +52,15 @@ def _report(uid, category="", probability=None, score=0.5, findings=1, patient=P
     return replace(report, category=category or "not assessed")
 
 
+def _key(uid: str) -> str:
+    """Of a study of these tests' patient."""
+    return NAMES.study_key(uid, PATIENT.patient_id, plain_name(PATIENT))
+
+
 def test_columns_are_the_contract(tmp_path):
-    """Issue: columns are only ever added at the end."""
+    """Columns are only ever added at the end."""
     write_report(make_report(make_finding(make_volume())), tmp_path)
-    write_tables(tmp_path)
+    tables(tmp_path)
     assert _header(tmp_path / "worklist.csv") == (
         "rank,patient_id,study_uid,status,code,category,top_probability,findings,report"
     )
@@ -56,16 +72,16 @@ def test_columns_are_the_contract(tmp_path):
         "estimated_spiculation,estimated_texture,estimated_calcified,side,zone,estimated_lobe,pleura_mm,"
         "nodule_probability,second_look,brock_1a,brock_1b,brock_2a,brock_2b,mayo,notices,"
         "estimated_perifissural,fissure_mm,effective_diameter_mm,max_transverse_mm,volume_sd_mm3,"
-        "solid_mean_diameter_mm,solid_volume_mm3,mean_hu,min_hu,max_hu,mass_mg,category_clause"
+        "solid_mean_diameter_mm,solid_volume_mm3,mean_hu,min_hu,max_hu,mass_mg,category_clause,advice"
     )
     assert _header(tmp_path / "candidates.csv") == "seriesuid,coordX,coordY,coordZ,probability,verdict"
     assert _header(tmp_path / "refused.csv").startswith("path_or_uid,code,reason")
 
 
 def test_an_empty_output_has_every_table(tmp_path):
-    write_tables(tmp_path)
+    tables(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
-        "worklist.csv", "worklist.html", "findings.csv", "candidates.csv", "refused.csv", "refused.json",
+        "worklist.csv", "worklist.html", "findings.csv", "candidates.csv", "refused.csv",
     }  # fmt: skip
     assert _rows(tmp_path / "worklist.csv") == []
     assert "No study was read" in (tmp_path / "worklist.html").read_text()
@@ -75,7 +91,7 @@ def test_finding_row_carries_values_and_leaves_the_unmeasured_empty(tmp_path):
     volume = make_volume()
     bare = make_finding(volume, (3, 9, 9), score=0.123456789, probability=None, outline=None, measurement=None)
     write_report(make_report(make_finding(volume, category="4A"), bare, volume=volume), tmp_path)
-    write_tables(tmp_path)
+    tables(tmp_path)
     first, second = _rows(tmp_path / "findings.csv")
     assert {column: first[column] for column in list(first)[:15]} == {
         "patient_id": "P-17", "study_uid": "1.2.3.4", "series_uid": "1.2.3.4.5", "finding": "1", "x_mm": "-9.0",
@@ -92,7 +108,7 @@ def test_candidates_keep_place_and_rank(tmp_path):
     """Scores a billionth apart stay apart; places keep a ten-thousandth of a millimetre."""
     candidates = tuple(Candidate((-1.23456, 2.0, -300.5), 4.0, 0.5 + n * 1e-8) for n in range(120))
     write_report(make_report(candidates=candidates), tmp_path)
-    write_tables(tmp_path)
+    tables(tmp_path)
     rows = _rows(tmp_path / "candidates.csv")
     assert len(rows) == 120
     assert rows[0] == {
@@ -129,7 +145,7 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
     size = replace(finding.measurement, solid_mean_diameter_mm=4.1, solid_volume_mm3=36.5)
     finding = changed(finding, measurement=size)
     write_report(make_report(finding, make_finding(volume, (3, 9, 9), 0.1, 0.1)), tmp_path)
-    write_tables(tmp_path)
+    tables(tmp_path)
     first, second = _rows(tmp_path / "findings.csv")
     assert {column: first[column] for column in list(first)[15:]} == {
         "growth_state": "growing", "growth_days": "407", "diameter_change_mm": "4.3", "volume_change_percent": "282.4",
@@ -142,7 +158,7 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
         "notices": "cut-by-edge consider-4x", "estimated_perifissural": "no", "fissure_mm": "6.5",
         "effective_diameter_mm": "11.7", "max_transverse_mm": "12.0", "volume_sd_mm3": "40.2",
         "solid_mean_diameter_mm": "4.1", "solid_volume_mm3": "36.5", "mean_hu": "12.5", "min_hu": "-310.0",
-        "max_hu": "96.0", "mass_mg": "850.1", "category_clause": "row 4B",
+        "max_hu": "96.0", "mass_mg": "850.1", "category_clause": "row 4B", "advice": "",
     }  # fmt: skip
     told = {column for column in list(second)[15:41] if second[column]}
     assert told == {"side", "zone", "estimated_lobe"}
@@ -155,9 +171,9 @@ def test_candidates_say_what_became_of_them(tmp_path):
     verdicts = ("below the operating point", "no nodule", "finding")
     write_report(make_report(candidates=marks, verdicts=verdicts), tmp_path)
     write_report(make_report(study=study_of("1.9"), candidates=marks[:1]), tmp_path)
-    old = tmp_path / "studies" / study_key("1.9") / "candidates.csv"
+    old = tmp_path / "studies" / _key("1.9") / "candidates.csv"
     old.write_text("seriesuid,coordX,coordY,coordZ,probability\n1.9.5,1,2,3,0.5\n", encoding="utf-8")
-    write_tables(tmp_path)
+    tables(tmp_path)
     rows = _rows(tmp_path / "candidates.csv")
     assert [(row["coordX"], row["verdict"]) for row in rows] == [
         ("2.0000", "finding"), ("1.0000", "no nodule"), ("0.0000", "below the operating point"), ("1", ""),
@@ -179,7 +195,7 @@ def test_worklist_order(tmp_path):
         Refusal("1.98", "internal-error", "it failed", "study", "1.98", "P-8"),
         Refusal("/inbox/a.dcm", "not-ct", "a file only", "file"),
     ]
-    write_tables(tmp_path, refusals, screened=["1.98", "1.99"])
+    tables(tmp_path, refusals)
     rows = _rows(tmp_path / "worklist.csv")
     assert [row["study_uid"] for row in rows] == ["1.98", "1.99", *(uid for uid, *_ in order), "1.12"]
     assert [row["rank"] for row in rows] == [str(n) for n in range(1, 15)]
@@ -188,42 +204,31 @@ def test_worklist_order(tmp_path):
         "rank": "2", "patient_id": "P-9", "study_uid": "1.99", "status": "refused", "code": "no-ct", "category": "",
         "top_probability": "", "findings": "", "report": "",
     }  # fmt: skip
-    assert rows[2]["report"] == f"studies/{study_key('1.1')}/report.html"
+    assert rows[2]["report"] == f"studies/{_key('1.1')}/report.html"
     assert (tmp_path / rows[2]["report"]).is_file()
     assert rows[2]["top_probability"] == "0.1"
     assert (rows[-1]["findings"], rows[-1]["top_probability"]) == ("0", "")
     page = (tmp_path / "worklist.html").read_text()
-    assert page.index("1.98") < page.index("1.99") < page.index(study_key("1.1")) < page.index(study_key("1.12"))
+    assert page.index("1.98") < page.index("1.99") < page.index(_key("1.1")) < page.index(_key("1.12"))
 
 
 def test_second_run_keeps_other_studies_and_replaces_its_own(tmp_path):
     write_report(_report("1.1", "2"), tmp_path)
     write_report(_report("1.2", "3"), tmp_path)
-    write_tables(
-        tmp_path,
-        [
-            Refusal("1.3", "no-ct", "refused", "study", "1.3"),
-            Refusal("/one/bad.dcm", "not-ct", "refused"),
-            Refusal("/one.zip!x", "not-ct", "refused"),
-            Refusal("/two/bad.dcm", "not-ct", "refused"),
-        ],
-        screened=["1.1", "1.2", "1.3"],
-        inputs=["/one", "/one.zip", "/two"],
-    )
+    tables(tmp_path, [Refusal("1.3", "no-ct", "refused", "study", "1.3")])
     write_report(_report("1.2", "4B"), tmp_path)
     write_report(_report("1.3", "1"), tmp_path)
-    write_tables(tmp_path, (), screened=["1.2", "1.3"], inputs=["/one", "/one.zip"])
+    tables(tmp_path)
     worklist = {row["study_uid"]: row for row in _rows(tmp_path / "worklist.csv")}
     assert {uid: row["category"] for uid, row in worklist.items()} == {"1.1": "2", "1.2": "4B", "1.3": "1"}
     assert worklist["1.3"]["status"] == "done"
-    assert [row["path_or_uid"] for row in _rows(tmp_path / "refused.csv")] == ["/two/bad.dcm"]
     assert {row["study_uid"] for row in _rows(tmp_path / "findings.csv")} == {"1.1", "1.2", "1.3"}
 
 
 def test_study_refused_now_keeps_its_earlier_result_and_rank(tmp_path):
     write_report(_report("1.1", "4A", 0.7), tmp_path)
     write_report(_report("1.2", "3", 0.7), tmp_path)
-    write_tables(tmp_path, [Refusal("1.1", "no-ct", "half of it is gone", "study", "1.1", "P-17")], screened=["1.1"])
+    tables(tmp_path, [Refusal("1.1", "no-ct", "half of it is gone", "study", "1.1", "P-17")])
     rows = _rows(tmp_path / "worklist.csv")
     assert [(row["study_uid"], row["status"], row["category"]) for row in rows] == [
         ("1.1", "refused", ""), ("1.1", "done", "4A"), ("1.2", "done", "3"),
@@ -240,7 +245,7 @@ def test_one_study_uid_under_two_names_is_two_reports(tmp_path):
         folders = [write_report(_report("1.1", "2", patient=patient), tmp_path) for patient in (jane, john)]
     assert len(set(folders)) == 2
     assert sorted(p.name for p in (tmp_path / "studies").iterdir()) == sorted(folder.name for folder in folders)
-    write_tables(tmp_path)
+    tables(tmp_path)
     rows = _rows(tmp_path / "worklist.csv")
     assert {row["report"] for row in rows} == {f"studies/{folder.name}/report.html" for folder in folders}
     assert "Doe, Jane" in (folders[0] / "report.html").read_text()
@@ -248,27 +253,11 @@ def test_one_study_uid_under_two_names_is_two_reports(tmp_path):
     assert json.loads((folders[1] / "report.json").read_text())["key"] == folders[1].name
 
 
-def test_what_of_a_study_was_not_read_is_in_refused_once(tmp_path):
-    volume = make_volume()
-    refusal = Refusal("1.8", "not-ct", "a scout", "series")
-    report = make_report(volume=volume, study=Study(PATIENT, EXAM, (volume.series,), (refusal,)))
-    write_report(report, tmp_path)
-    write_tables(tmp_path, [refusal], screened=[EXAM.study_uid])
-    write_tables(tmp_path)
-    (row,) = _rows(tmp_path / "refused.csv")
-    assert row == {
-        "path_or_uid": "1.8", "code": "not-ct", "reason": "a scout", "scope": "series", "patient_id": "P-17",
-        "study_uid": "1.2.3.4",
-    }  # fmt: skip
-    assert json.loads((tmp_path / "refused.json").read_text()) == []
-
-
 def test_damaged_results_are_said_and_stop_nothing(tmp_path):
     write_report(_report("1.1"), tmp_path)
     write_report(_report("1.2"), tmp_path)
-    (tmp_path / "studies" / study_key("1.1") / "report.json").write_text("{")
-    (tmp_path / "refused.json").write_text("[{}]")
-    write_tables(tmp_path)
+    (tmp_path / "studies" / _key("1.1") / "report.json").write_text("{")
+    tables(tmp_path)
     assert [row["study_uid"] for row in _rows(tmp_path / "worklist.csv")] == ["1.2"]
     (row,) = _rows(tmp_path / "refused.csv")
     assert row["code"] == "output-failed"
@@ -281,7 +270,7 @@ def test_foreign_cells_start_no_formula(tmp_path, start):
     volume = make_volume()
     volume = replace(volume, series=replace(volume.series, series_uid=start))
     write_report(make_report(make_finding(volume), volume=volume, study=study_of(f"{start}1", patient)), tmp_path)
-    write_tables(tmp_path, [Refusal(start, "no-ct", start, "study", f"{start}2", start)])
+    tables(tmp_path, [Refusal(start, "no-ct", start, "study", f"{start}2", start)])
     for name in ("worklist.csv", "findings.csv", "candidates.csv", "refused.csv"):
         with (tmp_path / name).open(newline="", encoding="utf-8") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
@@ -301,32 +290,30 @@ def _is_number(text: str) -> bool:
 def test_huge_strings_are_bounded(tmp_path):
     patient = Patient("I" * 65536, "N" * 65536)
     write_report(make_report(study=study_of("1.1", patient)), tmp_path)
-    write_tables(tmp_path, [Refusal("/" + "p" * 65536, "no-ct", "r" * 65536)])
+    tables(tmp_path, [Refusal("/" + "p" * 65536, "no-ct", "r" * 65536)])
     assert max(len(line) for line in (tmp_path / "refused.csv").read_text().splitlines()) < 5000
     assert (tmp_path / "worklist.html").stat().st_size < 60_000
 
 
 def test_reports_that_did_not_change_are_not_read_again(tmp_path, monkeypatch):
     """A table that is written again and again in a night of thousands: what changed, came or went is seen."""
-    import lungscreen.report.tables as tables
-
-    read, opened = tables._read_study, []
-    monkeypatch.setattr(tables, "_read_study", lambda path, stamp: opened.append(path.parent.name) or read(path, stamp))
-    known: dict[str, tables.StudyRows] = {}
+    read, opened = ResultsFolder.read, []
+    monkeypatch.setattr(ResultsFolder, "read", lambda self, key: opened.append(key) or read(self, key))
+    known: dict[str, StudyRows] = {}
     for uid in ("1.2", "1.3"):
         write_report(_report(uid, "2"), tmp_path)
-    write_tables(tmp_path, known=known)
+    tables(tmp_path, known=known)
     assert len(opened) == 2
     first = (tmp_path / "worklist.html").read_bytes()
-    write_tables(tmp_path, known=known)
+    tables(tmp_path, known=known)
     assert len(opened) == 2
     assert (tmp_path / "worklist.html").read_bytes() == first
     write_report(_report("1.3", "4B", findings=2), tmp_path)
     write_report(_report("1.4", "3"), tmp_path)
-    for file in (tmp_path / "studies" / study_key("1.2")).iterdir():
+    for file in (tmp_path / "studies" / _key("1.2")).iterdir():
         file.unlink()
-    write_tables(tmp_path, known=known)
-    assert opened[2:] == sorted([study_key("1.3"), study_key("1.4")])
+    tables(tmp_path, known=known)
+    assert opened[2:] == sorted([_key("1.3"), _key("1.4")])
     rows = _rows(tmp_path / "worklist.csv")
     assert [(row["study_uid"], row["category"], row["findings"]) for row in rows] == [
         ("1.3", "4B", "2"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_examples import make_finding, make_report, make_volume
+from report_examples import document_of, make_finding, make_report, make_volume, page_of
 
 from lungscreen.assess.site_model import (
     LOGIT,
@@ -33,8 +33,6 @@ from lungscreen.clinical import ClinicalTable, read_clinical
 from lungscreen.errors import InputError, LungscreenError, UsageError
 from lungscreen.pipeline import Pipeline, used_weights
 from lungscreen.records import ClinicalData
-from lungscreen.report import PictureConfig, report_document
-from lungscreen.report.page import report_page
 from lungscreen.training.site_model.cases import Cases, read_cases
 from lungscreen.training.site_model.train import (
     SiteModelTraining,
@@ -478,13 +476,13 @@ def test_the_page_says_whose_model_it_is() -> None:
     """Beside the network's probability, with what it was fitted on."""
     volume = make_volume()
     (finding,) = add_site_risk([make_finding(volume, probability=0.4)], MODEL, ClinicalData(age=62.0))
-    page = report_page(make_report(finding, volume=volume), PictureConfig())
+    page = page_of(make_report(finding, volume=volume))
     assert "Lung cancer within two years" in page
     assert f"own model: {finding.grade.risks[0].text}" in page
     assert "fitted by this site on 900 of its findings, 60 with the outcome" in page
     assert "of the network alone 0.870; checked by nobody else" in page
     assert "assumed: emphysema as not known" in page
-    document = report_document(make_report(finding, volume=volume))
+    document = document_of(make_report(finding, volume=volume))
     assert document["findings"][0]["malignancy"]["probability"] == pytest.approx(0.4)
     assert document["findings"][0]["risks"][-1]["model"] == "this site's own model"
 

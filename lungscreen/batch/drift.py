@@ -7,11 +7,12 @@ figures stand with each.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from lungscreen.errors import Notice
+from lungscreen.results.facts import StudyFacts
 
 __all__ = ["HISTORY_NIGHTS", "Comparison", "compare_nights", "drift_notices"]
 
@@ -71,8 +72,8 @@ class Comparison:
         )
 
 
-def compare_nights(tonight: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> list[Comparison]:
-    """Every figure; `tonight`, `before`: facts of the studies that were read (`describe_document`)."""
+def compare_nights(tonight: Sequence[StudyFacts], before: Sequence[StudyFacts]) -> list[Comparison]:
+    """Every figure; `tonight`, `before`: facts of the studies that were read ."""
     alpha = OVERALL_ALPHA / (len(MEASURED) + len(COUNTED))
     found = [_measured(name, tonight, before, alpha) for name in MEASURED]
     return found + [_counted(name, tonight, before, alpha) for name in COUNTED]
@@ -91,13 +92,11 @@ def drift_notices(comparisons: Sequence[Comparison]) -> list[Notice]:
     ]
 
 
-def _measured(
-    name: str, tonight: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], alpha: float
-) -> Comparison:
+def _measured(name: str, tonight: Sequence[StudyFacts], before: Sequence[StudyFacts], alpha: float) -> Comparison:
     from scipy.stats import ks_2samp
 
-    new = [float(facts[name]) for facts in tonight if facts.get(name) is not None]
-    old = [float(facts[name]) for facts in before if facts.get(name) is not None]
+    new = _values(name, tonight)
+    old = _values(name, before)
     p_value = size = None
     if len(new) >= LEAST_TONIGHT and len(old) >= LEAST_BEFORE:
         # asymptotic: the exact method takes long with thousands of studies
@@ -109,9 +108,7 @@ def _measured(
     )  # fmt: skip
 
 
-def _counted(
-    name: str, tonight: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], alpha: float
-) -> Comparison:
+def _counted(name: str, tonight: Sequence[StudyFacts], before: Sequence[StudyFacts], alpha: float) -> Comparison:
     new, old = (Counter(_label(name, facts) for facts in night) for night in (tonight, before))
     few = new.total() < LEAST_TONIGHT or old.total() < LEAST_BEFORE
     labels = sorted({*new, *old})
@@ -136,10 +133,15 @@ def _share_test(name: str, table: list[list[int]]) -> tuple[float, float]:
     return float(result.pvalue), size
 
 
-def _label(name: str, facts: Mapping[str, Any]) -> str:
+def _values(name: str, night: Sequence[StudyFacts]) -> list[float]:
+    """A figure of every study that has it."""
+    return [float(value) for facts in night if (value := getattr(facts, name)) is not None]
+
+
+def _label(name: str, facts: StudyFacts) -> str:
     if name == "with_finding":
-        return "with" if facts.get("findings") else "without"
-    return str(facts.get(name, "unknown"))
+        return "with" if facts.findings else "without"
+    return facts.kernel
 
 
 def _median(values: Sequence[float]) -> str:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from lungscreen.batch.database import guarded, open_database
+from lungscreen.database import guarded, open_database
 from lungscreen.errors import UsageError
 
 __all__ = ["LEDGER_FILE", "Ledger", "Offer", "Row", "State"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +20,11 @@ from lungscreen.batch.ledger import LEDGER_FILE, Ledger, Row
 from lungscreen.codes import CODES
 from lungscreen.errors import LungscreenError
 from lungscreen.files import replace_file
-from lungscreen.report import CATEGORY_ORDER, MALIGNANCY_MEANING
-from lungscreen.report.page import category_chip, html_page
+from lungscreen.outputs.page import category_chip, html_page
+from lungscreen.results.document import MALIGNANCY_MEANING
+from lungscreen.results.facts import recall_facts
+from lungscreen.results.folder import ResultsFolder, page_link
+from lungscreen.results.ranking import suspicion_order
 from lungscreen.results.text import escape
 
 __all__ = ["NIGHT_SCHEMA", "describe_night", "night_of", "night_page", "write_night"]
@@ -41,7 +44,7 @@ def write_night(ledger: Ledger, out: Path, key_fingerprint: str) -> None:
 
     Errors: `output-failed`.
     """
-    document = describe_night(ledger.rows(), _earlier(out, key_fingerprint))
+    document = describe_night(ledger.rows(), _earlier(out, key_fingerprint), ResultsFolder(out).link)
     replace_file(out / "night.json", json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     replace_file(out / "night.html", night_page(document))
 
@@ -51,14 +54,21 @@ def night_of(finished: str) -> str:
     return (datetime.fromisoformat(finished).astimezone() - timedelta(hours=NIGHT_BEGINS_H)).date().isoformat()
 
 
-def describe_night(rows: Sequence[Row], earlier: Sequence[Row] = ()) -> dict[str, Any]:
-    """The night of the study that ended last: `rows` of this ledger, `earlier` of the ones beside it."""
+def describe_night(
+    rows: Sequence[Row], earlier: Sequence[Row] = (), link: Callable[[str], str] = page_link
+) -> dict[str, Any]:
+    """The night of the study that ended last: `rows` of this ledger, `earlier` of the ones beside it.
+
+    link: from the page to a study's own, by key.
+    """
     ended = [row for row in rows if row.finished and row.state in ("done", "refused", "failed")]
     night = max((night_of(row.finished) for row in ended), default=datetime.now().astimezone().date().isoformat())
     tonight = [row for row in ended if night_of(row.finished) == night]
     done = [row for row in tonight if row.state == "done"]
     history = _history([*ended, *earlier], night)
-    comparisons = compare_nights([row.facts for row in done], [row.facts for row in history])
+    comparisons = compare_nights(
+        [recall_facts(row.facts) for row in done], [recall_facts(row.facts) for row in history]
+    )
     states = Counter(row.state for row in tonight)
     left = Counter(row.state for row in rows if row.state in ("waiting", "running"))
     return {
@@ -75,7 +85,7 @@ def describe_night(rows: Sequence[Row], earlier: Sequence[Row] = ()) -> dict[str
         "waiting": left["waiting"],
         "running": left["running"],
         "not_read": [_not_read(code, group) for code, group in _by_code(tonight)],
-        "ranked": [_ranked(rank, row) for rank, row in enumerate(sorted(done, key=_order), 1)],
+        "ranked": [_ranked(rank, row, link) for rank, row in enumerate(sorted(done, key=_order), 1)],
         "seconds": _seconds(done),
         "studies_per_hour": _per_hour(tonight),
         "quality": _quality(done),
@@ -167,21 +177,21 @@ def _not_read(code: str, rows: Sequence[Row]) -> dict[str, Any]:
 
 def _order(row: Row) -> tuple[Any, ...]:
     """As the worklist ranks."""
-    category, facts = str(row.facts.get("category", "")), row.facts
-    rank = CATEGORY_ORDER.index(category) if category in CATEGORY_ORDER else len(CATEGORY_ORDER)
-    probability, score = facts.get("top_probability"), facts.get("top_score")
-    return rank, -1 * (-1.0 if probability is None else probability), -1 * (-1.0 if score is None else score), row.key
+    facts = recall_facts(row.facts)
+    return suspicion_order(facts.category, facts.top_probability, facts.top_score), row.key
 
 
-def _ranked(rank: int, row: Row) -> dict[str, Any]:
-    names = ("category", "findings", "top_probability")
+def _ranked(rank: int, row: Row, link: Callable[[str], str]) -> dict[str, Any]:
+    facts = recall_facts(row.facts)
     return {
         "rank": rank,
         "key": row.key,
         "patient": row.patient,
-        **{name: row.facts.get(name) for name in names},
+        "category": facts.category,
+        "findings": facts.findings,
+        "top_probability": facts.top_probability,
         "seconds": round(row.seconds.get("study", sum(row.seconds.values())), 1),
-        "report": f"studies/{row.key}/report.html",
+        "report": link(row.key),
     }
 
 
@@ -206,7 +216,7 @@ def _per_hour(rows: Sequence[Row]) -> float | None:
 
 
 def _quality(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    counts = Counter(code for row in rows for code in row.facts.get("notices", ()))
+    counts = Counter(code for row in rows for code in recall_facts(row.facts).notices)
     return [
         {"code": code, "studies": count, "meaning": CODES[code].meaning if code in CODES else ""}
         for code, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))

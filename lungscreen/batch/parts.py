@@ -13,7 +13,7 @@ from lungscreen.batch.night import describe_night, night_page
 from lungscreen.batch.status import open_ledger, read_status
 from lungscreen.errors import UsageError
 from lungscreen.files import replace_file
-from lungscreen.jobs.studies import make_output
+from lungscreen.results.folder import ResultsFolder
 
 __all__ = ["find_parts", "join_nights", "read_joint_status"]
 
@@ -81,7 +81,7 @@ def join_nights(parts: Sequence[Path], out: Path) -> dict[str, Any]:
     Errors: `key-differs` where parts were begun with different keys, `input-missing`, `ledger-invalid`, `usage`,
     `output-failed`.
     """
-    make_output(out, parts)
+    ResultsFolder(out).make(parts)
     latest: dict[str, tuple[Row, Path]] = {}
     fingerprints = set()
     for part in parts:
@@ -98,11 +98,14 @@ def join_nights(parts: Sequence[Path], out: Path) -> dict[str, Any]:
         raise UsageError(
             "key-differs", "the parts were begun with different key files: their studies cannot be told apart"
         )
-    document = describe_night([row for row, _ in latest.values()])
+
+    def link(key: str) -> str:
+        part = latest[key][1]
+        return f"{_link(part, out)}/{ResultsFolder(part).link(key)}"
+
+    document = describe_night([row for row, _ in latest.values()], link=link)
     document["parts"] = [{"folder": _link(part, out), "missing": False} for part in parts]
     document["parts"] += [{"folder": _link(Path(name), out), "missing": True} for name in missing_parts(parts)]
-    for row in document["ranked"]:
-        row["report"] = f"{_link(latest[row['key']][1], out)}/{row['report']}"
     replace_file(out / "night.json", json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     replace_file(out / "night.html", night_page(document))
     return document

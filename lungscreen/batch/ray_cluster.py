@@ -30,6 +30,7 @@ from lungscreen.batch.tasks import Task
 from lungscreen.errors import LungscreenError, UsageError
 from lungscreen.logs import LOG, where_raised
 from lungscreen.pipeline import Networks
+from lungscreen.results.folder import ResultsFolder
 
 __all__ = ["RayCluster", "Reader", "connect_cluster"]
 
@@ -202,15 +203,14 @@ class Reader:
         if self._opening is None:
             raise AssertionError("load comes first")
         work = replace(self._opening.work, out=self._folder)
-        studies = self._folder / "studies"
+        folder = ResultsFolder(self._folder)
         try:
             event = carry_out(task, work, self._networks)
-            files = {path.name: path.read_bytes() for path in sorted(studies.glob("*/*"))}
+            files = folder.take_study(task.key)
         except Exception as error:
             LOG.error("study failed", extra={"fields": {"key": task.key, "where": where_raised(error)}})
             event, files = Event("died", task, code="internal-error"), {}
-        finally:
-            shutil.rmtree(studies, ignore_errors=True)
+            folder.take_study(task.key)
         return Answer(event=event, files=files, logs=self._logs.take())
 
 

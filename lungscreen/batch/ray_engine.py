@@ -22,9 +22,9 @@ from lungscreen.batch.machine import Machine, memory_limit_mb, share_out
 from lungscreen.batch.study import Work
 from lungscreen.batch.tasks import Task
 from lungscreen.errors import LungscreenError, OutputError, UsageError
-from lungscreen.files import replace_folder
 from lungscreen.logs import LOG
 from lungscreen.records import WeightsUsed
+from lungscreen.results.folder import ResultsFolder
 
 __all__ = ["Answer", "Cluster", "Node", "Opening", "RayEngine", "WorkerGoneError"]
 
@@ -297,7 +297,7 @@ class RayEngine:
         if not answer.files:
             return [event]
         try:
-            with replace_folder(self._work.out / "studies" / task.key) as folder:
+            with ResultsFolder(self._work.out).replace_study(task.key) as folder:
                 for name, content in answer.files.items():
                     (folder / name).write_bytes(content)
         except OutputError as error:

@@ -26,12 +26,12 @@ from lungscreen.batch.supervisor import Night
 from lungscreen.batch.workers import Processes
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import read_priors
-from lungscreen.config import config_hash
 from lungscreen.errors import Refusal, UsageError
-from lungscreen.jobs.studies import is_complete, make_output
-from lungscreen.pipeline import Pipeline
+from lungscreen.jobs.studies import is_complete
+from lungscreen.pipeline import Pipeline, pipeline_hash
 from lungscreen.pseudonyms import Pseudonyms, load_key
-from lungscreen.report import clean_leftovers
+from lungscreen.results.folder import ResultsFolder
+from lungscreen.results.refusals import RefusalStore
 
 __all__ = ["BatchRun", "Ended", "run_batch"]
 
@@ -46,7 +46,6 @@ class BatchRun:
     clinical: ClinicalTable | None = None
     priors: Path | None = None
     """Folder of earlier exams and reports; those in the inputs are compared without it."""
-    save_masks: bool = False
     config: BatchConfig = field(default_factory=BatchConfig)
     key_file: Path | None = None
     identified: bool = False
@@ -96,13 +95,14 @@ def run_batch(run: BatchRun, *, stopped: Callable[[], bool] = lambda: False, mod
     if run.shard[1] > 1:
         _check_shards(run, names)
         run = replace(run, out=run.out / f"shard-{run.shard[0]}-of-{run.shard[1]}")
-    make_output(run.out, run.inputs)
+    folder = ResultsFolder(run.out)
+    folder.make(run.inputs)
     quiet_progress()
     with hold_lock(run.out):
-        clean_leftovers(run.out)
+        folder.clean()
         models = models or shipped_models(run.pipeline)
         priors = read_priors(run.priors, (), run.pipeline.series, skip=run.out) if run.priors else None
-        work = Work(run.out, run.pipeline, _digest(run, models), run.clinical, priors, run.save_masks)
+        work = Work(run.out, run.pipeline, _digest(run, models), run.clinical, priors)
         ledger = Ledger(run.out)
         try:
             ledger.check_key(names.fingerprint, names.identified)
@@ -122,6 +122,7 @@ def _pass_by(
     engine = _start_engine(run, work, models)
     try:
         index = open_index()
+        store = RefusalStore(run.out)
     except BaseException:
         engine.close()
         raise
@@ -137,6 +138,7 @@ def _pass_by(
         work,
         ledger,
         index,
+        store,
         engine,
         scanner,
         run.config,
@@ -153,12 +155,13 @@ def _pass_by(
         how = night.pass_by()
         night.write_tables()
         keys = set(index.keys_of(run.inputs))
-        refusals = (*index.refusals(run.inputs, keys), *night.said)
+        refusals = (*store.of_run(run.inputs, keys), *night.said)
         return Ended(how, ledger.counts(keys), refusals)
     finally:
         engine.close()
         scanner.close()
         index.close()
+        store.close()
         ledger.end_run(number, how)
 
 
@@ -195,7 +198,7 @@ def _start_engine(run: BatchRun, work: Work, models: Models) -> Engine:
 
 def _digest(run: BatchRun, models: Models) -> str:
     """Over all that a result depends on beside its input: another digest makes every study new."""
-    parts = (config_hash(run.pipeline), *(w.sha256 for w in models.used), f"masks {run.save_masks}")
+    parts = (pipeline_hash(run.pipeline), *(w.sha256 for w in models.used), *run.pipeline.outputs.names)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -210,7 +213,7 @@ def _about(run: BatchRun, work: Work, models: Models) -> dict[str, str]:
         "software": __version__,
         "pipeline": work.digest,
         "pipeline_name": run.pipeline.name,
-        "pipeline_hash": config_hash(run.pipeline),
+        "pipeline_hash": pipeline_hash(run.pipeline),
         "weights": json.dumps([asdict(w) for w in models.used]),
         "engine": run.engine,
     }

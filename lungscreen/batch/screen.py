@@ -40,7 +40,6 @@ def screen_inputs(
     *,
     clinical: ClinicalTable | None = None,
     priors: Path | None = None,
-    save_masks: bool = False,
     key_file: Path | None = None,
 ) -> Summary:
     """Screen every study in the inputs that is new and write the results (docs/reference/files.md): a batch of a handful,
@@ -60,7 +59,6 @@ def screen_inputs(
         pipeline,
         clinical=clinical,
         priors=priors,
-        save_masks=save_masks,
         config=PATIENT,
         key_file=key_file,
         engine="here",

@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,15 +18,18 @@ from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable
 from lungscreen.errors import Refusal
 from lungscreen.jobs.guard import describe_failure, study_rows
-from lungscreen.kernels import classify_kernel
 from lungscreen.logs import LOG
+from lungscreen.outputs.write import write_study
 from lungscreen.pipeline import Networks, Pipeline, Prepared, prepare_study, screen_study
 from lungscreen.records import Report, Study
-from lungscreen.report import report_document, write_report
+from lungscreen.results.facts import StudyFacts, facts_of
+from lungscreen.results.finished import Finished, finish_report
+from lungscreen.results.folder import ResultsFolder
+from lungscreen.results.refusals import document_refusals
 from lungscreen.series import find_study, group_looks
 from lungscreen.stopwatch import Stopwatch
 
-__all__ = ["Outcome", "Read", "Work", "describe_document", "judge_task", "read_task", "run_task"]
+__all__ = ["Outcome", "Read", "Work", "judge_task", "read_task", "run_task"]
 
 GONE = frozenset({"file-unreadable", "input-missing"})
 """Codes that a share which went away in the night gives too."""
@@ -44,7 +46,6 @@ class Work:
     clinical: ClinicalTable | None = None
     priors: PriorTable | None = None
     """Earlier exams and reports that were given."""
-    save_masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Outcome:
     """The outcome of a task.
 
     state: done, refused; failed (the software's fault); away (its files cannot be reached, which says nothing of it).
-    facts: figures of the study for the morning page, without names.
+    facts: figures of the study for the morning page; None where it was not read.
     """
 
     key: str
@@ -61,7 +62,7 @@ class Outcome:
     refusals: tuple[Refusal, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_mb: Mapping[str, float] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: StudyFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,10 @@ def judge_task(read: Read, work: Work, networks: Future[Networks]) -> Outcome:
     clock = course.clock
     with course.watched():
         report = screen_study(read.prepared, work.pipeline, networks, work.clinical, clock, read.priors)
-        report = _with_marks(report, read.task, work)
+        finished = finish_report(_with_marks(report, read.task, work), read.task.key)
         with clock.stage("write"):
-            write_report(report, work.out, work.save_masks)
-        course.refusals += report.volume.refused
-        course.state, course.facts = "done", describe_document(report_document(report))
+            write_study(finished, ResultsFolder(work.out), work.pipeline.outputs)
+        course.conclude(finished)
     return course.outcome()
 
 
@@ -138,7 +138,7 @@ class _Course:
     clock: Stopwatch = field(default_factory=lambda: Stopwatch(memory=True))
     state: str = ""
     code: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: StudyFacts | None = None
     read_s: float = 0.0
     """What reading took, where that was done before."""
 
@@ -159,6 +159,13 @@ class _Course:
             self.state, self.code = failure.state, failure.code
             self.refusals += _refuse(self.task, self.study, failure.code, failure.reason)
 
+    def conclude(self, finished: Finished) -> None:
+        """It was read. What the report says was not read is not said twice."""
+        of_report = document_refusals(finished.document)
+        told = {(row.where, row.code) for row in of_report}
+        self.refusals = [*(row for row in self.refusals if (row.where, row.code) not in told), *of_report]
+        self.state, self.facts = "done", facts_of(finished.document)
+
     def outcome(self) -> Outcome:
         """How it ended."""
         if self.code in GONE and not _reachable(self.task):
@@ -178,24 +185,6 @@ def _priors(task: Task, work: Work) -> PriorTable:
     return replace(given, beside=beside)
 
 
-def describe_document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of a report.json for the morning page and for drift; no text of the header's, which may hold anything."""
-    findings = document["findings"]
-    probabilities = [f["malignancy"]["probability"] for f in findings if f["malignancy"]]
-    noise = document["provenance"]["options"].get("noise_hu")
-    return {
-        "category": document["category"],
-        "findings": len(findings),
-        "top_score": max((f["detection_score"] for f in findings), default=None),
-        "top_probability": max(probabilities, default=None),
-        "kernel": classify_kernel(tuple(document["acquisition"]["kernel"])),
-        "spacing_mm": document["series"]["slice_spacing_mm"],
-        "dose_mgy": document["acquisition"]["ctdi_vol_mgy"],
-        "noise_hu": None if noise is None else float(noise),
-        "notices": sorted({notice["code"] for notice in document["notices"]}),
-    }
-
-
 def measure_noise(report: Report) -> float | None:
     """Noise in HU: 1.4826 times the median absolute difference of neighbours in the lungs, over the root of two.
 
@@ -212,12 +201,12 @@ def measure_noise(report: Report) -> float | None:
 
 
 def _with_marks(report: Report, task: Task, work: Work) -> Report:
-    """The report under the study's key, saying which input and pipeline it is of: a run that goes on can tell."""
+    """The report, saying which input and pipeline it is of: a run that goes on can tell."""
     noise = measure_noise(report)
     options = {**report.provenance.options, "input": task.input, "batch": work.digest}
     if noise is not None:
         options["noise_hu"] = f"{noise:.2f}"
-    return replace(report, key=task.key, provenance=replace(report.provenance, options=options))
+    return replace(report, provenance=replace(report.provenance, options=options))
 
 
 def _study_code(refusals: Sequence[Refusal]) -> str:

@@ -5,27 +5,30 @@ Scanner ─► Ledger ─► Engine ─► results on disk ─► Ledger ─► 
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Engine, Event
 from lungscreen.batch.index import Index
 from lungscreen.batch.ledger import Ledger, Row
 from lungscreen.batch.scanner import Scanner
-from lungscreen.batch.study import Outcome, Work, describe_document
+from lungscreen.batch.study import Outcome, Work
 from lungscreen.batch.tasks import Task
 from lungscreen.codes import CODES
 from lungscreen.comparison import unmatched_priors
 from lungscreen.errors import LungscreenError, OutputError, Refusal
 from lungscreen.logs import LOG
-from lungscreen.report import StudyRows, write_tables
+from lungscreen.outputs.tables import StudyRows, write_tables
+from lungscreen.results.document import ReportDocument
+from lungscreen.results.facts import facts_of, plain_facts
+from lungscreen.results.folder import ResultsFolder
+from lungscreen.results.refusals import RefusalStore, document_refusals
+from lungscreen.results.values import UnreadableError
 
 __all__ = ["Night"]
 
@@ -53,6 +56,7 @@ class Night:
     work: Work
     ledger: Ledger
     index: Index
+    refusals: RefusalStore
     engine: Engine
     scanner: Scanner
     config: BatchConfig
@@ -114,11 +118,11 @@ class Night:
         for row in self.ledger.recover(self.config.most_interruptions):
             document = _whole_result(self.work.out, row, self.work.digest)
             if document is not None:
-                seconds = document["provenance"]["seconds"]
-                self.index.keep_refusals(row.key, ())
+                self.refusals.keep_study(row.key, document_refusals(document))
                 self.ledger.finish(
-                    row.key, "done", self.work.digest, row.input, seconds=seconds, facts=describe_document(document)
-                )
+                    row.key, "done", self.work.digest, row.input, seconds=document.provenance.seconds,
+                    facts=plain_facts(facts_of(document)),
+                )  # fmt: skip
             elif row.alone:
                 self._fail(row.key, row.input, "interrupted")
             else:
@@ -126,11 +130,13 @@ class Night:
 
     def write_tables(self) -> None:
         """Worklist, findings, what was not read, and the pages of the night, as things stand."""
-        refusals = [*self.index.refusals(self.inputs), *self.said]
-        places = [str(path) for path in self.inputs]
         start = time.monotonic()
-        seen = self.index.study_uids()
-        write_tables(self.work.out, refusals, screened=seen, inputs=places, known=self._rows)
+        for place in dict.fromkeys(self.inputs):
+            self.refusals.keep_input(place, self.index.input_refusals(place))
+        self.refusals.keep_strangers(self.index.strangers())
+        if self.work.priors is not None:
+            self.refusals.keep_priors(self.said)
+        write_tables(ResultsFolder(self.work.out), self.refusals.rows(), known=self._rows)
         self.write_pages()
         now = time.monotonic()
         self._tables_at = now + max(self.config.tables_every_s, TABLES_SHARE * (now - start))
@@ -244,7 +250,7 @@ class Night:
 
     def _finish(self, task: Task, outcome: Outcome, attempt: int | None) -> None:
         """Refusals first: a crash between the two leaves the study running, and it is looked at again."""
-        self.index.keep_refusals(task.key, outcome.refusals)
+        self.refusals.keep_study(task.key, outcome.refusals)
         self.ledger.finish(
             task.key,
             "done" if outcome.state == "done" else "refused" if outcome.state == "refused" else "failed",
@@ -253,7 +259,7 @@ class Night:
             code=outcome.code,
             seconds=outcome.seconds,
             peak_mb=outcome.peak_mb,
-            facts=outcome.facts,
+            facts=plain_facts(outcome.facts),
             attempt=attempt,
         )
 
@@ -274,16 +280,16 @@ class Night:
         """A study that no worker came back from."""
         person = self.index.task(key, input_hash, 0).identity
         row = Refusal(person.study_uid, code, CODES[code].meaning, "study", person.study_uid, person.patient_id)
-        self.index.keep_refusals(key, [row])
+        self.refusals.keep_study(key, [row])
         self.ledger.finish(key, "failed", self.work.digest, input_hash, code=code)
         LOG.error("study failed", extra={"fields": {"key": key, "code": code}})
 
 
-def _whole_result(out: Path, row: Row, digest: str) -> dict[str, Any] | None:
+def _whole_result(out: Path, row: Row, digest: str) -> ReportDocument | None:
     """The study's report, where it is of the input and pipeline that were running."""
     try:
-        document: dict[str, Any] = json.loads((out / "studies" / row.key / "report.json").read_text(encoding="utf-8"))
-        options = document["provenance"]["options"]
-        return document if (options["input"], options["batch"]) == (row.input, digest) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        document = ResultsFolder(out).read(row.key)
+    except UnreadableError:
         return None
+    options = document.provenance.options
+    return document if (options.get("input"), options.get("batch")) == (row.input, digest) else None

@@ -20,6 +20,7 @@ from lungscreen.cli.shared import (
     add_clinical,
     add_log_json,
     add_operating_point,
+    add_outputs,
     add_pipeline,
     chosen_pipeline,
     clinical_table,
@@ -65,7 +66,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="earlier exams of the same patients: images, report.json files or both",
     )
-    add("--save-masks", action="store_true", help="write lungs.nii.gz and findings.nii.gz per study")
+    add_outputs(parser)
     add("--watch", action="store_true", help="go on taking studies as they arrive, until --until or SIGTERM")
     add(
         "--until",
@@ -158,7 +159,6 @@ def _batch_run(args: argparse.Namespace) -> BatchRun:
         pipeline,
         clinical=clinical,
         priors=args.priors,
-        save_masks=args.save_masks,
         config=config,
         key_file=args.key_file,
         identified=args.identified,

@@ -118,7 +118,6 @@ def _run_detection(args: argparse.Namespace) -> int:
 
 
 def _run_robustness(args: argparse.Namespace) -> int:
-    from lungscreen.config import config_hash
     from lungscreen.detect import find_detector
     from lungscreen.errors import Refusal
     from lungscreen.evaluation import (
@@ -132,8 +131,8 @@ def _run_robustness(args: argparse.Namespace) -> int:
     from lungscreen.files import replace_file
     from lungscreen.jobs.detect import load_search, with_weights
     from lungscreen.jobs.studies import is_complete, prepare_output, read_volumes
-    from lungscreen.pipeline import operating_points
-    from lungscreen.report import refused_csv
+    from lungscreen.outputs.tables import refused_csv
+    from lungscreen.pipeline import operating_points, pipeline_hash
 
     pipeline = with_weights(chosen_pipeline(args), args.weights)
     weights, point = find_detector(pipeline.detect), pipeline.findings.operating_point
@@ -153,7 +152,7 @@ def _run_robustness(args: argparse.Namespace) -> int:
     volumes = read_volumes(args.inputs, args.out, pipeline, refusals)
     result = measure_robustness(volumes, nodules, excluded, load_search(pipeline), config)
     provenance = _provenance(args, "annotations", "excluded") | {
-        "pipeline": {"name": pipeline.name, "hash": config_hash(pipeline), "operating_point": point},
+        "pipeline": {"name": pipeline.name, "hash": pipeline_hash(pipeline), "operating_point": point},
         "detector": {"name": weights.name, "version": weights.version, "sha256": weights.sha256},
     }
     replace_file(args.out / "refused.csv", refused_csv(refusals))

@@ -11,6 +11,7 @@ from lungscreen.cli.shared import (
     add_clinical,
     add_log_json,
     add_operating_point,
+    add_outputs,
     add_pipeline,
     chosen_pipeline,
     clinical_table,
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--key-file", type=Path, metavar="FILE",
         help="key for pseudonyms, which names the studies' folders (default: the user's own, made when absent)",
     )  # fmt: skip
-    parser.add_argument("--save-masks", action="store_true", help="write lungs.nii.gz and findings.nii.gz per study")
+    add_outputs(parser)
     add_log_json(parser)
 
 
@@ -56,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
         pipeline,
         clinical=clinical,
         priors=args.priors,
-        save_masks=args.save_masks,
         key_file=args.key_file,
     )
     print(args.out / "worklist.html")

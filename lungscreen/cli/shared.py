@@ -15,12 +15,14 @@ from lungscreen.text import plain_text
 
 if TYPE_CHECKING:
     from lungscreen.clinical import ClinicalTable
+    from lungscreen.outputs.registry import OutputsConfig
     from lungscreen.pipeline import Pipeline
 
 __all__ = [
     "add_clinical",
     "add_log_json",
     "add_operating_point",
+    "add_outputs",
     "add_pipeline",
     "chosen_pipeline",
     "clinical_table",
@@ -43,6 +45,24 @@ def add_operating_point(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """`--outputs` and its shorthand `--save-masks`."""
+    from lungscreen.outputs.registry import OUTPUTS
+
+    parser.add_argument(
+        "--outputs", type=_names, metavar="A,B",
+        help=f"outputs of each study beside report.json, in place of the pipeline's: {', '.join(OUTPUTS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save-masks", action="store_true",
+        help="write lungs.nii.gz and findings.nii.gz per study: masks, beside the other outputs",
+    )  # fmt: skip
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def add_clinical(
     parser: argparse.ArgumentParser, text: str = "patient data as CSV or JSON (docs/clinical-rules.md)"
 ) -> None:
@@ -56,18 +76,30 @@ def add_log_json(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_pipeline(args: argparse.Namespace) -> Pipeline:
-    """The pipeline that was named, at the operating point that was chosen.
+    """The pipeline that was named, at the operating point and with the outputs that were chosen.
 
-    Errors: `config-invalid`; `usage` where the pipeline sets a threshold of its own.
+    Errors: `config-invalid`; `usage` where the pipeline sets a threshold of its own, or for an output there is not.
     """
     from lungscreen.pipeline import read_pipeline
 
     pipeline = read_pipeline(args.pipeline)
+    pipeline = replace(pipeline, outputs=_chosen_outputs(args, pipeline.outputs))
     if not args.operating_point:
         return pipeline
     if pipeline.findings.threshold is not None:
         raise UsageError("usage", "the pipeline sets findings.threshold, so no operating point can be chosen")
     return replace(pipeline, findings=replace(pipeline.findings, operating_point=args.operating_point))
+
+
+def _chosen_outputs(args: argparse.Namespace, outputs: OutputsConfig) -> OutputsConfig:
+    """What the command line says is written; as the pipeline has it where it says nothing."""
+    names = outputs.write if getattr(args, "outputs", None) is None else args.outputs
+    if getattr(args, "save_masks", False):
+        names = (*names, "masks")
+    try:
+        return replace(outputs, write=tuple(dict.fromkeys(names)))
+    except ValueError as error:
+        raise UsageError("usage", str(error), "--outputs") from None
 
 
 def clinical_table(path: Path | None) -> ClinicalTable | None:

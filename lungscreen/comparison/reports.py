@@ -1,34 +1,27 @@
-"""An earlier `report.json` ─► EarlierReport: what it says of its nodules, as far as it can be understood.
+"""An earlier `report.json` ─► EarlierReport: what it says of its nodules.
 
-The file may come from anywhere: it is bounded, and nothing of it is taken over but numbers, dates and known words.
+The file may come from anywhere; the reader of results bounds and checks it (`lungscreen.results.reader`).
 """
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from lungscreen.assess import mean_diameter
 from lungscreen.errors import InputError
-from lungscreen.geometry import Vector
-from lungscreen.records import Evidence, NoduleType, PastNodule, Patient
-from lungscreen.text import plain_text
+from lungscreen.records import Evidence, PastNodule, Patient
+from lungscreen.results.document import ReportDocument, ReportedFinding, ReportedMeasurement, ReportedPast
+from lungscreen.results.reader import read_result
+from lungscreen.results.values import UnreadableError
 
 __all__ = ["EarlierReport", "read_report"]
 
-MAX_BYTES = 20 * 1024 * 1024
-"""A larger file is no report of one study."""
-MAX_FINDINGS = 1000
 MOST_MM = 500.0
 """No axis of a nodule is longer."""
 MOST_MM3 = 1e7
 """No nodule is larger: ten litres."""
-LONGEST = 200
-"""Characters of a foreign string that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,112 +49,92 @@ def read_report(path: Path) -> EarlierReport:
     Errors: `prior-report-invalid`.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError("prior-report-invalid", "larger than any report", str(path))
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != "lungscreen-report" or not str(document["schema_version"]).startswith("1."):
-            raise InputError(
-                "prior-report-invalid", "not a report of this software, or of a version to come", str(path)
-            )
-        return _report(document)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InputError("prior-report-invalid", "cannot be read as a report", str(path)) from None
-
-
-def _report(document: dict[str, Any]) -> EarlierReport:
-    exam, who = document["exam"], document["patient"]
-    day, uid = _date(exam["date"]), _words(exam["study_uid"])
-    found = [_current(finding, day, uid) for finding in document["findings"][:MAX_FINDINGS]]
+        document = read_result(path, foreign=True)
+    except UnreadableError as error:
+        raise InputError("prior-report-invalid", f"cannot be read as a report: {error}", str(path)) from None
+    day = _dicom_date(document.exam.date)
     kept = [
-        (nodule, _history(finding, day))
-        for nodule, finding in zip(found, document["findings"], strict=False)
-        if nodule is not None
+        (_current(finding, size, document), *_history(finding, day))
+        for finding in document.findings
+        if (size := finding.measurement) is not None and _is_sound(size)
     ]
+    patient = document.patient
     return EarlierReport(
-        Patient(_words(who["patient_id"]), _words(who["name"]), _date(who["birth_date"]), _words(who["sex"])),
-        uid,
-        _words(document["series"]["series_uid"]),
-        day,
-        _words(document["category"]),
-        tuple(nodule for nodule, _ in kept),
-        tuple(history for _, (history, _) in kept),
-        not_measured=len(found) - len(kept),
-        left_out=sum(left_out for _, (_, left_out) in kept),
+        Patient(patient.patient_id or "", patient.name or "", _dicom_date(patient.birth_date), patient.sex or ""),
+        document.exam.study_uid,
+        document.series.series_uid,
+        _dicom_date(document.exam.date),
+        document.category,
+        tuple(nodule for nodule, *_ in kept),
+        tuple(history for _, history, _ in kept),
+        not_measured=len(document.findings) - len(kept),
+        left_out=sum(left_out for *_, left_out in kept),
     )
 
 
-def _history(finding: dict[str, Any], report_date: str) -> tuple[tuple[PastNodule, ...], int]:
+def _current(finding: ReportedFinding, size: ReportedMeasurement, document: ReportDocument) -> PastNodule:
+    """A finding of the report that was measured there."""
+    return PastNodule(
+        date=_dicom_date(document.exam.date),
+        study_uid=document.exam.study_uid,
+        nodule_type=finding.type,
+        long_axis_mm=size.long_axis_mm,
+        short_axis_mm=size.short_axis_mm,
+        mean_diameter_mm=float(mean_diameter(size.long_axis_mm, size.short_axis_mm)),
+        volume_mm3=_within(size.volume_mm3, MOST_MM3) or None,
+        volume_sd_mm3=_within(size.volume_sd_mm3, MOST_MM3) or None,
+        solid_mean_diameter_mm=_within(size.solid_mean_diameter_mm, MOST_MM),
+        solid_volume_mm3=_within(size.solid_volume_mm3, MOST_MM3),
+        centre_mm=finding.position_mm,
+        how=Evidence.REPORT,
+        category=finding.category or "",
+        number=finding.number,
+        side=finding.location.side,
+        zone=finding.location.zone,
+    )
+
+
+def _history(finding: ReportedFinding, report_date: str) -> tuple[tuple[PastNodule, ...], int]:
     """The exams before the report's own, oldest first, one a day; and how many have no date that can be."""
-    rows = ((finding.get("change") or {}).get("exams") or ())[:MAX_FINDINGS]
-    pasts = [past for past in (_past(row) for row in rows) if past is not None]
+    pasts = [_past(past) for past in (finding.change.exams if finding.change else ()) if _is_sound(past)]
     by_day = {past.date: past for past in pasts if past.date and past.date < report_date}
     return tuple(by_day[day] for day in sorted(by_day)), len(pasts) - len(by_day)
 
 
-def _current(finding: dict[str, Any], day: str, uid: str) -> PastNodule | None:
-    """A finding of the report; None where it was not measured there."""
-    size, where = finding["measurement"], finding["location"]
-    if size is None:
-        return None
-    return _nodule({**size, **where, **finding, "date": day, "study_uid": uid})
-
-
-def _past(row: dict[str, Any]) -> PastNodule | None:
-    """An exam of a nodule's history."""
-    return _nodule(row)
-
-
-def _nodule(row: dict[str, Any]) -> PastNodule | None:
-    long_mm, short_mm = (_positive(row[name], MOST_MM) for name in ("long_axis_mm", "short_axis_mm"))
-    if long_mm is None or short_mm is None or short_mm > long_mm:
-        return None
-    number = row.get("number")
+def _past(past: ReportedPast) -> PastNodule:
     return PastNodule(
-        date=_date(row["date"]),
-        study_uid=_words(row["study_uid"]),
-        nodule_type=_type(row["type"]),
-        long_axis_mm=long_mm,
-        short_axis_mm=short_mm,
-        mean_diameter_mm=float(mean_diameter(long_mm, short_mm)),
-        volume_mm3=_positive(row["volume_mm3"], MOST_MM3),
-        volume_sd_mm3=_positive(row["volume_sd_mm3"], MOST_MM3),
-        solid_mean_diameter_mm=_number(row["solid_mean_diameter_mm"], MOST_MM),
-        solid_volume_mm3=_number(row["solid_volume_mm3"], MOST_MM3),
-        centre_mm=_place(row.get("position_mm")),
+        date=_dicom_date(past.date),
+        study_uid=past.study_uid,
+        nodule_type=past.type,
+        long_axis_mm=past.long_axis_mm,
+        short_axis_mm=past.short_axis_mm,
+        mean_diameter_mm=float(mean_diameter(past.long_axis_mm, past.short_axis_mm)),
+        volume_mm3=_within(past.volume_mm3, MOST_MM3) or None,
+        volume_sd_mm3=_within(past.volume_sd_mm3, MOST_MM3) or None,
+        solid_mean_diameter_mm=_within(past.solid_mean_diameter_mm, MOST_MM),
+        solid_volume_mm3=_within(past.solid_volume_mm3, MOST_MM3),
+        centre_mm=past.position_mm,
         how=Evidence.REPORT,
-        category=_words(row.get("category")),
-        number=number if isinstance(number, int) else None,
-        side=_words(row.get("side")) or "unknown",
-        zone=_words(row.get("zone")) or "unknown",
+        category=past.category or "",
+        number=past.number,
+        side=past.side or "unknown",
+        zone=past.zone or "unknown",
     )
 
 
-def _number(value: Any, most: float) -> float | None:
-    """A number from 0 to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        return None
-    return float(value)
+def _is_sound(size: ReportedMeasurement | ReportedPast) -> bool:
+    """Whether the axes can be those of a nodule."""
+    return 0 < size.short_axis_mm <= size.long_axis_mm <= MOST_MM
 
 
-def _positive(value: Any, most: float) -> float | None:
-    return _number(value, most) or None
+def _within(value: float | None, most: float) -> float | None:
+    """A size that can be a nodule's."""
+    return value if value is not None and 0 <= value <= most else None
 
 
-def _place(value: Any) -> Vector | None:
-    try:
-        x, y, z = (float(v) for v in value)
-    except (TypeError, ValueError):
-        return None
-    return (x, y, z) if math.isfinite(x + y + z) else None
-
-
-def _type(value: Any) -> NoduleType:
-    return NoduleType(value) if value in set(NoduleType) else NoduleType.UNKNOWN
-
-
-def _date(value: Any) -> str:
+def _dicom_date(text: str | None) -> str:
     """YYYYMMDD from YYYY-MM-DD, empty where there is no such day."""
-    digits = _words(value).replace("-", "")
+    digits = (text or "").replace("-", "")
     if len(digits) != 8 or not (digits.isdecimal() and digits.isascii()):
         return ""
     try:
@@ -169,7 +142,3 @@ def _date(value: Any) -> str:
     except ValueError:
         return ""
     return digits
-
-
-def _words(value: Any) -> str:
-    return plain_text(value)[:LONGEST].strip() if isinstance(value, str) else ""

@@ -13,7 +13,7 @@ from lungscreen.evaluation.output import make_folder, write_csv, write_json, wri
 from lungscreen.evaluation.plots import ACCENT, INK, MUTED, Drawing, new_figure, png
 from lungscreen.evaluation.robustness import RobustnessResult, VariantOutcome
 from lungscreen.files import replace_file
-from lungscreen.report import candidates_csv
+from lungscreen.outputs.candidates import candidates_csv
 
 __all__ = ["robustness_lines", "write_robustness"]
 

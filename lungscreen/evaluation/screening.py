@@ -7,8 +7,7 @@ for solid, and said.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from lungscreen.evaluation.matching import match_marks
 from lungscreen.evaluation.statistics import share_interval
 from lungscreen.evaluation.tables import MarkTable, Nodules
 from lungscreen.records import NOT_ASSESSED, NoduleType
+from lungscreen.results.document import ReportDocument, ReportedFinding, ReportedMark
+from lungscreen.results.folder import ResultsFolder
 
 __all__ = [
     "EXAM_COLUMNS",
@@ -66,8 +67,8 @@ class ScreenedExam:
     series_uid: str
     study_uid: str
     category: str
-    findings: tuple[Mapping[str, Any], ...]
-    no_nodules: tuple[Mapping[str, Any], ...] = ()
+    findings: tuple[ReportedFinding, ...]
+    no_nodules: tuple[ReportedMark, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +83,14 @@ class ScreeningResult:
 
 
 def read_exams(folders: Sequence[Path]) -> tuple[ScreenedExam, ...]:
-    """Every `studies/*/report.json` in folders that `lungscreen screen` wrote.
+    """Every report in folders that `lungscreen screen` wrote.
 
     Errors: `input-missing` where a folder holds none, `table-unreadable` for a report that cannot be read,
     `series-duplicate` where two reports are of one series.
     """
     exams: list[ScreenedExam] = []
     for folder in folders:
-        paths = sorted(folder.glob("studies/[!.]*/report.json"))
-        if not paths:
-            raise InputError("input-missing", "expected a folder that `lungscreen screen` wrote", str(folder))
-        exams += [_read_exam(path) for path in paths]
+        exams += [_exam(document) for _, document in ResultsFolder(folder).reports()]
     uids = [exam.series_uid for exam in exams]
     if len(set(uids)) != len(uids):
         twice = next(uid for n, uid in enumerate(uids) if uid in uids[:n])
@@ -126,31 +124,19 @@ def evaluate_screening(exams: Sequence[ScreenedExam], nodules: Nodules, excluded
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
-def _read_exam(path: Path) -> ScreenedExam:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        exam = ScreenedExam(
-            document["series"]["series_uid"],
-            document["exam"]["study_uid"],
-            document["category"],
-            tuple(sorted(document["findings"], key=lambda finding: finding["number"])),
-            tuple(document.get("no_nodules", ())),
-        )
-        for one in (*exam.findings, *exam.no_nodules):
-            x, y, z = one["position_mm"]
-            if not np.isfinite([x, y, z, one["number"]]).all():
-                raise ValueError("position_mm")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError("table-unreadable", f"no report of this software: {error!r}", str(path)) from None
-    return exam
+def _exam(document: ReportDocument) -> ScreenedExam:
+    ranked = tuple(sorted(document.findings, key=lambda finding: finding.number))
+    return ScreenedExam(
+        document.series.series_uid, document.exam.study_uid, document.category, ranked, document.no_nodules
+    )
 
 
 def _marks(exams: Sequence[ScreenedExam], kind: str) -> tuple[MarkTable, list[tuple[int, int]]]:
     """All findings as marks, the first of an exam scoring highest; and (exam, finding) of each."""
     places = [(n, m) for n, exam in enumerate(exams) for m in range(len(getattr(exam, kind)))]
     found = [getattr(exams[n], kind)[m] for n, m in places]
-    centres = np.array([one["position_mm"] for one in found], dtype=float).reshape(-1, 3)
-    scores = np.array([-float(one["number"]) for one in found])
+    centres = np.array([one.position_mm for one in found], dtype=float).reshape(-1, 3)
+    scores = np.array([-float(one.number) for one in found])
     return MarkTable(tuple(exams[n].series_uid for n, _ in places), centres, scores), places
 
 
@@ -181,9 +167,9 @@ def _exam_row(
 ) -> Row:
     here = [row for row in nodules if row["seriesuid"] == exam.series_uid]
     wrong = [finding for m, finding in enumerate(exam.findings) if (n, m) in false]
-    worst_true = max((_rank(f["category"]) for m, f in enumerate(exam.findings) if (n, m) in true), default=0)
-    worst = max(wrong, key=lambda finding: _rank(finding["category"]), default=None)
-    worst_false = _rank(worst["category"]) if worst else 0
+    worst_true = max((_rank(f.category) for m, f in enumerate(exam.findings) if (n, m) in true), default=0)
+    worst = max(wrong, key=lambda finding: _rank(finding.category), default=None)
+    worst_false = _rank(worst.category) if worst else 0
     return {
         "seriesuid": exam.series_uid,
         "study_uid": exam.study_uid,
@@ -193,7 +179,7 @@ def _exam_row(
         "findings": len(exam.findings),
         "false_findings": len(wrong),
         "no_nodules": len(exam.no_nodules),
-        "worst_false_category": worst["category"] if worst else None,
+        "worst_false_category": worst.category if worst else None,
         "positive_by_false_finding": worst_false >= POSITIVE_FROM and worst_false > worst_true,
         "has_positive_false_finding": worst_false >= POSITIVE_FROM,
     }
@@ -206,8 +192,8 @@ def _nodule_row(
     diameter = float(nodules.diameters_mm[row])
     kind = _type_of(nodules.types[row] if nodules.types else "")
     expected = _expected(diameter, kind or NoduleType.SOLID)
-    category = finding["category"] if finding else None
-    size = (finding["measurement"] or {}) if finding else {}
+    category = finding.category if finding else None
+    size = finding.measurement if finding else None
     x, y, z = (float(c) for c in nodules.centres_mm[row])
     return {
         "seriesuid": exam.series_uid,
@@ -217,10 +203,10 @@ def _nodule_row(
         "diameter_mm": diameter if diameter > 0 else None,
         "type": str(kind) if kind else None,
         "expected_category": expected,
-        "finding": finding["number"] if finding else None,
+        "finding": finding.number if finding else None,
         "category": category,
-        "mean_diameter_mm": size.get("mean_diameter_mm"),
-        "measured_type": finding["type"] if finding else None,
+        "mean_diameter_mm": size.mean_diameter_mm if size else None,
+        "measured_type": str(finding.type) if finding else None,
         **_compared(category, expected),
         "taken_for_no_nodule": finding is None and taken_for_none,
     }
@@ -233,19 +219,19 @@ def _compared(category: str | None, expected: str) -> Row:
     return {"differs": category != expected, "lower": _rank(category) < _rank(expected)}
 
 
-def _false_row(exam: ScreenedExam, finding: Mapping[str, Any]) -> Row:
-    x, y, z = finding["position_mm"]
+def _false_row(exam: ScreenedExam, finding: ReportedFinding) -> Row:
+    x, y, z = finding.position_mm
     return {
         "seriesuid": exam.series_uid,
-        "finding": finding["number"],
+        "finding": finding.number,
         "coordX": x,
         "coordY": y,
         "coordZ": z,
-        "category": finding["category"],
-        "type": finding["type"],
-        "mean_diameter_mm": (finding["measurement"] or {}).get("mean_diameter_mm"),
-        "detection_score": finding["detection_score"],
-        "nodule_probability": finding.get("nodule_probability"),
+        "category": finding.category,
+        "type": str(finding.type),
+        "mean_diameter_mm": finding.measurement.mean_diameter_mm if finding.measurement else None,
+        "detection_score": finding.detection_score,
+        "nodule_probability": finding.nodule_probability,
     }
 
 

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lungscreen.assess import advise_findings, assess_baseline
 from lungscreen.classify import find_classifier, load_classifier
@@ -22,9 +21,12 @@ from lungscreen.files import replace_file
 from lungscreen.geometry import Vector
 from lungscreen.jobs.studies import any_size, guard_study, is_complete, prepare_output, show_progress
 from lungscreen.lungs import segment_lungs
+from lungscreen.outputs.tables import findings_csv, refused_csv
 from lungscreen.pipeline import Pipeline, grade_candidates, keep_doubtful, read_first_series
 from lungscreen.records import Candidate, Study
-from lungscreen.report import finding_document, findings_csv, refused_csv
+from lungscreen.results.build import build_finding
+from lungscreen.results.columns import Owner, empty_cells, finding_cells
+from lungscreen.results.document import ReportedFinding
 from lungscreen.series import find_series
 
 __all__ = ["Point", "assess_points", "read_points"]
@@ -33,8 +35,19 @@ MOST_POINTS = 1_000_000
 """Rows of a table of points at most."""
 COLUMNS = ("seriesuid", "x_mm", "y_mm", "z_mm", "finding")
 
-_Row = tuple[tuple[str, str, str], str, dict[str, Any]]
-"""Patient, study and series, what the reader calls it, and the finding as report.json has it."""
+
+@dataclass(frozen=True, slots=True)
+class _Assessed:
+    """A point that was assessed: of which series, what the reader calls it, and the finding as a report has it."""
+
+    owner: Owner
+    name: str
+    finding: ReportedFinding
+
+    @property
+    def codes(self) -> set[str]:
+        """Of what is said of it."""
+        return {notice.code for notice in self.finding.notices}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,7 @@ def assess_points(
         wanted.setdefault(point.series_uid, []).append(n)
     inventory = find_series(inputs, pipeline.series, skip=out)
     refusals = list(inventory.refused)
-    rows: dict[int, _Row] = {}
+    rows: dict[int, _Assessed] = {}
     marked = [one for study in inventory.studies for one in _with_points(study, wanted)]
     for study in show_progress(marked):
         numbers = wanted[study.series[0].series_uid]
@@ -102,8 +115,8 @@ def assess_points(
     missing = sorted({point.series_uid for n, point in enumerate(points) if n not in rows})
     refusals += [Refusal(uid, "points-without-series", "No series of this UID was read.", "study") for uid in missing]
     refusals += [row for study in inventory.studies for row in study.not_read if row.where in missing]
-    refusals += [_outside(points[n], row) for n, row in sorted(rows.items()) if "outside-volume" in _codes(row)]
-    table = [rows.get(n) or _empty(point) for n, point in enumerate(points)]
+    refusals += [_outside(points[n], row) for n, row in sorted(rows.items()) if "outside-volume" in row.codes]
+    table = [_cells(point, rows.get(n)) for n, point in enumerate(points)]
     replace_file(out / "findings.csv", findings_csv(table))
     replace_file(out / "refused.csv", refused_csv(dict.fromkeys(refusals)))
     return len(rows), len(rows) == len(points) and is_complete(refusals)
@@ -121,7 +134,7 @@ def _grade(
     classifier: TrainedClassifier,
     clinical: ClinicalTable | None,
     use_lungs: bool,
-) -> list[_Row]:
+) -> list[_Assessed]:
     """The points of one series as rows, in their order."""
     study, volume = read_first_series(study, pipeline.volume)
     lungs = segment_lungs(volume, pipeline.lungs) if use_lungs else None
@@ -132,26 +145,23 @@ def _grade(
     graded = assess_baseline(doubted, lungs, person, pipeline.assess).findings
     slice_mm = volume.series.acquisition.slice_thickness_mm
     graded = advise_findings(graded, pipeline.assess.guidelines, person, slice_mm=slice_mm)
-    whose = study.patient.patient_id, study.exam.study_uid, volume.series_uid
+    owner = Owner(study.patient.patient_id, study.exam.study_uid, volume.series_uid)
     of_scan = (*study.notices, *volume.series.notices, *volume.notices, *(lungs.notices if lungs else ()), *said)
     told = [dataclasses.replace(f, notices=(*f.notices, *of_scan)) for f in graded]
-    return [(whose, p.finding, finding_document(f, volume)) for p, f in zip(points, told, strict=True)]
+    return [_Assessed(owner, p.finding, build_finding(f, volume)) for p, f in zip(points, told, strict=True)]
 
 
-def _codes(row: _Row) -> set[str]:
-    return {notice["code"] for notice in row[2]["notices"]}
-
-
-def _outside(point: Point, row: _Row) -> Refusal:
-    patient, study, series = row[0]
+def _outside(point: Point, row: _Assessed) -> Refusal:
+    of = row.owner
     reason = f"The point {point.finding} lies outside the volume; nothing was measured there."
-    return Refusal(series, "outside-volume", reason, "file", study, patient)
+    return Refusal(of.series_uid, "outside-volume", reason, "file", of.study_uid, of.patient_id)
 
 
-def _empty(point: Point) -> _Row:
-    """The row of a point whose series was not read."""
-    nothing = {"position_mm": point.centre_mm, "measurement": None, "malignancy": None, "type": "unknown"}
-    return ("", "", point.series_uid), point.finding, {**nothing, "detection_score": None, "category": None}
+def _cells(point: Point, row: _Assessed | None) -> tuple[str, ...]:
+    """A point's row of findings.csv; one whose series was not read has its place and no more."""
+    if row is None:
+        return empty_cells(Owner("", "", point.series_uid), point.finding, point.centre_mm)
+    return finding_cells(row.owner, row.name, row.finding)
 
 
 def _point(row: Mapping[str, str | None], number: int, path: Path) -> Point:

@@ -13,9 +13,10 @@ from lungscreen.detect import detect_nodules, find_detector, load_detector
 from lungscreen.files import replace_file
 from lungscreen.jobs.studies import any_size, guard_study, is_complete, prepare_output, show_progress
 from lungscreen.lungs import segment_lungs
+from lungscreen.outputs.candidates import candidates_csv
+from lungscreen.outputs.tables import refused_csv
 from lungscreen.pipeline import Pipeline, read_first_series
 from lungscreen.records import Candidate, Volume
-from lungscreen.report import candidates_csv, refused_csv
 from lungscreen.series import find_series
 
 __all__ = ["Search", "detect_inputs", "load_search", "with_weights"]

@@ -9,8 +9,8 @@ from lungscreen.clinical import ClinicalTable
 from lungscreen.cohort import exams_csv, grade_cohort, graded_csv, read_typed_exams, read_typed_nodules
 from lungscreen.errors import UsageError
 from lungscreen.files import replace_file
-from lungscreen.jobs.studies import make_output
-from lungscreen.report import refused_csv
+from lungscreen.outputs.tables import refused_csv
+from lungscreen.results.folder import ResultsFolder
 
 __all__ = ["Graded", "grade_tables"]
 
@@ -35,7 +35,7 @@ def grade_tables(nodules: Path, exams: Path | None, persons: ClinicalTable | Non
     typed, visits = read_typed_nodules(nodules), None if exams is None else read_typed_exams(exams)
     graded, results = grade_cohort(typed, visits, persons)
     refused = (*typed.refused, *(visits.refused if visits else ()))
-    make_output(out, [])
+    ResultsFolder(out).make()
     replace_file(out / "graded.csv", graded_csv(graded))
     replace_file(out / "exams-graded.csv", exams_csv(results))
     replace_file(out / "refused.csv", refused_csv(refused))

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lungscreen.errors import OutputError, Refusal, UsageError
+from lungscreen.errors import Refusal, UsageError
 from lungscreen.jobs.guard import describe_failure, study_rows
 from lungscreen.logs import LOG
 from lungscreen.pipeline import Pipeline, read_first_series
 from lungscreen.pseudonyms import load_key
 from lungscreen.records import Study, Volume
-from lungscreen.report import clean_leftovers
-from lungscreen.series import find_series
+from lungscreen.results.folder import ResultsFolder
+from lungscreen.series import find_series, identify_study
 from lungscreen.stopwatch import Stopwatch
 
-__all__ = ["any_size", "guard_study", "is_complete", "make_output", "prepare_output", "read_volumes", "show_progress"]
+__all__ = ["any_size", "guard_study", "is_complete", "prepare_output", "read_volumes", "show_progress"]
 
 NEVER_MEANT = frozenset(
     {"not-dicom", "not-ct", "localizer", "series-other-chosen", "duplicate-files", "series-part", "prior-other-patient"}
@@ -36,26 +36,14 @@ def any_size(pipeline: Pipeline) -> Pipeline:
     return dataclasses.replace(pipeline, volume=dataclasses.replace(pipeline.volume, min_slices=1, min_extent_mm=0.0))
 
 
-def make_output(out: Path, inputs: Sequence[Path]) -> None:
-    """Make `out`, and see that it is none of the inputs.
-
-    Errors: `usage`, `output-failed`.
-    """
-    if out.resolve() in {path.resolve() for path in inputs}:
-        raise UsageError("usage", "the results cannot go into the input itself: name another folder with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("output-failed", f"cannot make the folder: {error.strerror}", str(out)) from None
-
-
 def prepare_output(out: Path, inputs: Sequence[Path]) -> None:
     """Make `out`, see that it is none of the inputs, and clean up after a run that crashed there.
 
     Errors: `usage`, `output-failed`.
     """
-    make_output(out, inputs)
-    clean_leftovers(out)
+    folder = ResultsFolder(out)
+    folder.make(inputs)
+    folder.clean()
 
 
 def read_volumes(inputs: Sequence[Path], out: Path, pipeline: Pipeline, refusals: list[Refusal]) -> Iterator[Volume]:
@@ -80,7 +68,7 @@ def guard_study(study: Study, refusals: list[Refusal]) -> Iterator[None]:
 
     Errors: those that concern the run and not the study (`lungscreen.jobs.guard.RUN_ERRORS`) pass.
     """
-    key = _pseudonym(study.exam.study_uid)
+    key = _pseudonym(study)
     clock = Stopwatch()
     try:
         with clock.stage("study"):
@@ -96,10 +84,11 @@ def guard_study(study: Study, refusals: list[Refusal]) -> Iterator[None]:
         LOG.info("study done", extra={"fields": {"key": key, "seconds": round(clock.seconds["study"], 2)}})
 
 
-def _pseudonym(study_uid: str) -> str:
+def _pseudonym(study: Study) -> str:
     """What names a study in a log: a keyed hash, or nothing where there is no key."""
     try:
-        return load_key().study_key(study_uid)
+        who = identify_study(study)
+        return load_key().study_key(who.study_uid, who.patient_id, who.name)
     except UsageError:
         return ""
 

@@ -14,7 +14,7 @@ from lungscreen.pipeline.first_series import read_first_series
 from lungscreen.pipeline.networks import Networks, NoduleNetwork, load_networks, operating_points, used_weights
 from lungscreen.pipeline.priors import compare_with_priors
 from lungscreen.pipeline.selection import FindingsConfig, keep_doubtful
-from lungscreen.pipeline.settings import Pipeline, read_pipeline
+from lungscreen.pipeline.settings import Pipeline, pipeline_hash, read_pipeline
 
 __all__ = [
     "FindingsConfig",
@@ -27,6 +27,7 @@ __all__ = [
     "keep_doubtful",
     "load_networks",
     "operating_points",
+    "pipeline_hash",
     "prepare_study",
     "read_exam",
     "read_first_series",

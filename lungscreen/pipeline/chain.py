@@ -2,7 +2,7 @@
 
 folder ─► Series ─► Volume ─► Lungs ─► Candidate… ─► Finding… ─► Comparison ─► Report
 series    volume    lungs    detect        measure     comparison    assess
-classify                  report
+classify                  results
 └─ prepare_study ──────────┘
 └─ read_exam ────────────────────┘
 compare_with_priors: each earlier exam read alike
@@ -25,14 +25,13 @@ from lungscreen.assess import (
 )
 from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.comparison import Comparison, PriorTable, earlier_exams, exam_day, match_priors
-from lungscreen.config import config_hash
 from lungscreen.pipeline.exam import Prepared, prepare_study, read_exam
 from lungscreen.pipeline.networks import Networks
 from lungscreen.pipeline.priors import compare_with_priors
 from lungscreen.pipeline.selection import list_findings, select_findings, verdicts_of
-from lungscreen.pipeline.settings import Pipeline
+from lungscreen.pipeline.settings import Pipeline, pipeline_hash
 from lungscreen.records import ClinicalData, Conclusion, Finding, Lungs, Provenance, Report, Study, Volume
-from lungscreen.report import build_report
+from lungscreen.results.assemble import build_report
 from lungscreen.stopwatch import Stopwatch
 from lungscreen.volume import source_fingerprint
 
@@ -132,7 +131,7 @@ def _provenance(volume: Volume, pipeline: Pipeline, networks: Networks, clock: S
     return Provenance(
         software_version=__version__,
         pipeline_name=pipeline.name,
-        pipeline_hash=config_hash(pipeline),
+        pipeline_hash=pipeline_hash(pipeline),
         weights=networks.weights,
         operating_point=f"score of {threshold:g} and up" if threshold else pipeline.findings.operating_point,
         series_uid=volume.series_uid,

@@ -19,7 +19,7 @@ from lungscreen.comparison import Prior
 from lungscreen.errors import Notice
 from lungscreen.operating_points import OPERATING_POINTS
 from lungscreen.records import NOT_ASSESSED, Candidate, Evidence, Finding, Verdict
-from lungscreen.report import rank_findings
+from lungscreen.results.assemble import rank_findings
 
 __all__ = [
     "LARGE_MM",

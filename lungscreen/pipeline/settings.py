@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lungscreen.assess import AssessConfig, FusionConfig
 from lungscreen.classify import ClassifyConfig
 from lungscreen.comparison import ComparisonConfig
-from lungscreen.config import packaged_folder, read_table, read_toml
+from lungscreen.config import config_hash, packaged_folder, read_table, read_toml
 from lungscreen.detect import DetectConfig
 from lungscreen.errors import UsageError
 from lungscreen.lungs import LungsConfig
 from lungscreen.measure import MeasureConfig
+from lungscreen.outputs.registry import OutputsConfig
 from lungscreen.pipeline.selection import FindingsConfig
 from lungscreen.series import SeriesConfig
 from lungscreen.volume import VolumeConfig
 
-__all__ = ["Pipeline", "read_pipeline"]
+__all__ = ["Pipeline", "pipeline_hash", "read_pipeline"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class Pipeline:
     comparison: ComparisonConfig = field(default_factory=ComparisonConfig)
     findings: FindingsConfig = field(default_factory=FindingsConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    outputs: OutputsConfig = field(default_factory=OutputsConfig)
+
+
+def pipeline_hash(pipeline: Pipeline) -> str:
+    """Over all that decides what is found and said; which outputs are written does not."""
+    return config_hash({name: value for name, value in asdict(pipeline).items() if name != "outputs"})
 
 
 def read_pipeline(name_or_file: str) -> Pipeline:

@@ -130,7 +130,8 @@ def _copy(kind: type[T], *records: Any, **other: Any) -> T:
     Of two records that have a name, the first counts. What a record that is None would have said is None.
     """
     values = dict(other)
-    for part in parts_of(kind):
+    target: Any = kind
+    for part in parts_of(target):
         having = [record for record in records if hasattr(record, part.name)]
         if part.name not in other and having:
             values[part.name] = getattr(having[0], part.name)

@@ -9,9 +9,8 @@ Adding a field: put it here (with `default=None` and `since=`), fill it in `buil
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from lungscreen.geometry import Vector
@@ -417,7 +416,7 @@ class ReportedChange:
     )
     text: str = said(longest=LONG_TEXT, off_page="the finding's growth says the same")
     exams: tuple[ReportedPast, ...] = said(
-        "earlier exams that show it, oldest first", columns=(Column(23, "prior_date", _last_date_cell),)
+        "earlier exams that show it, oldest first", doubtful=True, columns=(Column(23, "prior_date", _last_date_cell),)
     )
     days: int | None = said(columns=(Column(17, "growth_days"),), off_page="the finding's growth says it in words")
     diameter_change_mm: float | None = said(
@@ -471,7 +470,7 @@ class ReportedFinding:
         "the detector's own estimate, no measurement; null or 0: none", unit="mm", digits=2, least=0,
         off_page="shown only where nothing was measured",
     )  # fmt: skip
-    measurement: ReportedMeasurement | None = said("null where nothing was measured")
+    measurement: ReportedMeasurement | None = said("null where nothing was measured", doubtful=True)
     malignancy: ReportedMalignancy | None = said("null where nothing classified it")
     attributes: ReportedAttributes | None = said(
         "what the nodule looks like; null where nothing estimated it", since="1.2", default=None
@@ -518,6 +517,7 @@ class ReportedMark:
 
     number: int = said(least=1)
     position_mm: Vector = said("x, y, z in LPS mm", unit="mm", digits=2, off_page="the picture shows the place")
+    lobe: str | None = said("estimated; null where not estimated", since="1.4", default=None)
     side: Literal["right", "left", "unknown"] = said()
     zone: Literal["upper", "middle", "lower", "unknown"] = said()
     slice_from_top: int = said("1 is the uppermost slice of the series", least=1)
@@ -644,7 +644,7 @@ class WorklistRow:
     top_probability: float | None = said(default=None, columns=(Column(7, "top_probability"),))
     findings: int | None = said(default=None, columns=(Column(8, "findings"),))
     report: str = said("path to the study's page, relative to the results", default="", columns=(Column(9, "report"),))
-    top_score: float = field(default=-math.inf)
+    top_score: float | None = None
     """Decides the rank where categories and probabilities are alike."""
     name: str = ""
     date: str = ""

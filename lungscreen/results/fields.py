@@ -41,6 +41,7 @@ class Said:
 
     digits: decimals to which a number is rounded. least, most: bounds of a number, both within. one_of: the texts that
     it may be. longest: characters of a text that are kept. since: schema version that brought the field.
+    doubtful: in a report of unknown origin, a value that fits nothing is taken for none, and an entry is skipped.
     columns: where it stands in findings.csv, or in worklist.csv for what `WorklistRow` has.
     off_page: why the page does not show it; empty where it does.
     """
@@ -54,6 +55,7 @@ class Said:
     pattern: str = ""
     longest: int = 200
     since: str = ""
+    doubtful: bool = False
     columns: tuple[Column, ...] = ()
     off_page: str = ""
 
@@ -86,13 +88,9 @@ def said_of(field: dataclasses.Field[Any]) -> Said:
     return found if isinstance(found, Said) else Said()
 
 
+@lru_cache(maxsize=256)
 def parts_of(kind: Any) -> tuple[Part, ...]:
     """The fields of a dataclass, in order."""
-    return _read_parts(kind)
-
-
-@lru_cache(maxsize=256)
-def _read_parts(kind: Any) -> tuple[Part, ...]:
     hints = typing.get_type_hints(kind)
     found = []
     for field in dataclasses.fields(kind):

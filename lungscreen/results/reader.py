@@ -19,15 +19,17 @@ MOST_BYTES = 20 * 1024 * 1024
 """A larger file is no report of one study."""
 
 
-def read_result(path: Path) -> ReportDocument:
+def read_result(path: Path, *, foreign: bool = False) -> ReportDocument:
     """A report that this software wrote, in this version or an earlier one.
+
+    foreign: it comes from elsewhere: a finding whose sizes are impossible is read as one that was not measured.
 
     Errors: `UnreadableError`, which says why; it names no patient.
     """
-    return read_document(read_json(path))
+    return read_document(read_json(path), foreign=foreign)
 
 
-def read_document(document: Any) -> ReportDocument:
+def read_document(document: Any, *, foreign: bool = False) -> ReportDocument:
     """The same from JSON values.
 
     Errors: `UnreadableError`.
@@ -36,7 +38,7 @@ def read_document(document: Any) -> ReportDocument:
         raise UnreadableError("not a report of this software")
     if not str(document.get("schema_version")).startswith("1."):
         raise UnreadableError("of a version to come")
-    return from_plain(ReportDocument, document)
+    return from_plain(ReportDocument, document, foreign=foreign)
 
 
 def read_json(path: Path, most_bytes: int = MOST_BYTES) -> Any:

@@ -72,15 +72,18 @@ def to_plain(value: Any) -> Any:
     return str(value) if isinstance(value, StrEnum) else value
 
 
-def from_plain(kind: type[T], value: Any, where: str = "") -> T:
+def from_plain(kind: type[T], value: Any, where: str = "", *, foreign: bool = False) -> T:
     """A record of that kind from JSON. Fields that it does not know are skipped: a later version may have them.
+
+    foreign: the record's origin is unknown: what is `doubtful` and fits nothing is None.
 
     Errors: `UnreadableError` with the field.
     """
     if not isinstance(value, Mapping):
         raise UnreadableError(f"{where or kind.__name__}: expected an object")
     found: dict[str, Any] = {}
-    for part in parts_of(kind):
+    target: Any = kind
+    for part in parts_of(target):
         path = f"{where}.{part.name}" if where else part.name
         if part.name not in value:
             if not part.has_default:
@@ -92,21 +95,26 @@ def from_plain(kind: type[T], value: Any, where: str = "") -> T:
                 raise UnreadableError(f"{path}: expected a value")
             found[part.name] = None
             continue
-        found[part.name] = _value(part.kind, raw, part.said, path)
+        try:
+            found[part.name] = _value(part.kind, raw, part.said, path, foreign)
+        except UnreadableError:
+            if not (foreign and part.said.doubtful and part.optional):
+                raise
+            found[part.name] = None
     return kind(**found)
 
 
-def _value(kind: Any, raw: Any, said: Said, where: str) -> Any:
+def _value(kind: Any, raw: Any, said: Said, where: str, foreign: bool) -> Any:
     """A value that is not null, as the type says."""
     origin = typing.get_origin(kind)
     if origin is tuple:
-        return _tuple(typing.get_args(kind), raw, said, where)
+        return _tuple(typing.get_args(kind), raw, said, where, foreign)
     if origin is typing.Literal:
         return _one_of(typing.get_args(kind), raw, where)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _table(typing.get_args(kind)[1], raw, said, where)
+        return _table(typing.get_args(kind)[1], raw, said, where, foreign)
     if dataclasses.is_dataclass(kind):
-        return from_plain(typing.cast(type, kind), raw, where)
+        return from_plain(typing.cast(type, kind), raw, where, foreign=foreign)
     if issubclass(kind, StrEnum):
         return kind(_one_of([str(item) for item in kind], raw, where))
     return _scalar(kind, raw, said, where)
@@ -145,19 +153,26 @@ def _one_of(options: Any, raw: Any, where: str) -> Any:
     return raw
 
 
-def _tuple(kinds: tuple[Any, ...], raw: Any, said: Said, where: str) -> tuple[Any, ...]:
+def _tuple(kinds: tuple[Any, ...], raw: Any, said: Said, where: str, foreign: bool) -> tuple[Any, ...]:
     items = _expect(raw, list, "a list", where)
     many = len(kinds) == 2 and kinds[1] is Ellipsis
     if len(items) > MOST_ROWS or (not many and len(items) != len(kinds)):
         raise UnreadableError(f"{where}: a list of another length")
-    return tuple(_value(kinds[0], item, said, f"{where}[{n}]") for n, item in enumerate(items))
+    found = []
+    for n, item in enumerate(items):
+        try:
+            found.append(_value(kinds[0], item, said, f"{where}[{n}]", foreign))
+        except UnreadableError:
+            if not (foreign and said.doubtful and many):
+                raise
+    return tuple(found)
 
 
-def _table(kind: Any, raw: Any, said: Said, where: str) -> dict[str, Any]:
+def _table(kind: Any, raw: Any, said: Said, where: str, foreign: bool) -> dict[str, Any]:
     table = _expect(raw, dict, "an object", where)
     if len(table) > MOST_ROWS:
         raise UnreadableError(f"{where}: too large")
-    return {plain(name): _value(kind, item, said, where) for name, item in table.items()}
+    return {plain(name): _value(kind, item, said, where, foreign) for name, item in table.items()}
 
 
 def _expect(raw: Any, kind: type, name: str, where: str) -> Any:

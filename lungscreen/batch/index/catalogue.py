@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from lungscreen.batch.database import guarded, open_database
 from lungscreen.batch.index.files import FileTable, Turn
 from lungscreen.batch.index.refusals import RefusalTable
 from lungscreen.batch.index.schema import INDEX_FILE, MIGRATIONS
@@ -14,6 +13,7 @@ from lungscreen.batch.index.visit import Scan, Visit
 from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable
+from lungscreen.database import guarded, open_database
 from lungscreen.dicomfile import quiet_pydicom
 from lungscreen.errors import Refusal
 from lungscreen.pseudonyms import Pseudonyms
@@ -44,7 +44,7 @@ class Index:
         self._db = open_database(path, MIGRATIONS, mode=0o600)
         self._guard = guarded(path)
         self._files = FileTable(self._db, pseudonyms, self._turn)
-        self._refusals = RefusalTable(self._db, self._guard, self._turn)
+        self._refusals = RefusalTable(self._db, self._guard)
         self._studies = StudyTable(self._db, self._guard, pseudonyms, clinical, priors or PriorTable(), shard)
 
     def close(self) -> None:
@@ -103,10 +103,10 @@ class Index:
         return self._studies.keys_of(inputs)
 
     # -- what was not read -------------------------------------------------------------------------------------------
-    def keep_refusals(self, key: str, refusals: Iterable[Refusal]) -> None:
-        """In place of the study's earlier ones."""
-        self._refusals.keep_refusals(key, refusals)
+    def input_refusals(self, path: Path) -> list[Refusal]:
+        """Files of this input that are no image, or cannot be read."""
+        return self._refusals.of_input(path)
 
-    def refusals(self, inputs: Sequence[Path], keys: Collection[str] | None = None) -> list[Refusal]:
-        """Of these inputs, of files that belong to no study, and of every study, or of those named."""
-        return self._refusals.refusals(inputs, keys)
+    def strangers(self) -> list[Refusal]:
+        """DICOM objects that are no CT and belong to no study with CT."""
+        return self._refusals.strangers()

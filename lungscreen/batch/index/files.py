@@ -19,6 +19,8 @@ from lungscreen.series.memory import pack_header, unpack_header
 
 __all__ = ["LOOK_COLUMNS", "FileTable", "Turn", "recall_look"]
 
+MOST_ATTEMPTS = 100
+"""Keys that are tried for a study before giving up."""
 COMMIT_S = 0.5
 """The index is committed so often while it is being filled: an interrupted look goes on where it was."""
 
@@ -148,14 +150,12 @@ class FileTable:
         return int(self._db.execute("SELECT id FROM common WHERE content = ?", (common,)).fetchone()[0])
 
     def _free_key(self, identity: Identity) -> str:
-        """By the UID; where another study has that key (a copy under another name), by more."""
-        tries = [(identity.study_uid,), (identity.study_uid, identity.patient_id, identity.name)]
-        tries += [(identity.study_uid, identity.patient_id, identity.name, str(n)) for n in range(100)]
-        for parts in tries:
-            key = self._names.study_key(*parts)
+        """Of the identity; another one in the rare case that two studies have the same digits."""
+        for attempt in range(MOST_ATTEMPTS):
+            key = self._names.study_key(identity.study_uid, identity.patient_id, identity.name, attempt)
             if self._db.execute("SELECT 1 FROM study WHERE key = ?", (key,)).fetchone() is None:
                 return key
-        raise AssertionError("a hundred keyed hashes in a row are taken")
+        raise AssertionError(f"{MOST_ATTEMPTS} keyed hashes in a row are taken")
 
 
 _COLUMNS = (

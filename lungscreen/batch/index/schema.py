@@ -50,5 +50,10 @@ def _headers_are_remembered(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE file SET mtime_ns = 0")
 
 
-MIGRATIONS = (_first_schema, _headers_are_remembered)
+def _without_refusals(connection: sqlite3.Connection) -> None:
+    """They have a store of their own (`lungscreen.results.refusals`)."""
+    connection.execute("DROP TABLE IF EXISTS refusal")
+
+
+MIGRATIONS = (_first_schema, _headers_are_remembered, _without_refusals)
 """One function a schema version; a version that was released is never changed."""

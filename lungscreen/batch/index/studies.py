@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lungscreen.batch.database import guarded
 from lungscreen.batch.index.files import LOOK_COLUMNS, recall_look
 from lungscreen.batch.ledger import Offer
 from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable
+from lungscreen.database import guarded
 from lungscreen.pseudonyms import Pseudonyms
 from lungscreen.records import ClinicalData
 from lungscreen.series import Identity, Look

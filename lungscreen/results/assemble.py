@@ -6,18 +6,15 @@ Ranks and numbers the findings, takes the exam's category from them where no rul
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 
 from lungscreen.errors import Notice
 from lungscreen.records import NOT_ASSESSED, Conclusion, Finding, Provenance, Reading, Report, Study
+from lungscreen.results.ranking import category_rank
 from lungscreen.results.validated import check_acquisition
 
-__all__ = ["CATEGORY_ORDER", "build_report", "category_rank", "rank_findings", "study_key"]
-
-CATEGORY_ORDER = ("4X", "4B", "0", "4A", "3", "2", "1")
-"""Exam categories in the order in which a worklist is read; "not assessed" comes after them."""
+__all__ = ["build_report", "rank_findings"]
 
 _NEVER_HIDDEN = ("4X", "4B", "4A")
 """Categories that stand even where another finding could not be graded: it could only add suspicion."""
@@ -34,7 +31,6 @@ def build_report(study: Study, exam: Reading, conclusion: Conclusion, provenance
     if not category:
         category, reason = _worst_category(findings)
     return Report(
-        key=study_key(study.exam.study_uid),
         study=study,
         volume=exam.volume,
         lungs=exam.lungs,
@@ -63,16 +59,6 @@ def rank_findings(findings: Iterable[Finding]) -> list[Finding]:
 def _by_score(marks: Iterable[Finding]) -> tuple[Finding, ...]:
     ranked = sorted(marks, key=lambda mark: -mark.candidate.score)
     return tuple(dataclasses.replace(mark, number=n) for n, mark in enumerate(ranked, start=1))
-
-
-def study_key(study_uid: str) -> str:
-    """Names a study's folder: 12 hex digits of the SHA-256 of its UID. Says nothing about the patient."""
-    return hashlib.sha256(study_uid.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-
-
-def category_rank(category: str) -> int:
-    """Place of an exam category in the worklist's order; what is unknown to it comes last."""
-    return CATEGORY_ORDER.index(category) if category in CATEGORY_ORDER else len(CATEGORY_ORDER)
 
 
 def _suspicion(finding: Finding) -> tuple[bool, float, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from lungscreen.errors import Notice
-from lungscreen.records import NOT_ASSESSED, Finding
+from lungscreen.records import NOT_ASSESSED
+from lungscreen.results.document import ReportedFinding, ReportedLocation, ReportedMark, ReportedNotice
 from lungscreen.results.text import ABSENT, escape, shown
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "notices_list",
     "percent",
     "sentence",
+    "side_text",
     "type_text",
     "where_text",
     "whole_percent",
@@ -30,13 +31,13 @@ REASON = 2000
 """Characters of a reason or notice that are shown."""
 
 
-def category_chip(category: str) -> str:
+def category_chip(category: str | None) -> str:
     """An exam's or finding's category as text on a coloured ground."""
     known = category in ("4X", "4B", "4A", "3", "2", "1", "0")
     return f'<span class="chip{f" c{category}" if known else ""}">{escape(category or NOT_ASSESSED)}</span>'
 
 
-def notices_list(notices: Sequence[Notice]) -> str:
+def notices_list(notices: Sequence[ReportedNotice]) -> str:
     """Notices with their codes; empty where there are none."""
     if not notices:
         return ""
@@ -47,10 +48,11 @@ def notices_list(notices: Sequence[Notice]) -> str:
     return f'<ul class="notices" aria-label="What to know about this exam">{items}</ul>'
 
 
-def facts_list(facts: Iterable[tuple[str, str]], more: str = "") -> str:
+def facts_list(facts: Iterable[tuple[str, str | None]], more: str = "") -> str:
     """Labels and values as a grid; `more` is HTML that follows."""
     items = "".join(
-        f"<div><dt>{escape(label)}</dt><dd>{escape(text) or absent(ABSENT)}</dd></div>" for label, text in facts
+        f"<div><dt>{escape(label)}</dt><dd>{escape('' if text is None else text) or absent(ABSENT)}</dd></div>"
+        for label, text in facts
     )
     return f'<dl class="facts">{items}{more}</dl>'
 
@@ -80,21 +82,23 @@ def minus_signs(text: str) -> str:
     return re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
 
 
-def where_text(finding: Finding) -> str:
+def where_text(location: ReportedLocation | ReportedMark) -> str:
     """Side, lobe (estimated, and said so) or zone."""
-    location = finding.location
-    if location.lobe:
-        return f"{location.lobe} (estimated)"
-    side = f"{location.side} lung" if location.side != "unknown" else "side unknown"
-    return side if location.zone == "unknown" else f"{side}, {location.zone} zone"
+    return f"{location.lobe} (estimated)" if location.lobe else side_text(location.side, location.zone)
 
 
-def type_text(finding: Finding) -> str:
+def side_text(side: str, zone: str) -> str:
+    """Side and, where it is known, zone."""
+    where = f"{side} lung" if side != "unknown" else "side unknown"
+    return where if zone == "unknown" else f"{where}, {zone} zone"
+
+
+def type_text(finding: ReportedFinding) -> str:
     """What it is made of, and whether it is a mass, as HTML."""
-    return escape(finding.nodule_type.value) + (" mass" if finding.is_mass else "")
+    return escape(finding.type.value) + (" mass" if finding.is_mass else "")
 
 
-def percent(finding: Finding) -> str:
+def percent(finding: ReportedFinding) -> str:
     """Probability in whole percent, never 0 or 100: nobody knows that."""
     return "" if finding.malignancy is None else whole_percent(finding.malignancy.probability)
 
@@ -105,7 +109,6 @@ def whole_percent(probability: float) -> str:
     return "< 1 %" if percent < 1 else "> 99 %" if percent > 99 else f"{shown(percent, 0)} %"
 
 
-def guess(finding: Finding, before: str, after: str = "") -> str:
+def guess(diameter_mm: float | None, before: str, after: str = "") -> str:
     """The detector's diameter in words, empty where it has none (a reader's own mark)."""
-    size = finding.candidate.diameter_mm
-    return f"{before}{shown(size, 0)}{after}" if size > 0 else ""
+    return f"{before}{shown(diameter_mm, 0)}{after}" if diameter_mm else ""

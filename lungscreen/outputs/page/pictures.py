@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy import ndimage
 
-from lungscreen.records import Attribution, Finding, Lungs, Volume
-from lungscreen.report.contour import contour_lines
+from lungscreen.outputs.page.contour import contour_lines
+from lungscreen.records import Attribution, Lungs, Volume
+from lungscreen.results.finished import MarkShape
 
 __all__ = [
     "PLANES",
@@ -110,22 +110,22 @@ class _Frame:
     width: float
 
 
-def shown_voxel(finding: Finding, volume: Volume) -> tuple[int, int, int]:
+def shown_voxel(shape: MarkShape, volume: Volume) -> tuple[int, int, int]:
     """The voxel through which a finding's crops go: on the slice that its location names, inside the volume."""
-    index = np.rint(volume.geometry.to_index(finding.candidate.centre_mm)).astype(int)
-    index[0] = volume.geometry.shape[0] - finding.location.slice_from_top
+    index = np.rint(volume.geometry.to_index(shape.centre_mm)).astype(int)
+    index[0] = volume.geometry.shape[0] - shape.slice_from_top
     k, j, i = (int(n) for n in np.clip(index, 0, np.array(volume.geometry.shape) - 1))
     return k, j, i
 
 
-def crop_svg(volume: Volume, finding: Finding, plane: Plane, config: PictureConfig) -> str:
+def crop_svg(volume: Volume, shape: MarkShape, plane: Plane, config: PictureConfig) -> str:
     """One finding in one plane: grey image, outline, scale bar, orientation letters."""
-    voxel = shown_voxel(finding, volume)
-    frame = _crop_frame(volume, finding, plane, voxel, config)
+    voxel = shown_voxel(shape, volume)
+    frame = _crop_frame(volume, shape, plane, voxel, config)
     scale = frame.width / config.crop_mm
     image = _grey_image(volume.hu, volume, plane, voxel[plane.through], frame, config)
-    drawn = _outline(volume, finding, plane, voxel[plane.through], frame) or _ring(volume, finding, plane, frame)
-    label = f"Finding {finding.number}, {plane.name}"
+    drawn = _outline(volume, shape, plane, voxel[plane.through], frame) or _ring(volume, shape, plane, frame)
+    label = f"Finding {shape.number}, {plane.name}"
     return (
         f'<svg class="ct" role="img" aria-label="{label}" viewBox="0 0 {frame.width:.2f} {frame.height:.2f}">'
         f'<rect class="beyond" width="100%" height="100%"/>{image}<g class="outline">{drawn}</g>'
@@ -133,24 +133,24 @@ def crop_svg(volume: Volume, finding: Finding, plane: Plane, config: PictureConf
     )
 
 
-def heat_svg(volume: Volume, finding: Finding, plane: Plane, config: PictureConfig) -> str:
+def heat_svg(volume: Volume, shape: MarkShape, plane: Plane, config: PictureConfig) -> str:
     """What the network looked at, in colour over the same crop; empty where nothing was attributed."""
-    if finding.attribution is None:
+    if shape.attribution is None:
         return ""
-    voxel = shown_voxel(finding, volume)
-    frame = _crop_frame(volume, finding, plane, voxel, config)
+    voxel = shown_voxel(shape, volume)
+    frame = _crop_frame(volume, shape, plane, voxel, config)
     coarse = dataclasses.replace(config, pixel_mm=2 * config.pixel_mm)
     image = _grey_image(volume.hu, volume, plane, voxel[plane.through], frame, coarse)
-    drawn = _outline(volume, finding, plane, voxel[plane.through], frame)
+    drawn = _outline(volume, shape, plane, voxel[plane.through], frame)
     return (
-        f'<svg class="ct" role="img" aria-label="Finding {finding.number}, {plane.name}, what the network looked at" '
+        f'<svg class="ct" role="img" aria-label="Finding {shape.number}, {plane.name}, what the network looked at" '
         f'viewBox="0 0 {frame.width:.2f} {frame.height:.2f}"><rect class="beyond" width="100%" height="100%"/>{image}'
-        f"{_heat_image(volume, finding.attribution, plane, voxel, frame)}"
+        f"{_heat_image(volume, shape.attribution, plane, voxel, frame)}"
         f'<g class="outline">{drawn}</g></svg>'
     )
 
 
-def thumbnail_svg(volume: Volume, mark: Finding, label: str) -> str:
+def thumbnail_svg(volume: Volume, mark: MarkShape, label: str) -> str:
     """A small axial picture of a mark, its outline where there is one."""
     config = PictureConfig(crop_mm=_THUMBNAIL_MM, pixel_mm=_THUMBNAIL_PIXEL_MM)
     plane, voxel = PLANES["axial"], shown_voxel(mark, volume)
@@ -175,14 +175,14 @@ def look_through(volume: Volume, lungs: Lungs) -> Chest:
     return Chest(volume, hu, inside, excess)
 
 
-def overview_svg(chest: Chest, findings: Sequence[Finding], plane: Plane, config: PictureConfig) -> str:
+def overview_svg(chest: Chest, findings: Sequence[MarkShape], plane: Plane, config: PictureConfig) -> str:
     """All findings on a projection of the whole volume, numbered, each number a link to its finding."""
     volume = chest.volume
     frame = _Frame(0.0, 0.0, *_plane_extent(volume, plane))
     picture = _projection(chest, plane)
     size = _pixels(frame, config.overview_pixel_mm)
     image = _image_tag(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), frame, frame)
-    places = [_on_plane(volume, plane, finding.candidate.centre_mm) for finding in findings]
+    places = [_on_plane(volume, plane, shape.centre_mm) for shape in findings]
     text = 0.036 * max(frame.width, frame.height)
     return (
         f'<svg class="ct" role="img" aria-label="Overview, {plane.name}" '
@@ -207,20 +207,14 @@ def _plane_extent(volume: Volume, plane: Plane) -> tuple[float, float]:
 
 
 def _crop_frame(
-    volume: Volume, finding: Finding, plane: Plane, voxel: tuple[int, int, int], config: PictureConfig
+    volume: Volume, shape: MarkShape, plane: Plane, voxel: tuple[int, int, int], config: PictureConfig
 ) -> _Frame:
     """A square around the voxel, the same for all three planes of a finding."""
-    side = max(config.crop_mm, 2.0 * min(_diameter(finding), 300.0))
-    if finding.outline is not None:
-        side = max(side, 1.6 * max(np.array(finding.outline.mask.shape) * np.array(volume.geometry.spacing_mm)))
+    side = max(config.crop_mm, 2.0 * min(shape.diameter_mm, 300.0))
+    if shape.outline is not None:
+        side = max(side, 1.6 * max(np.array(shape.outline.mask.shape) * np.array(volume.geometry.spacing_mm)))
     down, across = _on_plane(volume, plane, volume.geometry.to_mm(voxel))
     return _Frame(down - side / 2, across - side / 2, side, side)
-
-
-def _diameter(finding: Finding) -> float:
-    """How large to draw it: as measured, else as the detector has it, 0 where neither knows."""
-    size = finding.measurement.mean_diameter_mm if finding.measurement else finding.candidate.diameter_mm
-    return size if math.isfinite(size) else 0.0
 
 
 # -- grey images -----------------------------------------------------------------------------------------------------
@@ -317,11 +311,11 @@ def _projection(chest: Chest, plane: Plane) -> NDArray[np.uint8]:
 
 
 # -- lines and letters -----------------------------------------------------------------------------------------------
-def _outline(volume: Volume, finding: Finding, plane: Plane, at: int, frame: _Frame) -> str:
+def _outline(volume: Volume, shape: MarkShape, plane: Plane, at: int, frame: _Frame) -> str:
     """The outline where this slice cuts it, as one SVG path; empty where it does not."""
-    if finding.outline is None:
+    if shape.outline is None:
         return ""
-    start, mask = finding.outline.start, finding.outline.mask
+    start, mask = shape.outline.start, shape.outline.mask
     layer = at - start[plane.through]
     if not 0 <= layer < mask.shape[plane.through]:
         return ""
@@ -346,12 +340,12 @@ def _path(line_mm: NDArray[np.float64]) -> str:
     return f"M{points}Z"
 
 
-def _ring(volume: Volume, finding: Finding, plane: Plane, frame: _Frame) -> str:
+def _ring(volume: Volume, shape: MarkShape, plane: Plane, frame: _Frame) -> str:
     """A dashed circle of the detector's diameter where nothing outlined the finding."""
-    if finding.outline is not None:
+    if shape.outline is not None:
         return ""
-    down, across = _on_plane(volume, plane, finding.candidate.centre_mm)
-    radius = max(_diameter(finding) / 2, 2.0)
+    down, across = _on_plane(volume, plane, shape.centre_mm)
+    radius = max(shape.diameter_mm / 2, 2.0)
     return f'<circle class="guess" cx="{across - frame.left:.2f}" cy="{down - frame.top:.2f}" r="{radius:.2f}"/>'
 
 
@@ -384,17 +378,17 @@ def _scale_bar(frame: _Frame, length_mm: float, size: float) -> str:
     )
 
 
-def _markers(places: Sequence[tuple[float, float]], findings: Sequence[Finding], frame: _Frame, size: float) -> str:
+def _markers(places: Sequence[tuple[float, float]], findings: Sequence[MarkShape], frame: _Frame, size: float) -> str:
     """A ring at each finding, its number beside it where it hides no other."""
     taken: list[tuple[float, float]] = list(places)
     parts = []
-    for (down, across), finding in zip(places, findings, strict=True):
-        radius = max(_diameter(finding) / 2, 0.35 * size)
+    for (down, across), shape in zip(places, findings, strict=True):
+        radius = max(shape.diameter_mm / 2, 0.35 * size)
         label = _free_place(down, across, radius + 0.9 * size, taken, frame)
         taken.append(label)
         parts.append(
-            f'<a href="#finding-{finding.number}"><circle cx="{across:.1f}" cy="{down:.1f}" r="{radius:.1f}"/>'
-            f'<text x="{label[1]:.1f}" y="{label[0] + 0.36 * size:.1f}">{finding.number}</text></a>'
+            f'<a href="#finding-{shape.number}"><circle cx="{across:.1f}" cy="{down:.1f}" r="{radius:.1f}"/>'
+            f'<text x="{label[1]:.1f}" y="{label[0] + 0.36 * size:.1f}">{shape.number}</text></a>'
         )
     return f'<g class="markers" font-size="{size:.2f}">{"".join(parts)}</g>'
 

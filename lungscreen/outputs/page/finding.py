@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lungscreen.geometry import Vector
-from lungscreen.records import NOT_ASSESSED, Attributes, Evidence, Finding, Location, NoduleType, Report, Risk
-from lungscreen.report.document import ATTRIBUTES_MEANING, MALIGNANCY_MEANING
-from lungscreen.report.masks import finding_position
-from lungscreen.report.page.pieces import (
+from lungscreen.outputs.page.pictures import PLANES, PictureConfig, crop_svg, heat_svg, shown_voxel
+from lungscreen.outputs.page.pieces import (
     REASON,
     absent,
     category_chip,
@@ -22,8 +19,18 @@ from lungscreen.report.page.pieces import (
     where_text,
     whole_percent,
 )
-from lungscreen.report.pictures import PLANES, PictureConfig, crop_svg, heat_svg, shown_voxel
-from lungscreen.results.text import escape, readable_date, shown
+from lungscreen.records import NOT_ASSESSED, NoduleType
+from lungscreen.results.document import (
+    ATTRIBUTES_MEANING,
+    MALIGNANCY_MEANING,
+    ReportedAdvice,
+    ReportedAttributes,
+    ReportedFinding,
+    ReportedLocation,
+    ReportedRisk,
+)
+from lungscreen.results.finished import Finished, MarkShape
+from lungscreen.results.text import escape, shown
 
 __all__ = ["findings_part"]
 
@@ -35,47 +42,51 @@ _HEAT_CAPTION = (
 )
 
 
-def findings_part(report: Report, config: PictureConfig) -> str:
+def findings_part(finished: Finished, config: PictureConfig) -> str:
     """A card for each finding; empty where there are none."""
-    if not report.findings:
+    findings = finished.document.findings
+    if not findings:
         return ""
-    cards = "\n".join(_finding(report, finding, config) for finding in report.findings)
+    cards = "\n".join(
+        _finding(finished, finding, shape, config) for finding, shape in zip(findings, finished.findings, strict=True)
+    )
     return (
         f'<h2>Finding by finding</h2><p class="note">Lung window: width {config.window_width_hu:.0f}, level '
-        f"{minus(f'{config.window_level_hu:.0f}')} HU. The line is the outline that was measured; a dashed circle marks "
-        f"a place that was not. Grey without a picture lies outside the scan.</p>{cards}"
+        f"{minus(f'{config.window_level_hu:.0f}')} HU. The line is the outline that was measured; a dashed circle "
+        f"marks a place that was not. Grey without a picture lies outside the scan.</p>{cards}"
     )
 
 
-def _finding(report: Report, finding: Finding, config: PictureConfig) -> str:
-    voxel = shown_voxel(finding, report.volume)
+def _finding(finished: Finished, finding: ReportedFinding, shape: MarkShape, config: PictureConfig) -> str:
+    voxel = shown_voxel(shape, finished.volume)
     crops = "".join(
-        f"<figure>{crop_svg(report.volume, finding, plane, config)}"
-        f"<figcaption>{_crop_caption(report, finding, name, voxel)}</figcaption></figure>"
+        f"<figure>{crop_svg(finished.volume, shape, plane, config)}"
+        f"<figcaption>{_crop_caption(finished, finding, name, voxel)}</figcaption></figure>"
         for name, plane in PLANES.items()
     )
-    reason = finding.grade.category_reason if finding.grade else ""
+    reason = finding.category_reason
     why = f'<p class="why soft">{escape(sentence(reason), REASON)}</p>' if reason else ""
     chip = category_chip(finding.category) if finding.category else ""
     return (
         f'<section class="finding" id="finding-{finding.number}"><div class="title">'
-        f"<h3>{finding.number}. {escape(sentence(where_text(finding)))}</h3>{chip}</div>{why}"
-        f'<div class="crops">{crops}</div>{_heat(report, finding, config)}{_finding_facts(finding, finding_position(finding, report.volume.geometry))}{_history(finding)}{notices_list(finding.notices)}</section>'
+        f"<h3>{finding.number}. {escape(sentence(where_text(finding.location)))}</h3>{chip}</div>{why}"
+        f'<div class="crops">{crops}</div>{_heat(finished, shape, config)}{_finding_facts(finding)}{_history(finding)}'
+        f"{notices_list(finding.notices)}</section>"
     )
 
 
-def _crop_caption(report: Report, finding: Finding, plane: str, voxel: tuple[int, int, int]) -> str:
+def _crop_caption(finished: Finished, finding: ReportedFinding, plane: str, voxel: tuple[int, int, int]) -> str:
     if plane != "axial":
         return plane.capitalize()
-    total = report.volume.geometry.shape[0]
+    total = finished.volume.geometry.shape[0]
     image = "" if finding.location.instance_number is None else f", image {finding.location.instance_number}"
     return f"Axial, slice {total - voxel[0]} of {total} from the top{image}"
 
 
-def _finding_facts(finding: Finding, place: Vector) -> str:
+def _finding_facts(finding: ReportedFinding) -> str:
     measured, malignancy = finding.measurement, finding.malignancy
     size: tuple[tuple[str, str], ...] = (
-        ("Size", f"not measured{guess(finding, '; the detector takes it for about ', ' mm')}"),
+        ("Size", f"not measured{guess(finding.detector_diameter_mm, '; the detector takes it for about ', ' mm')}"),
     )
     if measured:
         spread = f" ± {shown(measured.volume_sd_mm3, 0)}" if measured.volume_sd_mm3 is not None else ""
@@ -93,24 +104,24 @@ def _finding_facts(finding: Finding, place: Vector) -> str:
             ("Mass", f"{shown(measured.mass_mg, 0)} mg"),
         )
     likely = f"{percent(finding)} – {MALIGNANCY_MEANING}" if malignancy else "not classified"
-    x, y, z = place
+    x, y, z = finding.position_mm
     facts = (
         *((label, text) for label, text in size if text),
-        ("Type", finding.nodule_type.value),
+        ("Type", finding.type.value),
         ("To the lung's border", _pleura(finding.location.pleura_mm)),
         ("To a fissure", _fissure(finding.location)),
         ("A nodule at all", _nodule_at_all(finding)),
-        ("Detection score", shown(finding.candidate.score, 3)),
+        ("Detection score", shown(finding.detection_score, 3)),
         ("Place (LPS, mm)", minus(f"{x:.1f}, {y:.1f}, {z:.1f}")),
     )
     growth = ("Growth", [escape(minus_signs(finding.growth or NOT_ASSESSED), REASON)])
     wide = (
         growth,
         ("Malignancy probability", [escape(likely)]),
-        *_risks(finding.grade.risks if finding.grade else ()),
+        *_risks(finding.risks),
         *_looks(finding.attributes),
         *_advice(finding),
-        *_beside(finding),
+        *_beside(finding.advice),
     )
     return facts_list(
         ((label, text) for label, text in facts if text), "".join(_wide_fact(label, lines) for label, lines in wide)
@@ -123,7 +134,7 @@ def _pleura(distance_mm: float | None) -> str:
     return "touches" if distance_mm == 0 else "10 mm or more" if distance_mm >= 10 else f"{shown(distance_mm, 1)} mm"
 
 
-def _fissure(location: Location) -> str:
+def _fissure(location: ReportedLocation) -> str:
     """What was seen of fissures near a finding: they are looked for as thin sheets, and some are missed."""
     if location.perifissural is None:
         return "not assessed"
@@ -134,12 +145,12 @@ def _fissure(location: Location) -> str:
     )
 
 
-def _nodule_at_all(finding: Finding) -> str:
+def _nodule_at_all(finding: ReportedFinding) -> str:
     """Probability by the second look; empty where the weights do not tell."""
     return "" if finding.nodule_probability is None else whole_percent(finding.nodule_probability)
 
 
-def _looks(attributes: Attributes | None) -> tuple[tuple[str, list[str]], ...]:
+def _looks(attributes: ReportedAttributes | None) -> tuple[tuple[str, list[str]], ...]:
     """Attributes in one line, and what they are."""
     if attributes is None:
         return ()
@@ -160,36 +171,40 @@ def _looks(attributes: Attributes | None) -> tuple[tuple[str, list[str]], ...]:
     )
 
 
-def _heat(report: Report, finding: Finding, config: PictureConfig) -> str:
+def _heat(finished: Finished, shape: MarkShape, config: PictureConfig) -> str:
     """Pictures of what the network looked at, with what they are and are not; empty where there are none."""
-    if finding.attribution is None:
+    if shape.attribution is None:
         return ""
     figures = "".join(
-        f"<figure>{heat_svg(report.volume, finding, plane, config)}<figcaption>{name.capitalize()}</figcaption></figure>"
+        f"<figure>{heat_svg(finished.volume, shape, plane, config)}"
+        f"<figcaption>{name.capitalize()}</figcaption></figure>"
         for name, plane in PLANES.items()
     )
     return f'<div class="heat">{figures}<p class="soft">{_HEAT_CAPTION}</p></div>'
 
 
-def _history(finding: Finding) -> str:
+def _history(finding: ReportedFinding) -> str:
     """The nodule exam by exam, oldest first, this one last."""
     size, change = finding.measurement, finding.change
     if change is None or not change.exams or size is None:
         return ""
     rows = [
         (
-            readable_date(past.date), str(past.nodule_type), past.mean_diameter_mm, past.long_axis_mm,
-            past.short_axis_mm, past.volume_mm3, past.volume_sd_mm3, past.category, str(past.how),
+            past.date or "", past.type.value, past.mean_diameter_mm, past.long_axis_mm,
+            past.short_axis_mm, past.volume_mm3, past.volume_sd_mm3, past.category, past.how,
         )
         for past in change.exams
     ]  # fmt: skip
     rows.append(
         (
-            "this exam", finding.nodule_type.value, size.mean_diameter_mm, size.long_axis_mm,
-            size.short_axis_mm, size.volume_mm3, size.volume_sd_mm3, finding.category, str(Evidence.FINDING),
+            "this exam", finding.type.value, size.mean_diameter_mm, size.long_axis_mm,
+            size.short_axis_mm, size.volume_mm3, size.volume_sd_mm3, finding.category, "finding",
         )
     )  # fmt: skip
-    heads = (("", "Exam"), ("", "Type"), ("n", "Mean, mm"), ("n", "Axes, mm"), ("n", "Volume, mm³"), ("", "Category"), ("", "How"))  # fmt: skip
+    heads = (
+        ("", "Exam"), ("", "Type"), ("n", "Mean, mm"), ("n", "Axes, mm"), ("n", "Volume, mm³"), ("", "Category"),
+        ("", "How"),
+    )  # fmt: skip
     head = "".join(f'<th class="{kind}" scope="col">{text}</th>' for kind, text in heads)
     body = "".join(_history_row(*row) for row in rows)
     return (
@@ -200,7 +215,7 @@ def _history(finding: Finding) -> str:
 
 def _history_row(
     when: str, kind: str, mean: float, long_mm: float, short_mm: float, volume: float | None, spread: float | None,
-    category: str, how: str,
+    category: str | None, how: str,
 ) -> str:  # fmt: skip
     error = f" ± {shown(spread, 0)}" if spread is not None else ""
     cells = (
@@ -222,9 +237,9 @@ def _wide_fact(label: str, lines: Iterable[str]) -> str:
     )
 
 
-def _beside(finding: Finding) -> Iterator[tuple[str, list[str]]]:
+def _beside(advice: Iterable[ReportedAdvice]) -> Iterator[tuple[str, list[str]]]:
     """What other guidelines advise, each with what it lacks and assumes."""
-    for one in finding.grade.advice if finding.grade else ():
+    for one in advice:
         open_ones = f"needs {', '.join(one.needs)}" if one.needs else ""
         assumed = f"assumed: {', '.join(one.assumed)}" if one.assumed else ""
         unverified = ", ".join(source for source in one.sources if source.startswith("unverified"))
@@ -234,15 +249,14 @@ def _beside(finding: Finding) -> Iterator[tuple[str, list[str]]]:
         yield one.guideline, [line]
 
 
-def _advice(finding: Finding) -> tuple[tuple[str, list[str]], ...]:
-    grade = finding.grade
-    if grade is None or not grade.management:
+def _advice(finding: ReportedFinding) -> tuple[tuple[str, list[str]], ...]:
+    if not finding.management:
         return ()
-    clause = f"<small>{escape(grade.category_clause, REASON)}</small>" if grade.category_clause else ""
-    return (("What the table advises", [f"{escape(sentence(grade.management), REASON)} {clause}"]),)
+    clause = f"<small>{escape(finding.category_clause, REASON)}</small>" if finding.category_clause else ""
+    return (("What the table advises", [f"{escape(sentence(finding.management), REASON)} {clause}"]),)
 
 
-def _risks(risks: Sequence[Risk]) -> list[tuple[str, list[str]]]:
+def _risks(risks: Sequence[ReportedRisk]) -> list[tuple[str, list[str]]]:
     """Published models by what they mean: a line for each that gave a number, one for those that lack something."""
     facts = []
     for meaning in dict.fromkeys(risk.meaning for risk in risks):
@@ -257,14 +271,14 @@ def _risks(risks: Sequence[Risk]) -> list[tuple[str, list[str]]]:
     return facts
 
 
-def _risk_line(risk: Risk) -> str:
+def _risk_line(risk: ReportedRisk) -> str:
     notes = [f"assumed: {', '.join(risk.assumed)}"] if risk.assumed else []
     notes += [*risk.limits, *(source for source in risk.sources if "unverified" in source)]
     return f"{escape(risk.model)}: {escape(risk.text)} <small>{escape('; '.join(notes), REASON)}</small>"
 
 
-def _solid_part(finding: Finding) -> str:
+def _solid_part(finding: ReportedFinding) -> str:
     measured = finding.measurement
-    if measured is None or finding.nodule_type is not NoduleType.PART_SOLID:
+    if measured is None or finding.type is not NoduleType.PART_SOLID:
         return ""
     return f"{shown(measured.solid_mean_diameter_mm, 1)} mm, {shown(measured.solid_volume_mm3, 0)} mm³"

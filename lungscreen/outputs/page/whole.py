@@ -1,13 +1,14 @@
-"""Report → the whole page: its parts in the order in which a radiologist reads."""
+"""Finished study → the whole page: its parts in the order in which a radiologist reads."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
 
 from lungscreen import RESEARCH_USE
-from lungscreen.records import Report
-from lungscreen.report.page.exam import (
+from lungscreen.outputs.interface import NamedFile
+from lungscreen.outputs.page.exam import (
     head_part,
     lungs_part,
     not_read_part,
@@ -15,33 +16,43 @@ from lungscreen.report.page.exam import (
     provenance_part,
     verdict_part,
 )
-from lungscreen.report.page.finding import findings_part
-from lungscreen.report.page.person import person_part
-from lungscreen.report.page.pieces import notices_list
-from lungscreen.report.page.table import lost_part, no_nodules_part, table_part
-from lungscreen.report.pictures import PictureConfig
+from lungscreen.outputs.page.finding import findings_part
+from lungscreen.outputs.page.person import person_part
+from lungscreen.outputs.page.pictures import PictureConfig
+from lungscreen.outputs.page.pieces import notices_list
+from lungscreen.outputs.page.table import lost_part, no_nodules_part, table_part
+from lungscreen.results.finished import Finished
 from lungscreen.results.text import escape, readable_name
 
-__all__ = ["html_page", "report_page"]
+__all__ = ["ReportPage", "html_page", "report_page"]
 
 
-def report_page(report: Report, config: PictureConfig) -> str:
+class ReportPage:
+    """report.html."""
+
+    def files(self, finished: Finished) -> Iterator[NamedFile]:
+        """One page."""
+        yield NamedFile("report.html", report_page(finished, PictureConfig()))
+
+
+def report_page(finished: Finished, config: PictureConfig) -> str:
     """The whole page."""
+    report = finished.document
     body = (
         head_part(report),
         verdict_part(report),
         notices_list(report.notices),
         table_part(report),
-        overview_part(report, config),
-        findings_part(report, config),
+        overview_part(finished, config),
+        findings_part(finished, config),
         lost_part(report.lost),
-        no_nodules_part(report),
-        lungs_part(report),
+        no_nodules_part(finished),
+        lungs_part(report.lungs),
         person_part(report.person),
-        not_read_part((*report.study.not_read, *report.volume.refused)),
+        not_read_part(report.not_read),
         provenance_part(report),
     )
-    name = readable_name(report.study.patient.name) or report.study.patient.patient_id or report.key
+    name = readable_name(report.patient.name or "") or report.patient.patient_id or report.key
     outlines = '<label><input type="checkbox" id="outlines" checked>Outlines</label>' if report.findings else ""
     return html_page(f"{name} – lungscreen", outlines, "\n".join(part for part in body if part))
 
@@ -71,4 +82,4 @@ def html_page(title: str, switches: str, body: str) -> str:
 
 @lru_cache(maxsize=1)
 def _style() -> str:
-    return files("lungscreen.report.page").joinpath("page.css").read_text(encoding="utf-8")
+    return files("lungscreen.outputs.page").joinpath("page.css").read_text(encoding="utf-8")

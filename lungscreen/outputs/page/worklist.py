@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 from lungscreen.codes import CODES
 from lungscreen.errors import Refusal
-from lungscreen.report.document import MALIGNANCY_MEANING
-from lungscreen.report.page import category_chip, html_page
+from lungscreen.outputs.page import category_chip, html_page
+from lungscreen.results.document import MALIGNANCY_MEANING, WorklistRow
 from lungscreen.results.text import escape, readable_name
-
-if TYPE_CHECKING:
-    from lungscreen.report.tables import WorklistRow
 
 __all__ = ["worklist_page"]
 
@@ -70,7 +66,8 @@ def _parts(refusals: Sequence[Refusal]) -> str:
     if not refusals:
         return ""
     body = "".join(
-        f"<tr><td>{escape(r.where, 2000)}</td><td>{escape(r.reason, 2000)}</td><td class='code'>{escape(r.code)}</td></tr>"
+        f"<tr><td>{escape(r.where, 2000)}</td><td>{escape(r.reason, 2000)}</td>"
+        f"<td class='code'>{escape(r.code)}</td></tr>"
         for r in refusals
     )
     return _table("Files and series left out", ("Path or UID", "Why", "Code"), body)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lungscreen.records import ClinicalData, Eligibility, Person
-from lungscreen.report.page.pieces import REASON, facts_list, sentence
-from lungscreen.results.text import escape, readable_date, readable_sex, shown
+from lungscreen.outputs.page.pieces import REASON, facts_list, sentence
+from lungscreen.results.document import ReportedEligibility, ReportedPerson, ReportedRisk
+from lungscreen.results.fields import parts_of
+from lungscreen.results.text import escape, readable_sex, shown
 
 __all__ = ["person_part"]
 
@@ -14,11 +15,10 @@ _ANSWERS = {True: "yes", False: "no", None: "not assessed"}
 _NOT_KNOWN = "not known"
 
 
-def person_part(person: Person | None) -> str:
+def person_part(data: ReportedPerson | None) -> str:
     """Patient data, PLCOm2012 and programmes; empty where nothing is known beyond the DICOM header."""
-    if person is None or not _beside_header(person.data):
+    if data is None or not _beside_header(data):
         return ""
-    data = person.data
     marked = dict.fromkeys(data.from_header, " (from the header)")
     facts = (
         ("Age", f"{data.age:g} years{marked.get('age', '')}" if data.age is not None else _NOT_KNOWN),
@@ -31,20 +31,18 @@ def person_part(person: Person | None) -> str:
         *((("Priority", data.priority),) if data.priority else ()),
     )
     return (
-        f"<h2>Person</h2>{facts_list(facts, _risk(person))}{_programmes(person.programmes)}"
+        f"<h2>Person</h2>{facts_list(facts, _risk(data.risk))}{_programmes(data.eligibility)}"
         '<p class="note">Information about the person: no reason to read a scan or not to.</p>'
     )
 
 
-def _beside_header(data: ClinicalData) -> bool:
-    return data != ClinicalData(
-        age=data.age if "age" in data.from_header else None,
-        sex=data.sex if "sex" in data.from_header else "",
-        from_header=data.from_header,
-    )
+def _beside_header(data: ReportedPerson) -> bool:
+    """Whether anything is known that the header does not say."""
+    names = (part.name for part in parts_of(ReportedPerson) if part.name not in ("from_header", "risk", "eligibility"))
+    return any(getattr(data, name) is not None for name in names if name not in data.from_header)
 
 
-def _smoking(data: ClinicalData) -> str:
+def _smoking(data: ReportedPerson) -> str:
     amounts = (
         (data.pack_years, "{:g} pack-years"),
         (data.cigarettes_per_day, "{:g} cigarettes a day"),
@@ -55,7 +53,7 @@ def _smoking(data: ClinicalData) -> str:
     return ", ".join((data.smoking_status or f"status {_NOT_KNOWN}", *known))
 
 
-def _flags(data: ClinicalData) -> Iterable[tuple[str, bool | None]]:
+def _flags(data: ReportedPerson) -> Iterable[tuple[str, bool | None]]:
     return (
         ("Lung cancer in the family", data.family_history),
         ("Emphysema", data.emphysema),
@@ -69,21 +67,20 @@ def _education(level: int | None) -> str:
     return f"education {_NOT_KNOWN}" if level is None else f"education {level} of 6"
 
 
-def _earlier(data: ClinicalData) -> str:
+def _earlier(data: ReportedPerson) -> str:
     category = f"category {data.prior_category}" if data.prior_category else ""
-    return ", ".join(part for part in (readable_date(data.prior_exam_date), category) if part)
+    return ", ".join(part for part in (data.prior_exam_date or "", category) if part)
 
 
-def _risk(person: Person) -> str:
+def _risk(risk: ReportedRisk) -> str:
     """PLCOm2012 as a fact over the whole width, to two decimals: programmes cut at 1.51 %."""
-    risk = person.risk
     text = risk.text if risk.probability is None else f"{shown(100 * risk.probability, 2)} %"
     notes = "; ".join((risk.meaning, *risk.limits)) if risk.probability is not None else risk.meaning
     line = f"{escape(text, REASON)} <small>{escape(notes, REASON)}</small>"
     return f'<div class="span"><dt>{escape(risk.model)}</dt><dd>{line}</dd></div>'
 
 
-def _programmes(programmes: Iterable[Eligibility]) -> str:
+def _programmes(programmes: Iterable[ReportedEligibility]) -> str:
     rows = "".join(
         f"<tr><td>{escape(one.programme)}</td><td>{_ANSWERS[one.eligible]}</td>"
         f"<td>{escape(sentence('; '.join((one.reason, *one.assumed))), REASON)}</td>"

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.geometry import Geometry
-from lungscreen.records import Finding, Report, Volume
-from lungscreen.results.build import finding_position
+from lungscreen.outputs.interface import NamedFile
+from lungscreen.records import Outline, Volume
+from lungscreen.results.finished import Finished
 
-__all__ = ["finding_labels", "finding_position", "nifti_bytes", "source_grid"]
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+__all__ = ["Masks", "finding_labels", "nifti_bytes", "source_grid"]
 
 
-def finding_labels(report: Report) -> NDArray[np.uint8] | NDArray[np.uint16]:
+class Masks:
+    """lungs.nii.gz (1 right, 2 left lung) and findings.nii.gz (label: the finding's number)."""
+
+    def files(self, finished: Finished) -> Iterator[NamedFile]:
+        """Both label images."""
+        yield NamedFile("lungs.nii.gz", nifti_bytes(finished.lungs.mask, finished.volume))
+        yield NamedFile("findings.nii.gz", nifti_bytes(finding_labels(finished), finished.volume))
+
+
+def finding_labels(finished: Finished) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """(z, y, x) labels on the volume's grid: each outline's voxels carry the finding's number.
 
     Where outlines overlap the more suspicious finding has the voxel. A finding without an outline, which nothing
     measured, is the one voxel at its place.
     """
-    shape = report.volume.geometry.shape
-    highest = max((finding.number for finding in report.findings), default=0)
-    labels = np.zeros(shape, np.uint8 if highest < 256 else np.uint16)
-    for finding in reversed(report.findings):
-        if finding.outline is not None:
-            _paint(labels, finding)
-    for finding in report.findings:
-        index = np.rint(report.volume.geometry.to_index(finding_position(finding, report.volume.geometry))).astype(int)
-        k, j, i = np.clip(index, 0, np.array(shape) - 1)
-        labels[k, j, i] = finding.number
+    geometry = finished.volume.geometry
+    highest = max((shape.number for shape in finished.findings), default=0)
+    labels = np.zeros(geometry.shape, np.uint8 if highest < 256 else np.uint16)
+    for shape in reversed(finished.findings):
+        if shape.outline is not None:
+            _paint(labels, shape.outline, shape.number)
+    for shape in finished.findings:
+        index = np.rint(geometry.to_index(shape.position_mm)).astype(int)
+        k, j, i = np.clip(index, 0, np.array(geometry.shape) - 1)
+        labels[k, j, i] = shape.number
     return labels
 
 
@@ -56,8 +65,8 @@ def nifti_bytes(array: NDArray[Any], volume: Volume) -> bytes:
     from nibabel.nifti1 import Nifti1Image
 
     labels, geometry = source_grid(array, volume)
-    # A NIfTI source's axes are the file's own (i, j, k); all others' are (z, y, x), the reverse of NIfTI's.
-    voxels, affine = (labels, _LPS_TO_RAS @ geometry.affine) if _is_nifti(volume) else (labels.T, geometry.to_nifti())
+    # The source's axes are (z, y, x), the reverse of NIfTI's.
+    voxels, affine = labels.T, geometry.to_nifti()
     # Its stubs leave the constructor untyped.
     image: Any = Nifti1Image(np.asfortranarray(voxels), affine)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")
@@ -67,14 +76,8 @@ def nifti_bytes(array: NDArray[Any], volume: Volume) -> bytes:
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
-def _is_nifti(volume: Volume) -> bool:
-    image = volume.series.image
-    return image is not None and (image.member or image.path.name).lower().endswith((".nii", ".nii.gz"))
-
-
-def _paint(labels: NDArray[Any], finding: Finding) -> None:
+def _paint(labels: NDArray[Any], outline: Outline, number: int) -> None:
     """Write the outline's voxels that lie inside the volume."""
-    assert finding.outline is not None
-    voxels = np.argwhere(finding.outline.mask) + np.array(finding.outline.start)
+    voxels = np.argwhere(outline.mask) + np.array(outline.start)
     inside = voxels[((voxels >= 0) & (voxels < np.array(labels.shape))).all(axis=1)]
-    labels[tuple(inside.T)] = finding.number
+    labels[tuple(inside.T)] = number
