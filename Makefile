@@ -2,10 +2,11 @@
 PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 SHARED ?= ../shared
+SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-all chaos check bench docs clean install
+.PHONY: demo test test-all test-dicom chaos check bench docs clean install
 
 demo: .venv/installed
 	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7 --overwrite
@@ -19,6 +20,12 @@ test: .venv/installed-dev
 
 test-all: .venv/installed-ray
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What reads our DICOM objects and PDFs beside the packages of PyPI: DCMTK and poppler, from Debian or Ubuntu.
+test-dicom: .venv/installed-dev
+	@command -v dsrdump >/dev/null && command -v pdftotext >/dev/null || $(SUDO) apt-get install --yes dcmtk poppler-utils
+	$(BIN)/python -m pytest tests/test_outputs_dicom.py tests/test_outputs_pdf.py tests/test_outputs_fhir.py \
+		tests/test_export.py tests/test_deidentify.py
 
 chaos: .venv/installed-dev
 	$(BIN)/python -m pytest -s tests/test_batch_kill.py tests/test_batch_hostile.py tests/test_batch_numbers.py

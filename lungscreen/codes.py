@@ -39,6 +39,31 @@ CODES: dict[str, Code] = {
     "output-failed": Code(
         "refusal", "Results could not be written.", "Check the folder's rights and free space, then run again."
     ),
+    "extra-missing": Code(
+        "refusal",
+        "An output needs packages that are not installed.",
+        "Install the extra that the message names, or leave the output out.",
+    ),
+    "output-needs-dicom": Code(
+        "refusal",
+        "DICOM objects were asked for, but the scan was read from an image file; its report stands.",
+        "Read the DICOM series itself.",
+    ),
+    "export-series-missing": Code(
+        "refusal",
+        "The series that a result was made from is not in the input, or its objects are others now.",
+        "Point --input at the original series, or read the study again.",
+    ),
+    "export-masks-missing": Code(
+        "refusal",
+        "A result has no masks: its outlines cannot be drawn again.",
+        "Read the study again with --save-masks, or with the wanted --outputs at once.",
+    ),
+    "deidentify-pixels": Code(
+        "refusal",
+        "An image's pixels may show who it is: burned-in annotation or a secondary capture.",
+        "Leave it out, or clean it by other means.",
+    ),
     "internal-error": Code(
         "refusal",
         "The software failed on this study; the others went on.",

@@ -30,7 +30,8 @@ PACKAGE = Path(lungscreen.__file__).parent
 
 SHARED = (
     "cells", "codes", "config", "database", "dicomfile", "errors", "files", "geometry", "kernels", "logs",
-    "operating_points", "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "units", "weights",
+    "operating_points", "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "uids", "units",
+    "weights",
 )  # fmt: skip
 """What everybody may use. It knows nobody else."""
 
@@ -51,6 +52,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
 """From the ground up: a part imports parts of lower layers only."""
 
 BESIDE = {
+    "deidentify": {"shared", "stages"},
     "phantom": {"shared"},
     "evaluation": {"shared", "stages", "result", "outputs"},
     "datasets": {"shared", "stages", "evaluation"},

@@ -123,7 +123,7 @@ def judge_task(read: Read, work: Work, networks: Future[Networks]) -> Outcome:
         report = screen_study(read.prepared, work.pipeline, networks, work.clinical, clock, read.priors)
         finished = finish_report(_with_marks(report, read.task, work), read.task.key)
         with clock.stage("write"):
-            write_study(finished, ResultsFolder(work.out), work.pipeline.outputs)
+            write_study(finished, ResultsFolder(work.out), work.pipeline.outputs, course.miss)
         course.conclude(finished)
     return course.outcome()
 
@@ -141,6 +141,8 @@ class _Course:
     facts: StudyFacts | None = None
     read_s: float = 0.0
     """What reading took, where that was done before."""
+    missed: list[Refusal] = field(default_factory=list)
+    """Outputs that could not be made."""
 
     def go_on(self, read: Read) -> None:
         """Add what reading took; the sum of all is only known at the end."""
@@ -159,11 +161,24 @@ class _Course:
             self.state, self.code = failure.state, failure.code
             self.refusals += _refuse(self.task, self.study, failure.code, failure.reason)
 
+    def miss(self, output: str, error: Exception) -> None:
+        """An output could not be made; the report stands.
+
+        Errors: what concerns the run.
+        """
+        failure = describe_failure(error, self.task.key)
+        assert self.study is not None
+        exam, patient = self.study.exam, self.study.patient
+        self.missed.append(
+            Refusal(f"output {output}", failure.code, failure.reason, "file", exam.study_uid, patient.patient_id)
+        )
+
     def conclude(self, finished: Finished) -> None:
         """It was read. What the report says was not read is not said twice."""
         of_report = document_refusals(finished.document)
         told = {(row.where, row.code) for row in of_report}
-        self.refusals = [*(row for row in self.refusals if (row.where, row.code) not in told), *of_report]
+        kept = [row for row in self.refusals if (row.where, row.code) not in told]
+        self.refusals = [*kept, *of_report, *self.missed]
         self.state, self.facts = "done", facts_of(finished.document)
 
     def outcome(self) -> Outcome:

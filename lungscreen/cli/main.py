@@ -26,6 +26,8 @@ COMMANDS: dict[str, str] = {
     "grade": "grade typed-in nodules of whole cohorts by the rules, without images",
     "phantom": "make synthetic chest CT as DICOM, with its truth",
     "evaluate": "measure detection or classification against what is known",
+    "export": "write DICOM objects, PDF or FHIR of results that stand on disk",
+    "deidentify": "write CT series without what names a person, for research",
     "data": "make annotated scans ready for training",
     "train": "make the weights of a network again, or with other data",
 }

@@ -78,7 +78,8 @@ def add_log_json(parser: argparse.ArgumentParser) -> None:
 def chosen_pipeline(args: argparse.Namespace) -> Pipeline:
     """The pipeline that was named, at the operating point and with the outputs that were chosen.
 
-    Errors: `config-invalid`; `usage` where the pipeline sets a threshold of its own, or for an output there is not.
+    Errors: `config-invalid`; `usage` where the pipeline sets a threshold of its own, or for an output there is not;
+    `extra-missing` for an output whose packages are not installed.
     """
     from lungscreen.pipeline import read_pipeline
 
@@ -96,10 +97,14 @@ def _chosen_outputs(args: argparse.Namespace, outputs: OutputsConfig) -> Outputs
     names = outputs.write if getattr(args, "outputs", None) is None else args.outputs
     if getattr(args, "save_masks", False):
         names = (*names, "masks")
+    from lungscreen.outputs.registry import check_extras
+
     try:
-        return replace(outputs, write=tuple(dict.fromkeys(names)))
+        chosen = replace(outputs, write=tuple(dict.fromkeys(names)))
     except ValueError as error:
         raise UsageError("usage", str(error), "--outputs") from None
+    check_extras(chosen.names)
+    return chosen
 
 
 def clinical_table(path: Path | None) -> ClinicalTable | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from lungscreen.outputs.interface import NamedFile
 from lungscreen.records import Outline, Volume
 from lungscreen.results.finished import Finished
 
-__all__ = ["Masks", "finding_labels", "nifti_bytes", "source_grid"]
+__all__ = ["Masks", "finding_labels", "nifti_bytes", "read_mask", "source_grid"]
 
 
 class Masks:
@@ -74,6 +75,21 @@ def nifti_bytes(array: NDArray[Any], volume: Volume) -> bytes:
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+
+
+def read_mask(path: Path, volume: Volume) -> NDArray[Any]:
+    """A label image that `nifti_bytes` wrote ─► the labels on the volume's grid.
+
+    Errors: OSError, and what nibabel raises for a damaged file; ValueError where it is another grid's.
+    """
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    labels = np.asarray(image.dataobj).T
+    canonical = np.flip(np.transpose(labels, volume.source_order), tuple(n for n in range(3) if volume.source_flips[n]))
+    if canonical.shape != volume.geometry.shape:
+        raise ValueError(f"expected labels of shape {volume.geometry.shape}, got {canonical.shape}")
+    return np.ascontiguousarray(canonical.astype(np.uint8 if canonical.max(initial=0) < 256 else np.uint16))
 
 
 def _paint(labels: NDArray[Any], outline: Outline, number: int) -> None:

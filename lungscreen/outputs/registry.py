@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from lungscreen.errors import UsageError
 
 if TYPE_CHECKING:
     from lungscreen.outputs.interface import Output
 
-__all__ = ["OUTPUTS", "OutputsConfig", "load_output"]
+__all__ = ["OUTPUTS", "OutputsConfig", "check_extras", "load_output"]
 
 OUTPUTS = {
     "json": "lungscreen.outputs.report_json:ReportJson",
     "page": "lungscreen.outputs.page.whole:ReportPage",
     "candidates": "lungscreen.outputs.candidates:CandidatesTable",
     "masks": "lungscreen.outputs.masks:Masks",
+    "pdf": "lungscreen.outputs.pdf:PdfReport",
+    "fhir": "lungscreen.outputs.fhir:FhirBundle",
+    "dicom": "lungscreen.outputs.dicom.output:DicomObjects",
+    "dicom-labelmap": "lungscreen.outputs.dicom.output:LabelMaps",
+    "dicom-kos": "lungscreen.outputs.dicom.output:KeyObjects",
+    "dicom-gsps": "lungscreen.outputs.dicom.output:PresentationStates",
+    "dicom-cad": "lungscreen.outputs.dicom.output:ChestCad",
 }
 """Name and where its class is. Files in the order of this table."""
+
+NEEDED = {
+    "pdf": ("fpdf",),
+    "dicom": ("highdicom", "fpdf"),
+    "dicom-labelmap": ("highdicom",),
+    "dicom-kos": ("highdicom",),
+    "dicom-gsps": ("highdicom",),
+}
+"""Packages of the extra lungscreen[dicom] that an output cannot do without."""
 
 ALWAYS = "json"
 """The report itself: tables, later exams and every reader of results are made from it."""
@@ -41,6 +61,18 @@ class OutputsConfig:
     def names(self) -> tuple[str, ...]:
         """All that is written, in the order of `OUTPUTS`."""
         return tuple(name for name in OUTPUTS if name == ALWAYS or name in self.write)
+
+
+def check_extras(names: Iterable[str]) -> None:
+    """See that what some outputs need is installed, before anything is read.
+
+    Errors: `extra-missing`, which names the extra.
+    """
+    for name in names:
+        missing = [package for package in NEEDED.get(name, ()) if importlib.util.find_spec(package) is None]
+        if missing:
+            reason = f"needs {' and '.join(missing)}: pip install 'lungscreen[dicom]'"
+            raise UsageError("extra-missing", reason, f"output {name}")
 
 
 def load_output(name: str) -> Output:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +17,7 @@ from lungscreen.config import config_hash
 from lungscreen.errors import OutputError
 from lungscreen.phantom.config import Dose, Kernel, PhantomConfig
 from lungscreen.phantom.make import Phantom
+from lungscreen.uids import derived_uid
 
 __all__ = ["Syntax", "patient_id", "patient_name", "phantom_uid", "series_uid", "study_uid", "write_dicom"]
 
@@ -36,12 +36,7 @@ HALF_SECOND_ROTATION_MS = 500
 
 def phantom_uid(*words: object) -> UID:
     """A UID under 2.25 (UUID-derived, DICOM PS3.5 B.2) that depends on nothing but the words."""
-    digest = hashlib.sha256("/".join(map(str, ("lungscreen phantom", *words))).encode()).digest()[:16]
-    # the version and variant bits of a UUID (version 8: made by the application's own rule, RFC 9562)
-    raw = bytearray(digest)
-    raw[6] = (raw[6] & 0x0F) | 0x80
-    raw[8] = (raw[8] & 0x3F) | 0x80
-    return UID(f"2.25.{int.from_bytes(raw, 'big')}")
+    return UID(derived_uid("lungscreen phantom", *words))
 
 
 def patient_id(config: PhantomConfig) -> str:

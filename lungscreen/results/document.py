@@ -258,7 +258,7 @@ class ReportedLungs:
     apex_cut: bool = said()
     base_cut: bool = said()
     incomplete: bool = said()
-    left_out: bool = said()
+    left_out: bool = said("lung that the mask left out; never told before 1.4", since="1.4", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from lungscreen.geometry import Vector
 from lungscreen.records import Attribution, Candidate, Finding, Lungs, Outline, Report, Verdict, Volume
@@ -44,6 +45,8 @@ class Finished:
     candidates: tuple[Candidate, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     """Of each candidate, in their order; empty where nothing was decided."""
+    earlier: Path | None = None
+    """Folder of the result that this one replaces, which may not be there."""
 
 
 def finish_report(report: Report, key: str) -> Finished:

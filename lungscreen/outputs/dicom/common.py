@@ -1,0 +1,124 @@
+"""What all objects have in common: who made them, for what use, and how they become bytes."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from lungscreen import __version__
+from lungscreen.outputs.dicom.identity import ResultIdentity
+from lungscreen.outputs.dicom.source import DicomSource
+from lungscreen.uids import derived_uid
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+    from pydicom.sr.coding import Code
+
+__all__ = [
+    "MAKER",
+    "MODEL",
+    "RESEARCH",
+    "SERIES",
+    "ascii_text",
+    "code_item",
+    "encode",
+    "finish",
+    "new_object",
+    "revision_of",
+    "series_description",
+]
+
+MAKER = "lungscreen"
+MODEL = "lungscreen"
+RESEARCH = "RESEARCH USE ONLY"
+"""Ends every series description; no code in DICOM says so."""
+
+SERIES = {
+    "key images": (7001, "lungscreen key images"),
+    "pdf": (7002, "lungscreen report"),
+    "sr": (7003, "lungscreen measurements"),
+    "seg": (7004, "lungscreen segmentation"),
+    "kos": (7005, "lungscreen key objects"),
+    "gsps": (7006, "lungscreen marks"),
+    "cad": (7007, "lungscreen chest CAD"),
+    "labelmap": (7008, "lungscreen label maps"),
+}
+"""Kind of object → its series number and the beginning of its series description."""
+
+_REVISION_STEP = 10
+"""Series numbers of a result that replaces another lie this much higher."""
+
+_PLAIN = str.maketrans({
+    "≥": ">=", "≤": "<=", "×": "x", "³": "3", "²": "2", "–": "-", "—": "-", "−": "-", "±": "+-", "≈": "about ",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "…": "...", "µ": "u", "→": "->", "ä": "ae", "\n": " ", "\\": "/",
+})  # fmt: skip
+
+
+def ascii_text(text: str, longest: int = 1024) -> str:
+    """Our own words as ASCII, which every character set of DICOM can write; bounded."""
+    return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")[:longest].strip()
+
+
+def series_description(kind: str, identity: ResultIdentity) -> str:
+    """What a viewer lists: what it is, which revision holds, and that it is for research."""
+    revision = "" if identity.revision == 1 else f", rev. {identity.revision} replaces {identity.revision - 1}"
+    return f"{SERIES[kind][1]}{revision}, {RESEARCH}"
+
+
+def finish(dataset: Dataset, kind: str, source: DicomSource, identity: ResultIdentity, number: int = 1) -> None:
+    """Give an object its place among the patient's: study, series, equipment and times, whoever built it."""
+    for element in source.header:
+        dataset[element.tag] = element
+    dataset.SeriesInstanceUID = identity.uid(kind, "series")
+    dataset.SeriesNumber = SERIES[kind][0] + _REVISION_STEP * (identity.revision - 1)
+    dataset.SeriesDescription = series_description(kind, identity)
+    dataset.SeriesDate, dataset.SeriesTime = identity.date, identity.time
+    dataset.InstanceNumber = number
+    if kind != "gsps":  # which has times of its own
+        dataset.ContentDate, dataset.ContentTime = identity.date, identity.time
+    dataset.Manufacturer, dataset.ManufacturerModelName = MAKER, MODEL
+    dataset.SoftwareVersions, dataset.DeviceSerialNumber = __version__, identity.digest[:16]
+    for keyword in ("InstanceCreationDate", "InstanceCreationTime", "ContributingEquipmentSequence"):
+        if keyword in dataset:  # highdicom's, of today
+            delattr(dataset, keyword)
+
+
+def code_item(code: Code) -> Dataset:
+    """A code as an item of a code sequence."""
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item
+
+
+def revision_of(series_number: int) -> int:
+    """Which revision of a result a series of ours belongs to."""
+    return (series_number - min(first for first, _ in SERIES.values())) // _REVISION_STEP + 1
+
+
+def new_object(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """An empty object of a class."""
+    from pydicom.dataset import Dataset
+
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class_uid, sop_instance_uid
+    return dataset
+
+
+def encode(dataset: Dataset) -> bytes:
+    """The object as a file in explicit VR little endian; the same object gives the same bytes."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filewriter import dcmwrite
+    from pydicom.uid import UID, ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(derived_uid("lungscreen", "implementation"))
+    meta.ImplementationVersionName = f"LUNGSCREEN {__version__}"[:16]
+    plain: Any = dataset
+    plain.file_meta = meta
+    buffer = BytesIO()
+    dcmwrite(buffer, plain, enforce_file_format=True)
+    return buffer.getvalue()

@@ -1,0 +1,71 @@
+"""A result's facts in the short words that key images and the PDF share."""
+
+from __future__ import annotations
+
+from lungscreen.results.document import ReportDocument, ReportedFinding
+from lungscreen.results.text import shown
+
+__all__ = ["axes_text", "category_text", "count_text", "finding_lines", "place_text", "rating_text", "slice_text"]
+
+
+def category_text(category: str | None) -> str:
+    """A category, or that there is none."""
+    return category if category and category != "not assessed" else "not assessed"
+
+
+def count_text(document: ReportDocument) -> str:
+    """How many findings there are."""
+    number = len(document.findings)
+    return "No finding" if number == 0 else "1 finding" if number == 1 else f"{number} findings"
+
+
+def place_text(finding: ReportedFinding) -> str:
+    """Lobe where it is estimated, else side and zone."""
+    location = finding.location
+    if location.lobe:
+        return f"{location.lobe} (estimated)"
+    side = f"{location.side} lung" if location.side != "unknown" else "side not known"
+    return side if location.zone == "unknown" else f"{side}, {location.zone} zone"
+
+
+def slice_text(finding: ReportedFinding, document: ReportDocument) -> str:
+    """Where to scroll to."""
+    number = finding.location.instance_number
+    image = "" if number is None else f", image {number}"
+    return f"slice {finding.location.slice_from_top} of {document.series.slices} from the top{image}"
+
+
+def axes_text(finding: ReportedFinding) -> str:
+    """Long and short axis, or about how large the detector takes it for."""
+    size = finding.measurement
+    if size is not None:
+        return f"{shown(size.long_axis_mm, 1)} × {shown(size.short_axis_mm, 1)} mm"
+    return (
+        f"not measured, about {shown(finding.detector_diameter_mm, 0)} mm"
+        if finding.detector_diameter_mm
+        else "not measured"
+    )
+
+
+def rating_text(finding: ReportedFinding) -> str:
+    """The malignancy rating; empty where there is none."""
+    return "" if finding.malignancy is None else f"{shown(100 * finding.malignancy.probability, 0)} %"
+
+
+def finding_lines(finding: ReportedFinding, document: ReportDocument) -> list[tuple[str, str]]:
+    """Label and value of what is known of a finding, most wanted first."""
+    size = finding.measurement
+    facts = [("Where", place_text(finding)), ("Slice", slice_text(finding, document)), ("Axes", axes_text(finding))]
+    if size is not None:
+        spread = "" if size.volume_sd_mm3 is None else f" ± {shown(size.volume_sd_mm3, 0)}"
+        facts += [
+            ("Mean diameter", f"{shown(size.mean_diameter_mm, 1)} mm"),
+            ("Volume", f"{shown(size.volume_mm3, 0)}{spread} mm³"),
+        ]
+        if finding.type == "part-solid":
+            facts.append(("Solid part", f"{shown(size.solid_mean_diameter_mm, 1)} mm"))
+    facts += [("Type", str(finding.type)), ("Since prior", finding.growth or "not assessed")]
+    rating = rating_text(finding)
+    if rating:
+        facts.append(("Rating*", rating))
+    return facts
