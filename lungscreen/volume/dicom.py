@@ -41,6 +41,8 @@ def build_from_dicom(series: Series, config: VolumeConfig) -> Volume:
         frames = [chosen.frames[number] for number in stack.order]
         good, pixels = _decode(frames, reader)
     misfits = find_misfits(pixels, stack.along_mm[good])
+    if misfits.parted:
+        raise VolumeError("pixels-damaged", "two parts of the series do not go on from each other", series.series_uid)
     refused += [Refusal(frames[good[n]].where, "pixels-damaged", why) for n, why in sorted(misfits.damaged.items())]
     fitting = [n for n in range(len(good)) if n not in misfits.damaged]
     if len(fitting) < len(frames):

@@ -75,6 +75,8 @@ def _mend(hu: NDArray[np.int16], geometry: Geometry) -> tuple[NDArray[np.int16],
     along = geometry.spacing_mm[0] * np.arange(len(hu), dtype=np.float64)
     misfits = find_misfits(hu, along)
     said = shift_notices(misfits)
+    if misfits.parted:
+        raise InputError("image-damaged", "two parts of the image do not go on from each other")
     if not misfits.damaged:
         return hu, said
     if 0 in misfits.damaged or len(hu) - 1 in misfits.damaged:

@@ -26,6 +26,8 @@ SAMPLES = 9
 LUNG_HU = (-950, -500)
 """What counts as lung there."""
 
+CONTAINED_SHARE = 0.9
+"""A pass shorter than this share of one that contains it is not chosen."""
 LEAST_JOINED = 3
 """Slices by which another pass goes on beyond an end, to be joined; passes that alternate differ by one or two."""
 
@@ -117,6 +119,14 @@ def _refuse_same_uid(frame: Frame, other: Frame) -> None:
         )
 
 
+def _contained(part: Sequence[Frame], others: Sequence[Sequence[Frame]]) -> bool:
+    """Whether a part lies wholly within a clearly longer one, so that it shows nothing that the other does not."""
+    along = _along(part)
+    low, high = float(along.min()), float(along.max())
+    ranges = [(float(places.min()), float(places.max())) for places in map(_along, others)]
+    return any(start <= low and high <= end and high - low < CONTAINED_SHARE * (end - start) for start, end in ranges)
+
+
 def _moments(frames: Sequence[Frame]) -> list[list[Frame]]:
     """The frames of each temporal position; all of them where it numbers the slices."""
     parts = _parts_by(frames, lambda frame: frame.temporal_position)
@@ -200,7 +210,7 @@ def _join_ends(best: Pass, passes: Sequence[Sequence[Frame]]) -> Pass:
 def _with_most_lung(parts: list[list[Frame]], reader: PixelReader, series_uid: str, what: str) -> Pass:
     if len(parts) == 1:
         return Pass(list(parts[0]))
-    volumes = [_lung_ml(part, reader) for part in parts]
+    volumes = [-1.0 if _contained(part, parts) else _lung_ml(part, reader) for part in parts]
     best = int(np.argmax(volumes))
     text = f"{len(parts)} parts ({what}) in this series; the one with most lung, {len(parts[best])} slices, was read."
     refused = [
