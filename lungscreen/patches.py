@@ -95,7 +95,7 @@ def to_outline(inside: Array, patch: Patch) -> Outline | None:
     mask = field >= 0.5
     if not mask.any():
         return None
-    box = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
+    box = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     cut = tuple(slice(int(b[0]), int(b[-1]) + 1) for b in box)
     z, y, x = (low[a] + int(box[a][0]) for a in range(3))
     return Outline((z, y, x), np.ascontiguousarray(mask[cut]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,16 @@ def find_parts(nights: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(parts))
 
 
+def _summed_codes(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Studies of each state and code, of all parts together."""
+    codes: dict[tuple[str, str], dict[str, Any]] = {}
+    for part in parts:
+        for row in part["codes"]:
+            entry = codes.setdefault((row["state"], row["code"]), {**row, "studies": 0})
+            entry["studies"] += row["studies"]
+    return [codes[key] for key in sorted(codes)]
+
+
 def read_joint_status(parts: Sequence[Path]) -> dict[str, Any]:
     """What `read_status` says of one folder, of all of them together; each stands in `parts`.
 
@@ -44,19 +54,15 @@ def read_joint_status(parts: Sequence[Path]) -> dict[str, Any]:
     Errors: `input-missing`, `ledger-invalid`.
     """
     found = [(part, read_status(part)) for part in parts]
-    codes: dict[tuple[str, str], dict[str, Any]] = {}
-    for _, status in found:
-        for row in status["codes"]:
-            entry = codes.setdefault((row["state"], row["code"]), {**row, "studies": 0})
-            entry["studies"] += row["studies"]
-    rates = [s["studies_per_hour"] for _, s in found if s["at_work"] and s["studies_per_hour"] is not None]
+    at_work = [s for _, s in found if s["at_work"]]
+    rates = [s["studies_per_hour"] for s in at_work if s["studies_per_hour"] is not None]
     unfinished = [s["done_at"] for _, s in found if s["waiting"] + s["running"]]
     return {
-        "at_work": any(status["at_work"] for _, status in found),
+        "at_work": bool(at_work),
         **{state: sum(status[state] for _, status in found) for state in STATES},
         "studies_per_hour": round(sum(rates), 1) if rates else None,
         "done_at": max(unfinished) if unfinished and all(unfinished) else None,
-        "codes": [codes[key] for key in sorted(codes)],
+        "codes": _summed_codes([status for _, status in found]),
         "missing": missing_parts(parts),
         "parts": [{"folder": str(part), **{s: status[s] for s in ("at_work", *STATES)}} for part, status in found],
     }

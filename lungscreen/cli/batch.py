@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -111,6 +113,17 @@ def run(args: argparse.Namespace) -> int:
     return {"run": _run, "status": _status, "retry": _retry, "join": _join, "audit": _audit}[args.what](args)
 
 
+@contextmanager
+def _stopping_at_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set the event, as long as this lasts."""
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _run(args: argparse.Namespace) -> int:
     from lungscreen.batch import run_batch
     from lungscreen.logs import start_logs
@@ -119,12 +132,8 @@ def _run(args: argparse.Namespace) -> int:
     batch = _batch_run(args)
     stop = threading.Event()
     end = time.monotonic() + _seconds_until(args.until) if args.until else math.inf
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _stopping_at_signals(stop):
         ended = run_batch(batch, stopped=lambda: stop.is_set() or time.monotonic() >= end)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     print(args.out / "worklist.html")
     states = ", ".join(f"{count} {state}" for state, count in ended.states.items() if count)
     print(f"{ended.studies} studies: {states or 'none'}. {RESEARCH_USE}", file=sys.stderr)

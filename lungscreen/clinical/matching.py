@@ -63,10 +63,10 @@ def _one_row(rows: Sequence[ClinicalRow], exam: Exam) -> tuple[ClinicalRow | Non
 
 def _meant(rows: Sequence[ClinicalRow], exam: Exam) -> list[ClinicalRow]:
     accession = exam.accession_number.strip()
-    named = [row for row in rows if row.accession_number and row.accession_number == accession]
+    named = [row for row in rows if row.accession_number == accession != ""]
     if named:
         return named
-    dated = [row for row in rows if row.study_date and row.study_date == exam.date]
+    dated = [row for row in rows if row.study_date == exam.date != ""]
     return [row for row in dated if not (row.accession_number and accession)] or _undated(rows, exam)
 
 

@@ -264,8 +264,9 @@ def _gather(
     if left_out:
         text = f"{left_out} exams in the histories of the report of {prior.date} have impossible dates: left out."
         notices = (*notices, Notice("prior-history-left-out", text))
-    changed = {one.position: one.finding for one in outcomes if one.position is not None and one.finding is not None}
-    more = [one.finding for one in outcomes if one.position is None and one.finding is not None]
+    known = [(one.position, one.finding) for one in outcomes if one.finding is not None]
+    changed = {position: finding for position, finding in known if position is not None}
+    more = [finding for position, finding in known if position is None]
     lost = tuple(one.lost for one in outcomes if one.lost is not None)
     not_measured = sum(one.not_measured for one in outcomes)
     return Comparison((*(changed.get(n, f) for n, f in enumerate(found)), *more), (exam,), lost, not_measured, notices)

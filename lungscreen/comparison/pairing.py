@@ -102,18 +102,17 @@ def pair_exams(
         [place_of(finding) for finding in now.found], [place_of(finding) for finding in earlier], alignment, config
     )
     again_then, again_now = _Other(then, earlier, threshold, config), _Other(now, now.found, threshold, config)
-    sought_then = tuple(
-        _look(n, now.found[n], alignment.to_earlier(now.found[n].candidate.centre_mm), now.volume, again_then)
-        for n in matches.only_current
-    )
-    sought_now = tuple(
-        _look(n, earlier[n], alignment.to_current(earlier[n].candidate.centre_mm), then.volume, again_now)
-        for n in matches.only_earlier
-    )
-    sought_unmeasured = tuple(
-        _look(n, finding, alignment.to_current(finding.candidate.centre_mm), then.volume, again_now)
-        for n, finding in enumerate(unmeasured)
-    )
+
+    def look_then(n: int) -> Sought:
+        finding = now.found[n]
+        return _look(n, finding, alignment.to_earlier(finding.candidate.centre_mm), now.volume, again_then)
+
+    def look_now(n: int, finding: Finding) -> Sought:
+        return _look(n, finding, alignment.to_current(finding.candidate.centre_mm), then.volume, again_now)
+
+    sought_then = tuple(look_then(n) for n in matches.only_current)
+    sought_now = tuple(look_now(n, earlier[n]) for n in matches.only_earlier)
+    sought_unmeasured = tuple(look_now(n, finding) for n, finding in enumerate(unmeasured))
     return Pairing(now, then, alignment.overlap, earlier, matches.pairs, sought_then, sought_now, sought_unmeasured)
 
 

@@ -79,12 +79,7 @@ def read_priors(
     if not folder.exists():
         raise InputError("input-missing", "no such folder of earlier exams", str(folder))
     files = [folder] if folder.suffix.lower() == ".json" else sorted(folder.rglob("report.json"))[:MOST_REPORTS]
-    reports, refused = [], []
-    for file in files:
-        try:
-            reports.append(read_report(file))
-        except LungscreenError as error:
-            refused.append(Refusal(error.where, error.code, error.reason))
+    reports, refused = _read_reports(files)
     if files == [folder]:
         return PriorTable((), tuple(studies), tuple(reports), tuple(refused))
     inventory = find_series([folder], config, skip=skip)
@@ -94,26 +89,50 @@ def read_priors(
     return PriorTable(inventory.studies, tuple(studies), tuple(reports), (*refused, *unread))
 
 
+def _read_reports(files: Sequence[Path]) -> tuple[list[EarlierReport], list[Refusal]]:
+    reports, refused = [], []
+    for file in files:
+        try:
+            reports.append(read_report(file))
+        except LungscreenError as error:
+            refused.append(Refusal(error.where, error.code, error.reason))
+    return reports, refused
+
+
 def match_priors(table: PriorTable | None, study: Study) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
     """The earlier exams of this study's patient, the latest first, and what is to be said of what was given."""
     if table is None:
         return (), ()
-    mine = study.patient.patient_id.strip()
-    others = [other for other in (*table.given, *table.beside) if _is_mine(other.patient, mine)]
-    others = [other for other in others if other.exam.study_uid != study.exam.study_uid]
-    reports = [report for report in table.reports if _is_mine(report.patient, mine)]
-    reports = [report for report in reports if report.study_uid != study.exam.study_uid]
-    something_given = bool(table.given or table.reports)
+    mine, this = study.patient.patient_id.strip(), study.exam.study_uid
+    others = [
+        other for other in (*table.given, *table.beside)
+        if other.exam.study_uid != this and _is_mine(other.patient, mine)
+    ]  # fmt: skip
+    reports = [report for report in table.reports if report.study_uid != this and _is_mine(report.patient, mine)]
     if not others and not reports:
-        text = "No earlier exam among those that were given is of this patient (by PatientID): none was compared."
-        if study.exam.study_uid in {*(s.exam.study_uid for s in table.given), *(r.study_uid for r in table.reports)}:
-            text = "Of this patient the exam itself was given as an earlier one, and no other: none was compared."
-        return (), (Notice("prior-other-patient", text),) if something_given else ()
+        return (), _none_is_mine(table, this)
     if _is_image(study) or any(notice.code == "two-names-one-id" for notice in study.notices):
         return (), (
             Notice("prior-not-compared", "The patient is not known for certain: no earlier exam was compared."),
         )
     return _usable(study, others, reports, {id(other) for other in table.given})
+
+
+def _day_before(exam: date, text: str) -> date | None:
+    """The day that a header names; None where it names none, or none before the exam."""
+    day = exam_day(text)
+    return day if day is not None and day < exam else None
+
+
+def _none_is_mine(table: PriorTable, study_uid: str) -> tuple[Notice, ...]:
+    """What is said where earlier exams were given and none is of this patient."""
+    given = {*(study.exam.study_uid for study in table.given), *(report.study_uid for report in table.reports)}
+    if not given:
+        return ()
+    text = "No earlier exam among those that were given is of this patient (by PatientID): none was compared."
+    if study_uid in given:
+        text = "Of this patient the exam itself was given as an earlier one, and no other: none was compared."
+    return (Notice("prior-other-patient", text),)
 
 
 def _usable(
@@ -128,14 +147,14 @@ def _usable(
     for other in others:
         said = _objection(study.patient, other.patient, exam, other.exam.date, id(other) in given)
         notices += said
-        day = exam_day(other.exam.date)
-        if not said and day is not None and day < exam:
+        day = None if said else _day_before(exam, other.exam.date)
+        if day is not None:
             found.setdefault(other.exam.study_uid, Prior(day, other))
     for report in reports:
         said = _objection(study.patient, report.patient, exam, report.date, True)
         notices += said
-        day = exam_day(report.date)
-        if not said and day is not None and day < exam:
+        day = None if said else _day_before(exam, report.date)
+        if day is not None:
             there = found.get(report.study_uid)
             found[report.study_uid] = Prior(day, there.study if there else None, report)
     return tuple(sorted(found.values(), key=lambda prior: prior.date, reverse=True)), tuple(dict.fromkeys(notices))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,9 +100,7 @@ def assess_points(
     prepare_output(out, inputs)
     classifier = load_classifier(find_classifier(pipeline.classify))
     pipeline = any_size(pipeline)
-    wanted: dict[str, list[int]] = {}
-    for n, point in enumerate(points):
-        wanted.setdefault(point.series_uid, []).append(n)
+    wanted = _by_series(points)
     inventory = find_series(inputs, pipeline.series, skip=out)
     refusals = list(inventory.refused)
     rows: dict[int, _Assessed] = {}
@@ -112,9 +110,8 @@ def assess_points(
         with guard_study(study, refusals):
             graded = _grade(study, [points[n] for n in numbers], pipeline, classifier, clinical, use_lungs)
             rows.update(zip(numbers, graded, strict=True))
-    missing = sorted({point.series_uid for n, point in enumerate(points) if n not in rows})
-    refusals += [Refusal(uid, "points-without-series", "No series of this UID was read.", "study") for uid in missing]
-    refusals += [row for study in inventory.studies for row in study.not_read if row.where in missing]
+    missing = {point.series_uid for n, point in enumerate(points) if n not in rows}
+    refusals += _missing_series(missing, inventory.studies)
     refusals += [_outside(points[n], row) for n, row in sorted(rows.items()) if "outside-volume" in row.codes]
     table = [_cells(point, rows.get(n)) for n, point in enumerate(points)]
     replace_file(out / "findings.csv", findings_csv(table))
@@ -164,6 +161,20 @@ def _cells(point: Point, row: _Assessed | None) -> tuple[str, ...]:
     return finding_cells(row.owner, row.name, row.finding)
 
 
+def _by_series(points: Sequence[Point]) -> dict[str, list[int]]:
+    """UID of a series → which points are of it."""
+    found: dict[str, list[int]] = {}
+    for n, point in enumerate(points):
+        found.setdefault(point.series_uid, []).append(n)
+    return found
+
+
+def _missing_series(uids: set[str], studies: Sequence[Study]) -> Iterator[Refusal]:
+    """That these series were not read; and why, where that is known."""
+    yield from (Refusal(u, "points-without-series", "No series of this UID was read.", "study") for u in sorted(uids))
+    yield from (row for study in studies for row in study.not_read if row.where in uids)
+
+
 def _point(row: Mapping[str, str | None], number: int, path: Path) -> Point:
     if number > MOST_POINTS:
         raise InputError("points-invalid", f"more than {MOST_POINTS} points", str(path))
@@ -172,6 +183,6 @@ def _point(row: Mapping[str, str | None], number: int, path: Path) -> Point:
     except ValueError:
         x = y = z = math.nan
     uid = (row["seriesuid"] or "").strip()
-    if not (uid and math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
+    if not uid or not all(map(math.isfinite, (x, y, z))):
         raise InputError("points-invalid", f"row {number}: expected a seriesuid and three finite numbers", str(path))
     return Point(uid, (x, y, z), (row.get("finding") or str(number - 1)).strip())

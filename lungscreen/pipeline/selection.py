@@ -116,9 +116,14 @@ def select_findings(found: Sequence[Finding], config: FindingsConfig) -> Selecti
     """
     large = [f for f in found if _is_large(f, config) or was_4b(f)]
     too_small = [f for f in found if all(f is not other for other in large)]
-    reasons = [_why_kept(finding) for finding in large]
-    dropped = [f for f, why in zip(large, reasons, strict=True) if f.second_look == "no nodule" and not why]
-    kept = [keep_doubtful(f, why) for f, why in zip(large, reasons, strict=True) if f.second_look != "no nodule" or why]
+    dropped: list[Finding] = []
+    kept: list[Finding] = []
+    for finding in large:
+        why = _why_kept(finding)
+        if finding.second_look == "no nodule" and not why:
+            dropped.append(finding)
+        else:
+            kept.append(keep_doubtful(finding, why))
     return Selection(
         tuple(rank_findings(kept)),
         tuple(too_small),

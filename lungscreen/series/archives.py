@@ -58,13 +58,15 @@ def _check_sizes(members: list[zipfile.ZipInfo], config: SeriesConfig, where: st
     """Errors: `archive-too-large`."""
     if len(members) > config.most_archive_members:
         raise InputError("archive-too-large", f"{len(members)} members", where)
-    total = sum(info.file_size for info in members)
-    packed = sum(info.compress_size for info in members)
-    largest = max((info.file_size for info in members), default=0)
-    if largest > config.most_member_mb * 1e6 or total > config.most_archive_mb * 1e6:
+    sizes = [(info.file_size, info.compress_size) for info in members]
+    total, packed = (sum(column) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
+    if max(sizes, default=(0, 0))[0] > config.most_member_mb * 1e6 or total > config.most_archive_mb * 1e6:
         raise InputError("archive-too-large", f"unpacks to {total / 1e6:.0f} MB", where)
-    dense = [i for i in members if i.file_size > RATIO_FREE_BYTES and i.file_size > config.most_ratio * i.compress_size]
-    if dense or (total > 16 * RATIO_FREE_BYTES and total > config.most_ratio * packed):
+
+    def is_dense(size: int, compressed: int, free: int) -> bool:
+        return size > free and size > config.most_ratio * compressed
+
+    if is_dense(total, packed, 16 * RATIO_FREE_BYTES) or any(is_dense(*one, RATIO_FREE_BYTES) for one in sizes):
         raise InputError("archive-too-large", f"unpacks to more than {config.most_ratio:g} times its size", where)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,11 +202,16 @@ def _without_case_or_ending(folder: Path, part: str, last: bool) -> Path | None:
     except OSError:
         return None
     same = [entry for entry in entries if entry.name.lower() == part.lower()]
-    if not same and last:
-        longer = [entry for entry in entries if entry.stem.lower() == part.lower() and entry.is_file()]
-        same = [entry for entry in longer if entry.suffix.lower() in _DICOM_ENDINGS] or longer
-        return same[0] if len(same) == 1 else None
-    return same[0] if same else None
+    if same:
+        return same[0]
+    return _without_ending(entries, part) if last else None
+
+
+def _without_ending(entries: Sequence[Path], part: str) -> Path | None:
+    """The one file that `part` names but for an ending; one of DICOM's counts before others."""
+    longer = [entry for entry in entries if entry.stem.lower() == part.lower() and entry.is_file()]
+    same = [entry for entry in longer if entry.suffix.lower() in _DICOM_ENDINGS] or longer
+    return same[0] if len(same) == 1 else None
 
 
 def image_name(source: Source) -> str:

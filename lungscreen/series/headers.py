@@ -189,6 +189,13 @@ def _header(dataset: Dataset, source: Source, problem: InputError | None) -> Hea
 _NOWHERE: tuple[Orientation, tuple[float, float], tuple[Vector, ...]] = ((1, 0, 0, 0, 1, 0), (1.0, 1.0), ())
 
 
+def _check_size(rows: int, columns: int, frames: int) -> None:
+    """Errors: `size-absurd`."""
+    across = min(rows, columns) > 0 and max(rows, columns) <= MOST_PIXELS_ACROSS
+    if not across or not 0 < frames <= MOST_FRAMES or rows * columns * frames > MOST_VOXELS:
+        raise InputError("size-absurd", f"{frames} frame(s) of {rows} x {columns} pixels")
+
+
 def _shape(dataset: Dataset) -> tuple[int, int, int]:
     """Errors: `header-incomplete`, `size-absurd`, `frames-invalid`, `pixels-unsupported`."""
     rows, columns = (_whole(get_number(dataset, k)) for k in ("Rows", "Columns"))
@@ -196,10 +203,7 @@ def _shape(dataset: Dataset) -> tuple[int, int, int]:
     bits = get_number(dataset, "BitsAllocated")
     if rows is None or columns is None or frames is None or bits is None:
         raise InputError("header-incomplete", "no pixel module: rows, columns or bits allocated are absent")
-    if not (0 < rows <= MOST_PIXELS_ACROSS and 0 < columns <= MOST_PIXELS_ACROSS and 0 < frames <= MOST_FRAMES):
-        raise InputError("size-absurd", f"{frames} frame(s) of {rows} x {columns} pixels")
-    if rows * columns * frames > MOST_VOXELS:
-        raise InputError("size-absurd", f"{frames} frame(s) of {rows} x {columns} pixels")
+    _check_size(rows, columns, frames)
     if frames > 1 and get_uid(dataset, "SOPClassUID") not in ENHANCED_CLASSES:
         raise InputError("frames-invalid", f"{frames} frames in a single-frame object")
     if bits not in (8, 16) or (get_number(dataset, "SamplesPerPixel") or 1) != 1:
