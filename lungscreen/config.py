@@ -75,12 +75,24 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     if origin is tuple:
         return _list(typing.get_args(hint), _expect(raw, list, "a list", where), where)
     if origin is typing.Literal:
-        if raw not in typing.get_args(hint):
-            raise UsageError("config-invalid", f"expected one of {typing.get_args(hint)}, got {raw!r}", where)
-        return raw
+        return _choice(typing.get_args(hint), raw, where)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        item = typing.get_args(hint)[1]
-        return {str(k): _value(item, v, f"{where}.{k}") for k, v in _expect(raw, Mapping, "a table", where).items()}
+        return _mapping(typing.get_args(hint)[1], _expect(raw, Mapping, "a table", where), where)
+    return _plain_value(hint, raw, where)
+
+
+def _mapping(item: Any, raw: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    return {str(name): _value(item, value, f"{where}.{name}") for name, value in raw.items()}
+
+
+def _choice(options: tuple[Any, ...], raw: Any, where: str) -> Any:
+    if raw not in options:
+        raise UsageError("config-invalid", f"expected one of {options}, got {raw!r}", where)
+    return raw
+
+
+def _plain_value(hint: Any, raw: Any, where: str) -> Any:
+    """A number, a text or a truth value; a whole number may stand for a number."""
     if hint is float and type(raw) is int:
         return float(raw)
     if type(raw) is float and not math.isfinite(raw):

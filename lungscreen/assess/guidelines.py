@@ -101,13 +101,20 @@ def advise_findings(
     for finding, seen in zip(findings, exams, strict=True):
         history = _history(finding, exam_date, seen)
         if history is None:
-            advice = [_not_assessed(guideline.name, ("a measurement",)) for guideline in chosen]
+            case = None
         else:
             case = Case(finding, history, person or ClinicalData(), _alike(finding, findings), slice_mm)
-            advice = [one for guideline in chosen for one in guideline.advise(case)]
+        advice = _advice_on(case, chosen)
         grade = finding.grade or Grade(NOT_ASSESSED)
         told.append(replace(finding, grade=replace(grade, advice=tuple(advice))))
     return tuple(told)
+
+
+def _advice_on(case: Case | None, guidelines: Sequence[Guideline]) -> list[Advice]:
+    """Of a nodule that could not be measured each says that."""
+    if case is None:
+        return [_not_assessed(guideline.name, ("a measurement",)) for guideline in guidelines]
+    return [one for guideline in guidelines for one in guideline.advise(case)]
 
 
 def _history(finding: Finding, exam_date: date | None, earlier: Sequence[NoduleAtExam] | None) -> NoduleHistory | None:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from lungscreen import RESEARCH_USE, __version__
-from lungscreen.batch.drift import HISTORY_NIGHTS, compare_nights, drift_notices
+from lungscreen.batch.drift import HISTORY_NIGHTS, Comparison, compare_nights, drift_notices
 from lungscreen.batch.ledger import LEDGER_FILE, Ledger, Row
 from lungscreen.codes import CODES
 from lungscreen.errors import LungscreenError
 from lungscreen.files import replace_file
 from lungscreen.outputs.page import category_chip, html_page
 from lungscreen.results.document import MALIGNANCY_MEANING
-from lungscreen.results.facts import recall_facts
+from lungscreen.results.facts import StudyFacts, recall_facts
 from lungscreen.results.folder import ResultsFolder, page_link
 from lungscreen.results.ranking import suspicion_order
 from lungscreen.results.text import escape
@@ -54,6 +54,25 @@ def night_of(finished: str) -> str:
     return (datetime.fromisoformat(finished).astimezone() - timedelta(hours=NIGHT_BEGINS_H)).date().isoformat()
 
 
+def _latest_night(ended: Sequence[Row]) -> tuple[str, list[Row]]:
+    """The night of the study that ended last, and all of its studies; today without any."""
+    nights = [night_of(row.finished) for row in ended]
+    latest = max(nights, default=datetime.now().astimezone().date().isoformat())
+    return latest, [row for row, night in zip(ended, nights, strict=True) if night == latest]
+
+
+def _facts(rows: Sequence[Row]) -> list[StudyFacts]:
+    return [recall_facts(row.facts) for row in rows]
+
+
+def _drift(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Tonight against the nights before, and what is to be warned of."""
+    return {
+        "drift": [{**asdict(c), "drifted": c.drifted} for c in comparisons],
+        "warnings": [{"code": notice.code, "text": notice.text} for notice in drift_notices(comparisons)],
+    }
+
+
 def describe_night(
     rows: Sequence[Row], earlier: Sequence[Row] = (), link: Callable[[str], str] = page_link
 ) -> dict[str, Any]:
@@ -62,13 +81,10 @@ def describe_night(
     link: from the page to a study's own, by key.
     """
     ended = [row for row in rows if row.finished and row.state in ("done", "refused", "failed")]
-    night = max((night_of(row.finished) for row in ended), default=datetime.now().astimezone().date().isoformat())
-    tonight = [row for row in ended if night_of(row.finished) == night]
+    night, tonight = _latest_night(ended)
     done = [row for row in tonight if row.state == "done"]
     history = _history([*ended, *earlier], night)
-    comparisons = compare_nights(
-        [recall_facts(row.facts) for row in done], [recall_facts(row.facts) for row in history]
-    )
+    comparisons = compare_nights(_facts(done), _facts(history))
     states = Counter(row.state for row in tonight)
     left = Counter(row.state for row in rows if row.state in ("waiting", "running"))
     return {
@@ -90,8 +106,7 @@ def describe_night(
         "studies_per_hour": _per_hour(tonight),
         "quality": _quality(done),
         "compared_nights": len({night_of(row.finished) for row in history}),
-        "drift": [{**asdict(c), "drifted": c.drifted} for c in comparisons],
-        "warnings": [{"code": notice.code, "text": notice.text} for notice in drift_notices(comparisons)],
+        **_drift(comparisons),
     }
 
 

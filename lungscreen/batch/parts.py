@@ -35,6 +35,16 @@ def find_parts(nights: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(parts))
 
 
+def _summed_states(parts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {state: sum(part[state] for part in parts) for state in STATES}
+
+
+def _latest_end(parts: Sequence[Mapping[str, Any]]) -> str | None:
+    """When the last of those that have studies left is done; None where one of them does not know."""
+    ends = [part["done_at"] for part in parts if part["waiting"] + part["running"]]
+    return max(ends) if ends and all(ends) else None
+
+
 def _summed_codes(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Studies of each state and code, of all parts together."""
     codes: dict[tuple[str, str], dict[str, Any]] = {}
@@ -54,15 +64,15 @@ def read_joint_status(parts: Sequence[Path]) -> dict[str, Any]:
     Errors: `input-missing`, `ledger-invalid`.
     """
     found = [(part, read_status(part)) for part in parts]
-    at_work = [s for _, s in found if s["at_work"]]
+    statuses = [status for _, status in found]
+    at_work = [s for s in statuses if s["at_work"]]
     rates = [s["studies_per_hour"] for s in at_work if s["studies_per_hour"] is not None]
-    unfinished = [s["done_at"] for _, s in found if s["waiting"] + s["running"]]
     return {
         "at_work": bool(at_work),
-        **{state: sum(status[state] for _, status in found) for state in STATES},
+        **_summed_states(statuses),
         "studies_per_hour": round(sum(rates), 1) if rates else None,
-        "done_at": max(unfinished) if unfinished and all(unfinished) else None,
-        "codes": _summed_codes([status for _, status in found]),
+        "done_at": _latest_end(statuses),
+        "codes": _summed_codes(statuses),
         "missing": missing_parts(parts),
         "parts": [{"folder": str(part), **{s: status[s] for s in ("at_work", *STATES)}} for part, status in found],
     }

@@ -29,7 +29,7 @@ from lungscreen.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from lungscreen.batch import BatchRun
+    from lungscreen.batch import BatchRun, Ended
 
 __all__ = ["add_arguments", "run"]
 
@@ -113,6 +113,13 @@ def run(args: argparse.Namespace) -> int:
     return {"run": _run, "status": _status, "retry": _retry, "join": _join, "audit": _audit}[args.what](args)
 
 
+def _say_how_it_ended(ended: Ended) -> None:
+    states = ", ".join(f"{count} {state}" for state, count in ended.states.items() if count)
+    print(f"{ended.studies} studies: {states or 'none'}. {RESEARCH_USE}", file=sys.stderr)
+    if ended.how == "stopped" and ended.left:
+        print(f"{ended.left} studies wait; the same command goes on.", file=sys.stderr)
+
+
 @contextmanager
 def _stopping_at_signals(stop: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM set the event, as long as this lasts."""
@@ -135,10 +142,7 @@ def _run(args: argparse.Namespace) -> int:
     with _stopping_at_signals(stop):
         ended = run_batch(batch, stopped=lambda: stop.is_set() or time.monotonic() >= end)
     print(args.out / "worklist.html")
-    states = ", ".join(f"{count} {state}" for state, count in ended.states.items() if count)
-    print(f"{ended.studies} studies: {states or 'none'}. {RESEARCH_USE}", file=sys.stderr)
-    if ended.how == "stopped" and ended.left:
-        print(f"{ended.left} studies wait; the same command goes on.", file=sys.stderr)
+    _say_how_it_ended(ended)
     if stop.is_set() and not args.watch:
         return ExitCode.INTERRUPTED
     return ExitCode.OK if ended.complete else ExitCode.SOME_REFUSED

@@ -253,6 +253,15 @@ def _is_before(past: PastNodule, day: date) -> bool:
 
 
 # -- the exam --------------------------------------------------------------------------------------------------------
+def _left_out_notice(prior: Prior) -> tuple[Notice, ...]:
+    """What of an earlier report's histories was not used."""
+    if prior.report is None or not prior.report.left_out:
+        return ()
+    count = prior.report.left_out
+    text = f"{count} exams in the histories of the report of {prior.date} have impossible dates: left out."
+    return (Notice("prior-history-left-out", text),)
+
+
 def _gather(
     found: Sequence[Finding],
     outcomes: Sequence[_Outcome],
@@ -260,14 +269,11 @@ def _gather(
     prior: Prior,
     notices: tuple[Notice, ...] = (),
 ) -> Comparison:
-    left_out = prior.report.left_out if prior.report else 0
-    if left_out:
-        text = f"{left_out} exams in the histories of the report of {prior.date} have impossible dates: left out."
-        notices = (*notices, Notice("prior-history-left-out", text))
+    notices = (*notices, *_left_out_notice(prior))
     known = [(one.position, one.finding) for one in outcomes if one.finding is not None]
     changed = {position: finding for position, finding in known if position is not None}
     more = [finding for position, finding in known if position is None]
-    lost = tuple(one.lost for one in outcomes if one.lost is not None)
+    lost = tuple(filter(None, (one.lost for one in outcomes)))
     not_measured = sum(one.not_measured for one in outcomes)
     return Comparison((*(changed.get(n, f) for n, f in enumerate(found)), *more), (exam,), lost, not_measured, notices)
 

@@ -96,11 +96,9 @@ def pair_exams(
     threshold: score of the operating point.
     """
     config = config or ComparisonConfig()
-    earlier = tuple(finding for finding in then.found if is_measured(finding))
+    earlier = tuple(filter(is_measured, then.found))
     unmeasured = [finding for finding in then.found if not is_measured(finding)]
-    matches = match_nodules(
-        [place_of(finding) for finding in now.found], [place_of(finding) for finding in earlier], alignment, config
-    )
+    matches = match_nodules([*map(place_of, now.found)], [*map(place_of, earlier)], alignment, config)
     again_then, again_now = _Other(then, earlier, threshold, config), _Other(now, now.found, threshold, config)
 
     def look_then(n: int) -> Sought:

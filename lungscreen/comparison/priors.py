@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 from lungscreen.comparison.reports import EarlierReport, read_report
 from lungscreen.errors import InputError, LungscreenError, Notice, Refusal
@@ -24,6 +25,9 @@ MOST_REPORTS = 100_000
 """Earlier reports that are read at most."""
 SAME_PLACE_MM = 6.0
 """A mark this near to a nodule of the report is on that nodule."""
+
+
+_Exam = TypeVar("_Exam", Study, EarlierReport)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +108,11 @@ def match_priors(table: PriorTable | None, study: Study) -> tuple[tuple[Prior, .
     if table is None:
         return (), ()
     mine, this = study.patient.patient_id.strip(), study.exam.study_uid
-    others = [
-        other for other in (*table.given, *table.beside)
-        if other.exam.study_uid != this and _is_mine(other.patient, mine)
-    ]  # fmt: skip
-    reports = [report for report in table.reports if report.study_uid != this and _is_mine(report.patient, mine)]
+    others = _others_of(mine, [s for s in (*table.given, *table.beside) if s.exam.study_uid != this])
+    reports = _others_of(mine, [report for report in table.reports if report.study_uid != this])
     if not others and not reports:
         return (), _none_is_mine(table, this)
-    if _is_image(study) or any(notice.code == "two-names-one-id" for notice in study.notices):
+    if _is_image(study) or "two-names-one-id" in {notice.code for notice in study.notices}:
         return (), (
             Notice("prior-not-compared", "The patient is not known for certain: no earlier exam was compared."),
         )
@@ -122,6 +123,10 @@ def _day_before(exam: date, text: str) -> date | None:
     """The day that a header names; None where it names none, or none before the exam."""
     day = exam_day(text)
     return day if day is not None and day < exam else None
+
+
+def _others_of(patient_id: str, exams: Sequence[_Exam]) -> list[_Exam]:
+    return [exam for exam in exams if _is_mine(exam.patient, patient_id)]
 
 
 def _none_is_mine(table: PriorTable, study_uid: str) -> tuple[Notice, ...]:

@@ -197,6 +197,15 @@ def _overlap(a: _Mask, b: _Mask) -> bool:
 
 
 # -- agreement -------------------------------------------------------------------------------------------------------
+def _all_ratings(drawn: Sequence[DrawnNodule]) -> dict[str, tuple[int, ...]]:
+    """Every reader's, by name."""
+    found: dict[str, tuple[int, ...]] = {}
+    for one in drawn:
+        for name, rating in one.ratings.items():
+            found[name] = (*found.get(name, ()), rating)
+    return found
+
+
 def _agreed(
     drawn: Sequence[DrawnNodule], masks: Sequence[_Mask], geometry: Geometry, config: ConsensusConfig
 ) -> Agreed:
@@ -212,14 +221,13 @@ def _agreed(
     consensus = votes >= min(needed, int(votes.max()))
     singles = [_sphere(mask, start, geometry) for mask in each]
     centre, diameter = _sphere(consensus, start, geometry)
-    names = dict.fromkeys(name for d in drawn for name in d.ratings)
     return Agreed(
         centre_mm=centre,
         diameter_mm=diameter,
         readers=len(readers),
         mean_centre_mm=_vector(np.mean([place for place, _ in singles], axis=0)),
         mean_diameter_mm=float(np.mean([size for _, size in singles])),
-        ratings={name: tuple(d.ratings[name] for d in drawn if name in d.ratings) for name in names},
+        ratings=_all_ratings(drawn),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lungscreen.datasets.scans import AnnotationTables, Dataset, DatasetScan
@@ -34,13 +34,12 @@ def find_folder(
     tables = AnnotationTables.of(nodules, excluded or Nodules.none())
     found = [series for study in inventory.studies for series in study.series]
     names = {series.series_uid for series in found}
-    if nodules.series and names.isdisjoint(nodules.series):
-        text = f"no row names a scan that was found; the first row says {nodules.series[0][:80]}"
-        raise InputError("series-none-match", text, str(folder))
+    _check_names(nodules.series, names, folder)
     known = [series for series in found if complete or series.series_uid in tables.nodules]
     refused = [_without_row(series) for series in found if series not in known]
-    scans = tuple(
-        DatasetScan(
+
+    def scan_of(series: Series) -> DatasetScan:
+        return DatasetScan(
             series=series,
             patient=_patient(series, patients or {}),
             annotate=tables.finder(series.series_uid),
@@ -49,9 +48,16 @@ def find_folder(
             licence=licence,
             original_series_uid=series.series_uid,
         )
-        for series in known
-    )
+
+    scans = tuple(map(scan_of, known))
     return Dataset("folder", scans, (*inventory.refused, *refused), _unused(set(nodules.series) - names))
+
+
+def _check_names(named: Sequence[str], there: set[str], folder: Path) -> None:
+    """Errors: `series-none-match` where the table names series, and none of those that were found."""
+    if named and there.isdisjoint(named):
+        text = f"no row names a scan that was found; the first row says {named[0][:80]}"
+        raise InputError("series-none-match", text, str(folder))
 
 
 def _patient(series: Series, patients: Mapping[str, str]) -> str:

@@ -54,14 +54,17 @@ class DetectionConfig:
             raise ValueError(f"max_marks: expected at least 1, or none, got {self.max_marks}")
         if not self.rates or not _rise(self.rates):
             raise ValueError(f"rates: expected rising positive numbers, got {self.rates}")
-        if self.bootstrap_samples < 1 or self.worst < 0:
-            raise ValueError("bootstrap_samples: expected at least 1; worst: expected at least 0")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence: expected between 0 and 1, got {self.confidence}")
+        self._check_resampling()
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise ValueError(f"threshold: expected a finite number, got {self.threshold}")
         if not _rise(self.diameter_edges_mm):
             raise ValueError(f"diameter_edges_mm: expected rising positive numbers, got {self.diameter_edges_mm}")
+
+    def _check_resampling(self) -> None:
+        if self.bootstrap_samples < 1 or self.worst < 0:
+            raise ValueError("bootstrap_samples: expected at least 1; worst: expected at least 0")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence: expected between 0 and 1, got {self.confidence}")
 
 
 def _rise(numbers: Sequence[float]) -> bool:

@@ -171,6 +171,11 @@ def _notices(drawn: _Drawn, outline: Outline, shape: tuple[int, int, int]) -> tu
 
 
 # -- outlines drawn by the network -----------------------------------------------------------------------------------
+def _fitting(candidates: Sequence[Candidate], config: MeasureConfig) -> list[int]:
+    """Which candidates are not too large for the network's patch."""
+    return [n for n, one in enumerate(candidates) if not one.diameter_mm > config.drawn_up_to_mm]
+
+
 def _network_fields(
     outliner: Outliner, cubes: Sequence[Patch], config: MeasureConfig
 ) -> list[NDArray[np.float32] | None]:
@@ -184,7 +189,7 @@ def _draw(
 ) -> list[_Drawn | None]:
     """Outlines by the network, drawn twice: around the candidate's centre, then around what was drawn."""
     found: list[_Drawn | None] = [None] * len(candidates)
-    fits = [n for n, c in enumerate(candidates) if not c.diameter_mm > config.drawn_up_to_mm]
+    fits = [] if outliner is None else _fitting(candidates, config)
     if outliner is None or not fits:
         return found
     centres = [candidates[n].centre_mm for n in fits]

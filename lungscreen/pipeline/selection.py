@@ -115,7 +115,8 @@ def select_findings(found: Sequence[Finding], config: FindingsConfig) -> Selecti
     One that was 4B or 4X at the last exam stays, however small it is now: it leaves only when proven benign.
     """
     large = [f for f in found if _is_large(f, config) or was_4b(f)]
-    too_small = [f for f in found if all(f is not other for other in large)]
+    staying = set(map(id, large))
+    too_small = [f for f in found if id(f) not in staying]
     dropped: list[Finding] = []
     kept: list[Finding] = []
     for finding in large:

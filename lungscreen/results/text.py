@@ -75,12 +75,17 @@ def readable_name(text: str) -> str:
     return f"{spoken[0]} ({', '.join(spoken[1:])})" if len(spoken) > 1 else "".join(spoken)
 
 
+def _joined(between: str, *parts: str) -> str:
+    """The parts that are not empty."""
+    return between.join(filter(None, parts))
+
+
 def _name_group(group: str, first: bool) -> str:
     family, given, middle, prefix, suffix = ([part.strip() for part in group.split("^")] + [""] * 5)[:5]
-    forenames = " ".join(part for part in (given, middle) if part)
+    forenames = _joined(" ", given, middle)
     if not first:
-        return " ".join(part for part in (family, forenames) if part)
-    name = ", ".join(part for part in (family, forenames, suffix) if part)
+        return _joined(" ", family, forenames)
+    name = _joined(", ", family, forenames, suffix)
     return f"{name} ({prefix})" if prefix and name else name or prefix
 
 

@@ -48,11 +48,15 @@ def _tidy(value: Any, part: Part, where: str) -> Any:
         return tuple(_tidy(item, part, where) for item in value)
     if isinstance(value, Mapping):
         return {plain(name): _tidy(item, part, where) for name, item in value.items()}
-    if isinstance(value, StrEnum) or value is None or isinstance(value, bool):
+    if value is None or isinstance(value, StrEnum | bool):
         return value
     if isinstance(value, str):
         text = plain(value, part.said.longest)
         return text or (None if part.optional else "")
+    return _tidy_number(value, part, where)
+
+
+def _tidy_number(value: Any, part: Part, where: str) -> Any:
     if part.kind is int:
         return int(value)
     number = rounded(value, part.said.digits) if part.said.digits is not None else value

@@ -32,11 +32,7 @@ def list_members(path: Path, config: SeriesConfig) -> tuple[list[Source], list[t
 
     Errors: `archive-damaged`, `archive-unsafe`, `archive-too-large`.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise InputError("archive-damaged", f"cannot be opened as zip ({type(error).__name__})", str(path)) from None
+    members = _files_in(path)
     _check_sizes(members, config, str(path))
     unsafe = [info.filename for info in members if _leads_out(info.filename)]
     if unsafe:
@@ -52,6 +48,15 @@ def list_members(path: Path, config: SeriesConfig) -> tuple[list[Source], list[t
         elif not stat.S_ISLNK(info.external_attr >> 16):
             sources[info.filename] = source
     return list(sources.values()), refused
+
+
+def _files_in(path: Path) -> list[zipfile.ZipInfo]:
+    """Errors: `archive-damaged`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [info for info in archive.infolist() if not info.is_dir()]
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputError("archive-damaged", f"cannot be opened as zip ({type(error).__name__})", str(path)) from None
 
 
 def _check_sizes(members: list[zipfile.ZipInfo], config: SeriesConfig, where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median_high
+from typing import Any
 
 import numpy as np
 
@@ -116,12 +117,11 @@ def _field_of_view(header: Header) -> float:
 def _common(headers: Sequence[Header]) -> Acquisition:
     """One acquisition for all slices: medians of what varies slice by slice, the worst of what warns."""
     acquisitions = [header.acquisition for header in headers]
+    vary = ("tube_current_ma", "exposure_mas", "ctdi_vol_mgy", "slice_thickness_mm")
+    medians: dict[str, Any] = {name: _median([getattr(one, name) for one in acquisitions]) for name in vary}
     return replace(
         acquisitions[0],
-        tube_current_ma=_median([a.tube_current_ma for a in acquisitions]),
-        exposure_mas=_median([a.exposure_mas for a in acquisitions]),
-        ctdi_vol_mgy=_median([a.ctdi_vol_mgy for a in acquisitions]),
-        slice_thickness_mm=_median([a.slice_thickness_mm for a in acquisitions]),
+        **medians,
         contrast=next((a.contrast for a in acquisitions if a.contrast), ""),
         lossy=any(a.lossy for a in acquisitions),
         burned_in="YES" if any(a.burned_in == "YES" for a in acquisitions) else acquisitions[0].burned_in,
@@ -133,16 +133,19 @@ def _median(values: Sequence[float | None]) -> float | None:
     return median_high(known) if known else None
 
 
+def _kernel_notices(kernel: tuple[str, ...]) -> list[Notice]:
+    kind, name = classify_kernel(kernel), "/".join(kernel)
+    if kind == "sharp":
+        return [Notice("sharp-kernel", f"Sharp kernel ({name}).")]
+    if kind == "unknown":
+        return [Notice("kernel-unknown", f"Kernel not known ({name or 'none named'}).")]
+    return []
+
+
 def header_notices(facts: Facts) -> tuple[Notice, ...]:
     """Quality flags that the header alone gives."""
     acquisition = facts.series.acquisition
-    found: list[Notice] = []
-    kernel = classify_kernel(acquisition.kernel)
-    name = "/".join(acquisition.kernel)
-    if kernel == "sharp":
-        found.append(Notice("sharp-kernel", f"Sharp kernel ({name})."))
-    if kernel == "unknown":
-        found.append(Notice("kernel-unknown", f"Kernel not known ({name or 'none named'})."))
+    found = _kernel_notices(acquisition.kernel)
     if acquisition.contrast:
         found.append(Notice("contrast", f"Contrast agent ({acquisition.contrast})."))
     if acquisition.lossy:

@@ -150,7 +150,8 @@ def _header(dataset: Dataset, source: Source, problem: InputError | None) -> Hea
     shared = first_item(dataset, "SharedFunctionalGroupsSequence") if enhanced else None
     rows, columns, frames = (0, 0, 1) if problem else _shape(dataset)
     orientation, spacing, positions = _NOWHERE if problem else _places(dataset, shared, enhanced)
-    if not problem and not enhanced:
+    single = not problem and not enhanced
+    if single:
         _check_rescale(dataset)
     instance = Instance(
         source=source,
@@ -161,9 +162,9 @@ def _header(dataset: Dataset, source: Source, problem: InputError | None) -> Hea
         columns=columns,
         frames=frames,
         instance_number=_whole(get_number(dataset, "InstanceNumber")),
-        position_mm=positions[0] if positions and not enhanced else None,
-        orientation=None if enhanced or problem else orientation,
-        pixel_spacing_mm=None if enhanced or problem else spacing,
+        position_mm=positions[0] if positions and single else None,
+        orientation=orientation if single else None,
+        pixel_spacing_mm=spacing if single else None,
         acquisition_number=get_text(dataset, "AcquisitionNumber"),
         temporal_position=get_text(dataset, "TemporalPositionIdentifier"),
         acquisition_time=get_text(dataset, "AcquisitionTime"),
@@ -206,9 +207,14 @@ def _shape(dataset: Dataset) -> tuple[int, int, int]:
     _check_size(rows, columns, frames)
     if frames > 1 and get_uid(dataset, "SOPClassUID") not in ENHANCED_CLASSES:
         raise InputError("frames-invalid", f"{frames} frames in a single-frame object")
-    if bits not in (8, 16) or (get_number(dataset, "SamplesPerPixel") or 1) != 1:
-        raise InputError("pixels-unsupported", f"{bits:g} bits allocated, or more than one sample a pixel")
+    _check_samples(bits, get_number(dataset, "SamplesPerPixel") or 1)
     return rows, columns, frames
+
+
+def _check_samples(bits: float, samples: float) -> None:
+    """Errors: `pixels-unsupported`."""
+    if bits not in (8, 16) or samples != 1:
+        raise InputError("pixels-unsupported", f"{bits:g} bits allocated, or more than one sample a pixel")
 
 
 def _places(

@@ -74,19 +74,19 @@ def _add_series(draft: _Draft, headers: list[Header], reader: SourceReader) -> N
     notices = [Notice("duplicate-files", f"{copies} files are in the input more than once.")] if copies else []
     rejects = Rejects()
     usable = [header for header in headers if header.problem is None]
-    for header in headers:
-        if header.problem is not None:
-            source = str(header.instance.source)
-            rejects.add(first.series_uid, source, header.problem.code, header.problem.reason)
+    problems = [(header, header.problem) for header in headers if header.problem is not None]
+    for header, problem in problems:
+        rejects.add(first.series_uid, str(header.instance.source), problem.code, problem.reason)
     if not usable:
-        codes = rejects.codes(first.series_uid)
-        reason = next(h.problem.reason for h in headers if h.problem is not None and h.problem.code == codes[0])
+        code = rejects.codes(first.series_uid)[0]
+        reason = next(problem.reason for _, problem in problems if problem.code == code)
         text = f"none of its {len(headers)} images can be used: {reason}"
-        draft.not_read.append(_refuse(first, codes[0], text))
+        draft.not_read.append(_refuse(first, code, text))
         return
     draft.not_read += rejects.rows(first.series_uid, first.study_uid, first.patient.patient_id)
     if len(usable) < len(headers):
-        text = f"{len(headers) - len(usable)} of {len(headers)} files cannot be used ({', '.join(rejects.codes(first.series_uid))})."
+        codes = ", ".join(rejects.codes(first.series_uid))
+        text = f"{len(headers) - len(usable)} of {len(headers)} files cannot be used ({codes})."
         notices.append(Notice("file-left-out", text))
     groups = group_headers(usable)
     if len(groups) > 1:

@@ -63,8 +63,7 @@ def read_cases(predictions: Path, clinical: ClinicalTable, outcomes: Path) -> Ca
     rows = list(used.values())
     people, unmatched = _people(said, rows, clinical)
     columns = (LOGIT, *person_terms(None))
-    known_of = np.array([[*person_terms(person).values()] for person in people])
-    values = np.column_stack([[logit(p) for p in network[rows]], known_of])
+    values = np.column_stack([[*map(logit, network[rows])], [[*person_terms(who).values()] for who in people]])
     left_out = {
         "rows without a probability": int(np.isnan(network).sum()),
         "predictions without an outcome": len(chosen) - len(used),

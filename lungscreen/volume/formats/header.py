@@ -74,7 +74,8 @@ def check_shape(sizes: Sequence[float], components: int = 1) -> tuple[int, int, 
     Errors: `image-dimensions`, `volume-too-large`.
     """
     text = " x ".join(f"{size:g}" for size in sizes)
-    if len(sizes) < 3 or any(n != 1 for n in sizes[3:]) or components != 1 or any(n < 1 or n % 1 for n in sizes):
+    further = set(sizes[3:]) | {components}
+    if len(sizes) < 3 or further != {1} or any(n < 1 or n % 1 for n in sizes):
         raise VolumeError("image-dimensions", f"expected one grey value in three dimensions, got {text}")
     if math.prod(int(size) for size in sizes) > MOST_VOXELS:
         raise VolumeError("volume-too-large", f"{text} voxels")
