@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,13 @@ _RESET_PEAK = b"5"
 
 
 class Stopwatch:
-    """Wall-clock seconds by stage, in the order in which stages were first entered; with `memory`, their peaks too."""
+    """Seconds by stage, in the order in which stages were first entered; with `memory`, their peaks too.
 
-    def __init__(self, memory: bool = False) -> None:
+    clock: what tells the time, in seconds from anywhere.
+    """
+
+    def __init__(self, memory: bool = False, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self.seconds: dict[str, float] = {}
         self.peak_mb: dict[str, float] = {}
         """Largest resident size of the process during each stage, in MiB; empty where the system does not tell."""
@@ -31,11 +35,11 @@ class Stopwatch:
         """Add the time spent inside to `name`."""
         self._note_peak()
         self._open.append(name)
-        start = time.perf_counter()
+        start = self._clock()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - start
             self._note_peak()
             self._open.remove(name)
 

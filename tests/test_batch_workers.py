@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,7 @@ from lungscreen.batch.status import read_status
 from lungscreen.batch.study import Outcome, Read, judge_task, read_task
 from lungscreen.errors import UsageError
 from lungscreen.pipeline import read_pipeline
+from lungscreen.stopwatch import Stopwatch
 
 
 # -- parcels ---------------------------------------------------------------------------------------------------------
@@ -144,11 +146,6 @@ def test_the_next_study_is_read_while_the_networks_look(
     assert one.states()["running"] == 2, "what waits between the two is bounded"
     wait_for(lambda: one.states()["done"] == 3)
     assert [row["outcome"] for row in read_audit(one.out)] == ["done"] * 3
-    for row in rows(one.out).values():
-        parts = sum(seconds for name, seconds in row.seconds.items() if name != "study")
-        assert 0.5 * row.seconds["study"] < parts <= row.seconds["study"], "what waits costs no seconds"
-    late = [row.seconds["study"] for row in rows(one.out).values() if row.seconds["detect"] < 5]
-    assert len(late) == 2
 
 
 def test_a_reader_that_dies_costs_its_own_study_an_attempt_and_not_the_one_that_is_looked_at(
@@ -196,7 +193,10 @@ def test_a_reader_that_hangs_is_ended(begin: Callable[..., Night], inbox: Path) 
 
 
 def test_what_is_read_in_another_process_is_judged_alike(inbox: Path, tmp_path: Path) -> None:
-    """Read, packed, unpacked, judged: the same report as in one process, but for moments and seconds."""
+    """Read, packed, unpacked, judged: the same report as in one process, but for moments and seconds.
+
+    By a clock that goes on a second with each look: what waits between the two costs none.
+    """
     from concurrent.futures import Future
 
     from test_batch_kill import results
@@ -214,9 +214,13 @@ def test_what_is_read_in_another_process_is_judged_alike(inbox: Path, tmp_path: 
     networks.set_result(MODELS.load(pipeline))
     whole = run_task(task, Work(tmp_path / "whole", pipeline, "d"), networks)
     work = Work(tmp_path / "parts", pipeline, "d")
-    read = read_task(task, work)
+    seconds = itertools.count()
+    read = read_task(task, work, Stopwatch(clock=lambda: float(next(seconds))))
     assert isinstance(read, Read)
-    parts = judge_task(unpack(pack(read)), work, networks)
+    later = itertools.count(1_000_000)
+    parts = judge_task(unpack(pack(read)), work, networks, Stopwatch(clock=lambda: float(next(later))))
+    stages = sum(spent for name, spent in parts.seconds.items() if name != "study")
+    assert 0 < read.seconds["study"] < stages <= parts.seconds["study"] < 1000
     assert (parts.state, parts.facts) == (whole.state, whole.facts) == ("done", parts.facts)
     assert set(parts.seconds) == set(whole.seconds)
     assert results(tmp_path / "parts") == results(tmp_path / "whole")
@@ -297,7 +301,6 @@ def test_a_search_that_hangs_does_not_keep_a_run_from_ending(monkeypatch: pytest
     monkeypatch.setattr("lungscreen.batch.scanner.LEAVE_S", 0.2)
     scanner = Scanner(Hanging, [], QUICK, watch=True)  # type: ignore[arg-type]
     scanner.start()
-    start = time.monotonic()
     scanner.close()
-    assert time.monotonic() - start < 20
+    assert scanner.busy(), "it still waits for the share, which was not waited for"
     answer.set()

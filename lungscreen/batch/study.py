@@ -87,13 +87,14 @@ def run_task(task: Task, work: Work, networks: Future[Networks]) -> Outcome:
     return read if isinstance(read, Outcome) else judge_task(read, work, networks)
 
 
-def read_task(task: Task, work: Work) -> Read | Outcome:
+def read_task(task: Task, work: Work, clock: Stopwatch | None = None) -> Read | Outcome:
     """A study as far as it goes without a network: headers, volume, lungs. An Outcome where it ends there.
 
+    clock: that takes the seconds; one of its own where None.
     Errors: as of `run_task`.
     """
-    course = _Course(task)
-    clock = course.clock
+    clock = clock or Stopwatch(memory=True)
+    course = _Course(task, clock)
     with course.watched():
         with clock.stage("headers"):
             course.study, others = find_study(task.looks, task.identity, task.names)
@@ -111,14 +112,15 @@ def read_task(task: Task, work: Work) -> Read | Outcome:
     return Read(task, prepared, priors, tuple(course.refusals), clock.seconds, clock.peak_mb)
 
 
-def judge_task(read: Read, work: Work, networks: Future[Networks]) -> Outcome:
+def judge_task(read: Read, work: Work, networks: Future[Networks], clock: Stopwatch | None = None) -> Outcome:
     """What was read, looked at by the networks, its results written.
 
+    clock: as of `read_task`.
     Errors: as of `run_task`.
     """
-    course = _Course(read.task, list(read.refusals), read.prepared.study)
+    clock = clock or Stopwatch(memory=True)
+    course = _Course(read.task, clock, list(read.refusals), read.prepared.study)
     course.go_on(read)
-    clock = course.clock
     with course.watched():
         report = screen_study(read.prepared, work.pipeline, networks, work.clinical, clock, read.priors)
         finished = finish_report(_with_marks(report, read.task, work), read.task.key)
@@ -133,9 +135,9 @@ class _Course:
     """How a task goes. state: empty while it goes well and is not done."""
 
     task: Task
+    clock: Stopwatch
     refusals: list[Refusal] = field(default_factory=list)
     study: Study | None = None
-    clock: Stopwatch = field(default_factory=lambda: Stopwatch(memory=True))
     state: str = ""
     code: str = ""
     facts: StudyFacts | None = None
