@@ -32,9 +32,9 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "lungscre
 PLACES = {name: n for n, (_, names) in enumerate(LAYERS) for name in names}
 
 MOST_COMPLEX = 10
-SHARE_ABOVE = 0.035
+SHARE_ABOVE = 0.016
 """Of all blocks, above `MOST_COMPLEX`: on its way to 0.01."""
-HIGHEST = 25
+HIGHEST = 18
 """On its way to 14."""
 
 STILL_TWICE = {"Comparison", "NoduleNetwork", "Person", "Row", "WorklistRow"}
@@ -192,7 +192,23 @@ def test_the_drawing_of_the_house_is_that_of_the_code() -> None:
 
 
 def test_every_code_is_used() -> None:
-    """A code that nothing raises would promise what nobody does."""
-    text = "\n".join(p.read_text(encoding="utf-8") for p in PACKAGE.rglob("*.py") if p.name != "codes.py")
-    unused = [name for name in CODES if f'"{name}"' not in text]
-    assert not unused
+    """A code that nothing raises would promise what nobody does. What a docstring or a comment quotes does not count."""
+    said = {
+        node.value
+        for module, tree in modules().items() if module != "codes"
+        for node in ast.walk(tree) if isinstance(node, ast.Constant)
+    }  # fmt: skip
+    assert not CODES.keys() - said
+
+
+def test_every_code_that_is_raised_or_said_is_explained() -> None:
+    """The first argument of an error, a notice or a refusal's code, where it is written out."""
+    places = {"Notice": 0, "Refusal": 1}
+    for module, tree in modules().items():
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            place = 0 if node.func.id.endswith("Error") else places.get(node.func.id)
+            code = node.args[place] if place is not None and len(node.args) > 1 and place < len(node.args) else None
+            if isinstance(code, ast.Constant) and isinstance(code.value, str):
+                assert code.value in CODES, f"{module}:{node.lineno} says {code.value!r}"

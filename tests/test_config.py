@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,7 +85,11 @@ def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes | None) -> None:
 
 def test_the_hash_follows_every_value() -> None:
     assert config_hash(Outer("x"), {"a": 1}) == config_hash(Outer("x"), {"a": 1})
-    assert config_hash(Outer("x")) != config_hash(Outer("x", Inner(1.5)))
+    others = ({"name": "y"}, {"inner": Inner(1.5)}, {"kind": "b"}, {"box": (1, 2, 4)}, {"many": ("m",)}, {"limit": 0},
+              {"points": {"p": 1.0}}, {"on": True})  # fmt: skip
+    assert {name for other in others for name in other} == {field.name for field in fields(Outer)}
+    hashes = {config_hash(Outer(**{"name": "x", **other})) for other in ({}, *others)}
+    assert len(hashes) == len(others) + 1
 
 
 def test_weights_and_pipelines_are_found() -> None:
