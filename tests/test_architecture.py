@@ -192,7 +192,7 @@ def test_the_drawing_of_the_house_is_that_of_the_code() -> None:
 
 
 def test_every_code_is_used() -> None:
-    """A code that nothing raises would promise what nobody does. What a docstring or a comment quotes does not count."""
+    """A code that nothing raises would promise what nobody does; what a comment or docstring quotes does not count."""
     said = {
         node.value
         for module, tree in modules().items() if module != "codes"
