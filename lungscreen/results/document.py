@@ -120,9 +120,7 @@ class ReportedRisk:
     needs: tuple[str, ...] = said("what the model lacks")
     assumed: tuple[str, ...] = said("inputs that were estimated or assumed", longest=LONG_TEXT)
     limits: tuple[str, ...] = said("why it does not hold here, or holds less", longest=LONG_TEXT)
-    sources: tuple[str, ...] = said(
-        longest=LONG_TEXT, off_page="of a finding's risks only what is marked as unverified; the docs have the rest"
-    )
+    sources: tuple[str, ...] = said("on the page what is marked as unverified", longest=LONG_TEXT)
 
     @property
     def text(self) -> str:
@@ -142,9 +140,7 @@ class ReportedAdvice:
     clause: str | None = said("row or note that it rests on", longest=LONG_TEXT, off_page="the group says the row")
     needs: tuple[str, ...] = said("what it lacks")
     assumed: tuple[str, ...] = said("inputs that were estimated or assumed", longest=LONG_TEXT)
-    sources: tuple[str, ...] = said(
-        longest=LONG_TEXT, off_page="only what is marked as unverified; the docs have the rest"
-    )
+    sources: tuple[str, ...] = said("on the page what is marked as unverified", longest=LONG_TEXT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,7 +325,7 @@ class ReportedMeasurement:
     mean_hu: float | None = said(unit="HU", digits=2, columns=(Column(49, "mean_hu"),))
     min_hu: float | None = said(unit="HU", digits=2, columns=(Column(50, "min_hu"),))
     max_hu: float | None = said(unit="HU", digits=2, columns=(Column(51, "max_hu"),))
-    mass_mg: float | None = said(unit="mg", digits=2, columns=(Column(52, "mass_mg"),))
+    mass_mg: float | None = said(unit="mg", digits=2, label="Mass", page_digits=0, columns=(Column(52, "mass_mg"),))
     solid_mean_diameter_mm: float = said(
         "of the solid part", unit="mm", digits=2, least=0,
         columns=(Column(47, "solid_mean_diameter_mm", _solid_cell),),
@@ -402,8 +398,8 @@ class ReportedPast:
     position_mm: Vector | None = said(
         "x, y, z in LPS mm of that exam's series", unit="mm", digits=2, off_page="a place in another exam"
     )
-    side: str = said(off_page="the finding says where it lies now; a lost nodule's side is shown")
-    zone: str = said(off_page="the finding says where it lies now; a lost nodule's zone is shown")
+    side: str = said()
+    zone: str = said()
     category: str | None = said("its category in that exam's report")
 
 
@@ -468,7 +464,6 @@ class ReportedFinding:
     )  # fmt: skip
     detector_diameter_mm: float | None = said(
         "the detector's own estimate, no measurement; null or 0: none", unit="mm", digits=2, least=0,
-        off_page="shown only where nothing was measured",
     )  # fmt: skip
     measurement: ReportedMeasurement | None = said("null where nothing was measured", doubtful=True)
     malignancy: ReportedMalignancy | None = said("null where nothing classified it")

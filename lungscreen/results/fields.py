@@ -43,7 +43,8 @@ class Said:
     it may be. longest: characters of a text that are kept. since: schema version that brought the field.
     doubtful: in a report of unknown origin, a value that fits nothing is taken for none, and an entry is skipped.
     columns: where it stands in findings.csv, or in worklist.csv for what `WorklistRow` has.
-    off_page: why the page does not show it; empty where it does.
+    label: what stands before a number among the page's facts of a finding; the page shows it by itself then, to
+    `page_digits` decimals. off_page: why the page does not show it; empty where it does.
     """
 
     meaning: str = ""
@@ -57,6 +58,8 @@ class Said:
     since: str = ""
     doubtful: bool = False
     columns: tuple[Column, ...] = ()
+    label: str = ""
+    page_digits: int = 1
     off_page: str = ""
 
 

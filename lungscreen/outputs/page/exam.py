@@ -16,7 +16,6 @@ from lungscreen.results.document import (
 )
 from lungscreen.results.finished import Finished
 from lungscreen.results.text import ABSENT, escape, readable_age, readable_name, readable_sex
-from lungscreen.results.validated import VALIDATED_ON
 
 __all__ = ["head_part", "lungs_part", "not_read_part", "overview_part", "provenance_part", "verdict_part"]
 
@@ -37,7 +36,7 @@ def head_part(report: ReportDocument) -> str:
     )
     name = readable_name(patient.name or "")
     title = escape(name) if name else f'<span class="absent">Name {ABSENT}</span>'
-    trained = f'<p class="note">{escape(VALIDATED_ON, REASON)}</p>'
+    trained = f'<p class="note">{escape(report.validated_on, REASON)}</p>'
     return f"<header><h1>{title}</h1>{facts_list(facts)}{facts_list(_technique(report))}{trained}</header>"
 
 
@@ -151,7 +150,7 @@ def provenance_part(report: ReportDocument) -> str:
     provenance = report.provenance
     seconds = ", ".join(f"{name} {spent:.1f}" for name, spent in provenance.seconds.items())
     facts = [
-        ("Software", f"lungscreen {provenance.software_version}"),
+        ("Software", f"{provenance.software} {provenance.software_version}"),
         ("Pipeline", f"{provenance.pipeline_name}, {provenance.pipeline_hash}"),
         *((f"Weights: {w.name}", f"{w.version}, sha256 {w.sha256}") for w in provenance.weights),
         ("Operating point", provenance.operating_point),

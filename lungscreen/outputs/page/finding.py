@@ -11,6 +11,7 @@ from lungscreen.outputs.page.pieces import (
     category_chip,
     facts_list,
     guess,
+    labelled_facts,
     minus,
     minus_signs,
     notices_list,
@@ -101,7 +102,7 @@ def _finding_facts(finding: ReportedFinding) -> str:
                 "Attenuation",
                 minus(f"{shown(measured.mean_hu, 0)} HU ({shown(measured.min_hu, 0)} to {shown(measured.max_hu, 0)})"),
             ),
-            ("Mass", f"{shown(measured.mass_mg, 0)} mg"),
+            *labelled_facts(measured),
         )
     likely = f"{percent(finding)} – {MALIGNANCY_MEANING}" if malignancy else "not classified"
     x, y, z = finding.position_mm

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from lungscreen.records import NOT_ASSESSED
 from lungscreen.results.document import ReportedFinding, ReportedLocation, ReportedMark, ReportedNotice
+from lungscreen.results.fields import parts_of
 from lungscreen.results.text import ABSENT, escape, shown
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "category_chip",
     "facts_list",
     "guess",
+    "labelled_facts",
     "minus",
     "minus_signs",
     "notices_list",
@@ -55,6 +58,15 @@ def facts_list(facts: Iterable[tuple[str, str | None]], more: str = "") -> str:
         for label, text in facts
     )
     return f'<dl class="facts">{items}{more}</dl>'
+
+
+def labelled_facts(record: Any) -> Iterator[tuple[str, str]]:
+    """The numbers of a record that have a label, with their units."""
+    kind: Any = type(record)
+    for part in parts_of(kind):
+        text = shown(getattr(record, part.name), part.said.page_digits) if part.said.label else ""
+        if text:
+            yield part.said.label, f"{text} {part.said.unit}".strip()
 
 
 def absent(text: str) -> str:
