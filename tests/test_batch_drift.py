@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lungscreen.batch.drift import LEAST_BEFORE, LEAST_TONIGHT, compare_nights, drift_notices
-from lungscreen.batch.ledger import Ledger, Offer, Row
+from lungscreen.batch.ledger import Ledger, Offer, TaskRow
 from lungscreen.batch.night import describe_night, night_of, night_page, write_night
 from lungscreen.results.facts import StudyFacts, plain_facts
 
@@ -84,8 +84,8 @@ def test_what_the_headers_do_not_say_is_left_out() -> None:
 
 
 # -- which night -----------------------------------------------------------------------------------------------------
-def row(key: str, when: str, **changes: Any) -> Row:
-    made = Row(key, "p-1", "done", 0, 0, False, False, 0.0, "in", "", finished=when, facts=plain_facts(facts(1, 1)[0]))
+def row(key: str, when: str, **changes: Any) -> TaskRow:
+    made = TaskRow(key, "p-1", "done", 0, 0, False, False, 0.0, "in", "", finished=when, facts=plain_facts(facts(1, 1)[0]))
     return replace(made, **changes)
 
 

@@ -22,7 +22,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from lungscreen.batch import BatchConfig, BatchRun, Ended, Models, run_batch
 from lungscreen.batch.audit import audit_text, read_audit
-from lungscreen.batch.ledger import Ledger, Row
+from lungscreen.batch.ledger import Ledger, TaskRow
 from lungscreen.batch.status import read_status, retry_studies, status_text
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
@@ -56,7 +56,7 @@ def night(inbox: Path, out: Path, **options: Any) -> BatchRun:
     return BatchRun([inbox], out, read_pipeline("screening"), **{"engine": "here", "config": QUICK} | options)
 
 
-def rows(out: Path) -> dict[str, Row]:
+def rows(out: Path) -> dict[str, TaskRow]:
     ledger = Ledger(out, read_only=True)
     try:
         return {row.key: row for row in ledger.rows()}

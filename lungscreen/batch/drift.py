@@ -14,7 +14,7 @@ from typing import Literal
 from lungscreen.errors import Notice
 from lungscreen.results.facts import StudyFacts
 
-__all__ = ["HISTORY_NIGHTS", "Comparison", "compare_nights", "drift_notices"]
+__all__ = ["HISTORY_NIGHTS", "NightComparison", "compare_nights", "drift_notices"]
 
 HISTORY_NIGHTS = 30
 """Nights before this one that it is compared with."""
@@ -45,7 +45,7 @@ COUNTED = {"kernel": "kernel", "with_finding": "share of studies with a finding"
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class NightComparison:
     """One figure, tonight and before. p_value and size are None where there was too little to compare."""
 
     name: str
@@ -72,14 +72,14 @@ class Comparison:
         )
 
 
-def compare_nights(tonight: Sequence[StudyFacts], before: Sequence[StudyFacts]) -> list[Comparison]:
+def compare_nights(tonight: Sequence[StudyFacts], before: Sequence[StudyFacts]) -> list[NightComparison]:
     """Every figure; `tonight`, `before`: facts of the studies that were read ."""
     alpha = OVERALL_ALPHA / (len(MEASURED) + len(COUNTED))
     found = [_measured(name, tonight, before, alpha) for name in MEASURED]
     return found + [_counted(name, tonight, before, alpha) for name in COUNTED]
 
 
-def drift_notices(comparisons: Sequence[Comparison]) -> list[Notice]:
+def drift_notices(comparisons: Sequence[NightComparison]) -> list[Notice]:
     """A warning for each figure that drifted."""
     return [
         Notice(
@@ -92,7 +92,7 @@ def drift_notices(comparisons: Sequence[Comparison]) -> list[Notice]:
     ]
 
 
-def _measured(name: str, tonight: Sequence[StudyFacts], before: Sequence[StudyFacts], alpha: float) -> Comparison:
+def _measured(name: str, tonight: Sequence[StudyFacts], before: Sequence[StudyFacts], alpha: float) -> NightComparison:
     from scipy.stats import ks_2samp
 
     new = _values(name, tonight)
@@ -102,20 +102,20 @@ def _measured(name: str, tonight: Sequence[StudyFacts], before: Sequence[StudyFa
         # asymptotic: the exact method takes long with thousands of studies
         result = ks_2samp(new, old, method="asymp")
         p_value, size = float(result.pvalue), float(result.statistic)
-    return Comparison(
+    return NightComparison(
         name, MEASURED[name], "Kolmogorov-Smirnov", len(new), len(old), p_value, size, alpha, LEAST_DISTANCE,
         _median(new), _median(old),
     )  # fmt: skip
 
 
-def _counted(name: str, tonight: Sequence[StudyFacts], before: Sequence[StudyFacts], alpha: float) -> Comparison:
+def _counted(name: str, tonight: Sequence[StudyFacts], before: Sequence[StudyFacts], alpha: float) -> NightComparison:
     new, old = (Counter(_label(name, facts) for facts in night) for night in (tonight, before))
     few = new.total() < LEAST_TONIGHT or old.total() < LEAST_BEFORE
     labels = sorted({*new, *old})
     p_value, size = (
         (None, None) if few else _share_test(name, [[night[label] for label in labels] for night in (new, old)])
     )
-    return Comparison(
+    return NightComparison(
         name, COUNTED[name], "Fisher's exact" if name == "with_finding" else "chi-square", new.total(), old.total(),
         p_value, size, alpha, LEAST_SHARE, _shares(new), _shares(old),
     )  # fmt: skip

@@ -17,7 +17,7 @@ from lungscreen.errors import LungscreenError, OutputError
 from lungscreen.pipeline import Networks, Pipeline, load_networks, used_weights
 from lungscreen.records import WeightsUsed
 
-__all__ = ["Engine", "Event", "InProcess", "Models", "shipped_models"]
+__all__ = ["Engine", "Event", "InProcess", "Models", "as_event", "carry_out", "shipped_models"]
 
 
 _IDLE_S = 0.02

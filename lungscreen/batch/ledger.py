@@ -21,7 +21,7 @@ from typing import Any, Literal
 from lungscreen.database import guarded, open_database
 from lungscreen.errors import UsageError
 
-__all__ = ["LEDGER_FILE", "Ledger", "Offer", "Row", "State"]
+__all__ = ["LEDGER_FILE", "Ledger", "Offer", "TaskRow", "State"]
 
 LEDGER_FILE = "ledger.sqlite"
 
@@ -53,7 +53,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TaskRow:
     """One study of the ledger."""
 
     key: str
@@ -162,7 +162,7 @@ class Ledger:
         with self._guard:
             self._db.execute("UPDATE run SET ended = ?, how = ? WHERE id = ?", (_now(), how, run))
 
-    def recover(self, most_interruptions: int) -> list[Row]:
+    def recover(self, most_interruptions: int) -> list[TaskRow]:
         """Studies that were running when an earlier run was interrupted. They stay running until `put_back` or `finish`.
 
         Counts the interruption: from `most_interruptions` on a study is run last and alone.
@@ -219,7 +219,7 @@ class Ledger:
         )
         return cursor.rowcount
 
-    def next_waiting(self, skip: Iterable[str] = ()) -> Row | None:
+    def next_waiting(self, skip: Iterable[str] = ()) -> TaskRow | None:
         """The study to read next: urgent first, then oldest first; those that are run alone come last."""
         skip = tuple(skip)
         marks = ", ".join("?" * len(skip))
@@ -316,13 +316,13 @@ class Ledger:
             return self._reset("state IN ('refused', 'failed') AND code = ?", (code,))
 
     # -- looking -----------------------------------------------------------------------------------------------------
-    def get(self, key: str) -> Row | None:
+    def get(self, key: str) -> TaskRow | None:
         """One study."""
         with self._guard:
             row = self._db.execute("SELECT * FROM study WHERE key = ?", (key,)).fetchone()
         return _row(row) if row else None
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TaskRow]:
         """Every study, by key."""
         with self._guard:
             return [_row(row) for row in self._db.execute("SELECT * FROM study ORDER BY key")]
@@ -400,8 +400,8 @@ def _now() -> str:
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
 
 
-def _row(row: sqlite3.Row) -> Row:
-    return Row(
+def _row(row: sqlite3.TaskRow) -> TaskRow:
+    return TaskRow(
         key=row["key"],
         patient=row["patient"],
         state=row["state"],

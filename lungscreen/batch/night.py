@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lungscreen import RESEARCH_USE, __version__
-from lungscreen.batch.drift import HISTORY_NIGHTS, Comparison, compare_nights, drift_notices
-from lungscreen.batch.ledger import LEDGER_FILE, Ledger, Row
+from lungscreen.batch.drift import HISTORY_NIGHTS, NightComparison, compare_nights, drift_notices
+from lungscreen.batch.ledger import LEDGER_FILE, Ledger, TaskRow
 from lungscreen.codes import CODES
 from lungscreen.errors import LungscreenError
 from lungscreen.files import replace_file
@@ -54,18 +54,18 @@ def night_of(finished: str) -> str:
     return (datetime.fromisoformat(finished).astimezone() - timedelta(hours=NIGHT_BEGINS_H)).date().isoformat()
 
 
-def _latest_night(ended: Sequence[Row]) -> tuple[str, list[Row]]:
+def _latest_night(ended: Sequence[TaskRow]) -> tuple[str, list[TaskRow]]:
     """The night of the study that ended last, and all of its studies; today without any."""
     nights = [night_of(row.finished) for row in ended]
     latest = max(nights, default=datetime.now().astimezone().date().isoformat())
     return latest, [row for row, night in zip(ended, nights, strict=True) if night == latest]
 
 
-def _facts(rows: Sequence[Row]) -> list[StudyFacts]:
+def _facts(rows: Sequence[TaskRow]) -> list[StudyFacts]:
     return [recall_facts(row.facts) for row in rows]
 
 
-def _drift(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+def _drift(comparisons: Sequence[NightComparison]) -> dict[str, Any]:
     """Tonight against the nights before, and what is to be warned of."""
     return {
         "drift": [{**asdict(c), "drifted": c.drifted} for c in comparisons],
@@ -74,7 +74,7 @@ def _drift(comparisons: Sequence[Comparison]) -> dict[str, Any]:
 
 
 def describe_night(
-    rows: Sequence[Row], earlier: Sequence[Row] = (), link: Callable[[str], str] = page_link
+    rows: Sequence[TaskRow], earlier: Sequence[TaskRow] = (), link: Callable[[str], str] = page_link
 ) -> dict[str, Any]:
     """The night of the study that ended last: `rows` of this ledger, `earlier` of the ones beside it.
 
@@ -142,9 +142,9 @@ def _whose(document: Mapping[str, Any]) -> str:
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------
-def _history(ended: Sequence[Row], night: str) -> list[Row]:
+def _history(ended: Sequence[TaskRow], night: str) -> list[TaskRow]:
     """Studies that were read in the nights before."""
-    by_night: dict[str, list[Row]] = {}
+    by_night: dict[str, list[TaskRow]] = {}
     for row in ended:
         when = night_of(row.finished)
         if row.state == "done" and when < night:
@@ -152,9 +152,9 @@ def _history(ended: Sequence[Row], night: str) -> list[Row]:
     return [row for when in sorted(by_night)[-HISTORY_NIGHTS:] for row in by_night[when]]
 
 
-def _earlier(out: Path, key_fingerprint: str) -> list[Row]:
+def _earlier(out: Path, key_fingerprint: str) -> list[TaskRow]:
     """Studies of the ledgers in the folders beside this one, where each night has a folder of its own."""
-    rows: list[Row] = []
+    rows: list[TaskRow] = []
     for path in sorted(out.resolve().parent.glob(f"*/{LEDGER_FILE}")):
         if path.parent == out.resolve():
             continue
@@ -170,15 +170,15 @@ def _earlier(out: Path, key_fingerprint: str) -> list[Row]:
     return [row for row in rows if row.finished]
 
 
-def _by_code(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    groups: dict[str, list[Row]] = {}
+def _by_code(rows: Sequence[TaskRow]) -> list[tuple[str, list[TaskRow]]]:
+    groups: dict[str, list[TaskRow]] = {}
     for row in rows:
         if row.state != "done":
             groups.setdefault(row.code, []).append(row)
     return sorted(groups.items(), key=lambda item: (item[1][0].state != "failed", -len(item[1]), item[0]))
 
 
-def _not_read(code: str, rows: Sequence[Row]) -> dict[str, Any]:
+def _not_read(code: str, rows: Sequence[TaskRow]) -> dict[str, Any]:
     known = CODES.get(code)
     return {
         "code": code,
@@ -190,13 +190,13 @@ def _not_read(code: str, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _order(row: Row) -> tuple[Any, ...]:
+def _order(row: TaskRow) -> tuple[Any, ...]:
     """As the worklist ranks."""
     facts = recall_facts(row.facts)
     return suspicion_order(facts.category, facts.top_probability, facts.top_score), row.key
 
 
-def _ranked(rank: int, row: Row, link: Callable[[str], str]) -> dict[str, Any]:
+def _ranked(rank: int, row: TaskRow, link: Callable[[str], str]) -> dict[str, Any]:
     facts = recall_facts(row.facts)
     return {
         "rank": rank,
@@ -210,7 +210,7 @@ def _ranked(rank: int, row: Row, link: Callable[[str], str]) -> dict[str, Any]:
     }
 
 
-def _seconds(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+def _seconds(rows: Sequence[TaskRow]) -> dict[str, dict[str, float]]:
     """Median, largest and, of memory, the peak, by stage."""
     stages = dict.fromkeys(name for row in rows for name in row.seconds)
     found = {}
@@ -224,13 +224,13 @@ def _seconds(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _per_hour(rows: Sequence[Row]) -> float | None:
+def _per_hour(rows: Sequence[TaskRow]) -> float | None:
     ends = sorted(datetime.fromisoformat(row.finished).timestamp() for row in rows)
     span = ends[-1] - ends[0] if len(ends) > 1 else 0.0
     return round((len(ends) - 1) / span * 3600, 1) if span > 0 else None
 
 
-def _quality(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _quality(rows: Sequence[TaskRow]) -> list[dict[str, Any]]:
     counts = Counter(code for row in rows for code in recall_facts(row.facts).notices)
     return [
         {"code": code, "studies": count, "meaning": CODES[code].meaning if code in CODES else ""}

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lungscreen.batch.ledger import LEDGER_FILE, Row
+from lungscreen.batch.ledger import LEDGER_FILE, TaskRow
 from lungscreen.batch.night import describe_night, night_page
 from lungscreen.batch.status import open_ledger, read_status
 from lungscreen.errors import UsageError
 from lungscreen.files import replace_file
 from lungscreen.results.folder import ResultsFolder
 
-__all__ = ["find_parts", "join_nights", "read_joint_status"]
+__all__ = ["find_parts", "join_nights", "missing_parts", "read_joint_status"]
 
 STATES = ("waiting", "running", "done", "refused", "failed")
 
@@ -98,7 +98,7 @@ def join_nights(parts: Sequence[Path], out: Path) -> dict[str, Any]:
     `output-failed`.
     """
     ResultsFolder(out).make(parts)
-    latest: dict[str, tuple[Row, Path]] = {}
+    latest: dict[str, tuple[TaskRow, Path]] = {}
     fingerprints = set()
     for part in parts:
         ledger = open_ledger(part, read_only=True)

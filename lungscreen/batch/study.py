@@ -29,7 +29,7 @@ from lungscreen.results.refusals import document_refusals
 from lungscreen.series import find_study, group_looks
 from lungscreen.stopwatch import Stopwatch
 
-__all__ = ["Outcome", "Read", "Work", "judge_task", "read_task", "run_task"]
+__all__ = ["Outcome", "Read", "Work", "find_study", "judge_task", "read_task", "run_task"]
 
 GONE = frozenset({"file-unreadable", "input-missing"})
 """Codes that a share which went away in the night gives too."""
@@ -202,7 +202,7 @@ def _priors(task: Task, work: Work) -> PriorTable:
     return replace(given, beside=beside)
 
 
-def measure_noise(report: Report) -> float | None:
+def _noise_of(report: Report) -> float | None:
     """Noise in HU: 1.4826 times the median absolute difference of neighbours in the lungs, over the root of two.
 
     Differences along a row take anatomy out; the median takes out vessels. None where there is no lung.
@@ -219,7 +219,7 @@ def measure_noise(report: Report) -> float | None:
 
 def _with_marks(report: Report, task: Task, work: Work) -> Report:
     """The report, saying which input and pipeline it is of: a run that goes on can tell."""
-    noise = measure_noise(report)
+    noise = _noise_of(report)
     options = {**report.provenance.options, "input": task.input, "batch": work.digest}
     if noise is not None:
         options["noise_hu"] = f"{noise:.2f}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Engine, Event
 from lungscreen.batch.index import Index
-from lungscreen.batch.ledger import Ledger, Row
+from lungscreen.batch.ledger import Ledger, TaskRow
 from lungscreen.batch.scanner import Scanner
 from lungscreen.batch.study import Outcome, Work
 from lungscreen.batch.tasks import Task
@@ -157,7 +157,7 @@ class Night:
             self._attempts[row.key] = attempt
             self.engine.submit(self.index.task(row.key, row.input, attempt))
 
-    def _next(self) -> Row | None:
+    def _next(self) -> TaskRow | None:
         """The study to start now. One that is run alone waits until nothing else runs, and nothing starts beside it."""
         now = time.monotonic()
         away = [key for key, until in self._away.items() if until > now]
@@ -285,7 +285,7 @@ class Night:
         LOG.error("study failed", extra={"fields": {"key": key, "code": code}})
 
 
-def _whole_result(out: Path, row: Row, digest: str) -> ReportDocument | None:
+def _whole_result(out: Path, row: TaskRow, digest: str) -> ReportDocument | None:
     """The study's report, where it is of the input and pipeline that were running."""
     try:
         document = ResultsFolder(out).read(row.key)

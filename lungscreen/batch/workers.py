@@ -36,7 +36,7 @@ from lungscreen.errors import LungscreenError
 from lungscreen.logs import LOG, start_logs
 from lungscreen.pipeline import Networks
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "judge_on", "read_on"]
 
 MOST_FALSE_STARTS = 3
 """Processes in a row that die before they are ready: then it is no study's fault."""

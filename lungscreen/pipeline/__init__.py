@@ -11,7 +11,7 @@ networks    Networks, load_networks
 from lungscreen.pipeline.chain import screen_study
 from lungscreen.pipeline.exam import Prepared, grade_candidates, prepare_study, read_exam
 from lungscreen.pipeline.first_series import read_first_series
-from lungscreen.pipeline.networks import Networks, NoduleNetwork, load_networks, operating_points, used_weights
+from lungscreen.pipeline.networks import Networks, RatingNetwork, load_networks, operating_points, used_weights
 from lungscreen.pipeline.priors import compare_with_priors
 from lungscreen.pipeline.selection import FindingsConfig, keep_doubtful
 from lungscreen.pipeline.settings import Pipeline, pipeline_hash, read_pipeline
@@ -19,7 +19,7 @@ from lungscreen.pipeline.settings import Pipeline, pipeline_hash, read_pipeline
 __all__ = [
     "FindingsConfig",
     "Networks",
-    "NoduleNetwork",
+    "RatingNetwork",
     "Pipeline",
     "Prepared",
     "compare_with_priors",

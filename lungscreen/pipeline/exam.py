@@ -17,7 +17,7 @@ from lungscreen.detect import detect_nodules
 from lungscreen.lungs import segment_lungs
 from lungscreen.measure import find_lung_boxes, locate_nodule, measure_nodules
 from lungscreen.pipeline.first_series import read_first_series
-from lungscreen.pipeline.networks import Networks, NoduleNetwork
+from lungscreen.pipeline.networks import Networks, RatingNetwork
 from lungscreen.pipeline.selection import look_twice
 from lungscreen.pipeline.settings import Pipeline
 from lungscreen.records import Candidate, Finding, Location, Lungs, Measured, Rating, Reading, Study, Volume
@@ -73,7 +73,7 @@ def grade_candidates(
     volume: Volume,
     lungs: Lungs | None,
     candidates: Sequence[Candidate],
-    classifier: NoduleNetwork,
+    classifier: RatingNetwork,
     pipeline: Pipeline,
     clock: Stopwatch | None = None,
 ) -> list[Finding]:

@@ -19,10 +19,10 @@ from lungscreen.pipeline.settings import Pipeline
 from lungscreen.records import WeightsUsed
 from lungscreen.weights import WeightsFile
 
-__all__ = ["Networks", "NoduleNetwork", "load_networks", "operating_points", "used_weights"]
+__all__ = ["Networks", "RatingNetwork", "load_networks", "operating_points", "used_weights"]
 
 
-class NoduleNetwork(Classifier, Outliner, Protocol):
+class RatingNetwork(Classifier, Outliner, Protocol):
     """A network that rates a nodule and outlines it, both from patches of one size."""
 
 
@@ -31,7 +31,7 @@ class Networks:
     """The networks of a pipeline, loaded, and the weights they came from."""
 
     detector: Detector
-    classifier: NoduleNetwork
+    classifier: RatingNetwork
     weights: tuple[WeightsUsed, ...]
     operating_points: Mapping[str, float]
     """Detection score from which a candidate becomes a finding."""
