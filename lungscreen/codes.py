@@ -406,7 +406,8 @@ CODES: dict[str, Code] = {
     ),
     "lung-left-out": Code(
         "notice",
-        "More than 20 ml of air inside the chest look like lung and are in no lung that was found: they were not searched.",
+        "More than 20 ml of air inside the chest look like lung and are in no lung that was found: they were not"
+        " searched.",
         "Read that part of the lungs yourself: slices may be damaged, or the software parted a lung.",
     ),
     "upside-down": Code(
@@ -470,13 +471,15 @@ CODES: dict[str, Code] = {
     ),
     "nodules-invalid": Code(
         "refusal",
-        "The table of nodules or exams cannot be used: no such file, no CSV or JSON, a column is missing, unknown or there"
+        "The table of nodules or exams cannot be used: no such file, no CSV or JSON, a column is missing, unknown or"
+        " there"
         " twice, or a row has another number of cells than the header.",
         "Read the message; docs/grade.md lists the columns.",
     ),
     "nodule-row-invalid": Code(
         "refusal",
-        "A row of the table of nodules or exams does not say whose it is, when, or which nodule. An exam that it may belong"
+        "A row of the table of nodules or exams does not say whose it is, when, or which nodule. An exam that it may"
+        " belong"
         " to is not called 1 or 2.",
         "Correct the row, then grade again.",
     ),
@@ -604,13 +607,15 @@ CODES: dict[str, Code] = {
     ),
     "prior-category-higher": Code(
         "notice",
-        "A nodule's row gives a lower category than its 4B or 4X at the last exam: one that has grown stays what it was; one"
+        "A nodule's row gives a lower category than its 4B or 4X at the last exam: one that has grown stays what it"
+        " was; one"
         " that is benign by its calcification or fat takes the row.",
         "A reader decides which of the two stands.",
     ),
     "prior-nodule-unknown": Code(
         "notice",
-        "It is not known what became of a nodule of an earlier exam: its place lies outside this scan, it may have merged"
+        "It is not known what became of a nodule of an earlier exam: its place lies outside this scan, it may have"
+        " merged"
         " with another, it was not measured, or only its report was compared. The exam is no 1 or 2.",
         "Look at the nodule's place, or compare with the earlier images.",
     ),
@@ -642,14 +647,17 @@ CODES: dict[str, Code] = {
     ),
     "consider-juxtapleural": Code(
         "notice",
-        "A solid nodule lies at the lung's border; whether it is smooth and oval, lentiform or triangular was not assessed.",
+        "A solid nodule lies at the lung's border; whether it is smooth and oval, lentiform or triangular was not"
+        " assessed.",
         "A reader who finds it so may use the juxtapleural row that the text names; the software never does.",
     ),
     "consider-perifissural": Code(
         "notice",
-        "A fissure, or another thin sheet as wide, may touch a solid nodule; whether it is smooth and oval, lentiform or "
+        "A fissure, or another thin sheet as wide, may touch a solid nodule; whether it is smooth and oval, lentiform"
+        " or "
         "triangular was not assessed.",
-        "A reader who sees the fissure and that shape may use the juxtapleural row that the text names; the software never does.",
+        "A reader who sees the fissure and that shape may use the juxtapleural row that the text names; the software"
+        " never does.",
     ),
     "consider-solid": Code(
         "notice",
@@ -719,7 +727,8 @@ CODES: dict[str, Code] = {
     ),
     "clinical-value": Code(
         "notice",
-        "A value in the patient data is not understood, impossible, or contradicts its own row: it counts as not known.",
+        "A value in the patient data is not understood, impossible, or contradicts its own row: it counts as not"
+        " known.",
         "Correct the named column of the named row.",
     ),
     "clinical-age": Code(
@@ -778,7 +787,8 @@ CODES: dict[str, Code] = {
     ),
     "interrupted": Code(
         "refusal",
-        "The whole night was interrupted, or a node of the cluster lost, four times while this study was being read, the"
+        "The whole night was interrupted, or a node of the cluster lost, four times while this study was being read,"
+        " the"
         " last time while it ran alone.",
         "Find out whether it brings the machine down before `lungscreen batch retry`.",
     ),

@@ -4,8 +4,8 @@
     report comes of it all the same
 
 Families: where a file is cut, which bits are flipped, what a length says, sizes, spacings, positions, orientations,
-rescale, missing and doubled UIDs, mixed series, wrong VRs, nested sequences, bombs (zip, deflated, encapsulated), links,
-unreadable files, names in odd encodings, image files.
+rescale, missing and doubled UIDs, mixed series, wrong VRs, nested sequences, bombs (zip, deflated, encapsulated),
+links, unreadable files, names in odd encodings, image files.
 """
 
 from __future__ import annotations
@@ -214,10 +214,12 @@ def _tags() -> Iterator[Case]:
 def _missing() -> Iterator[Case]:
     """Elements that are not there."""
     expected = {
-        "StudyInstanceUID": ("header-incomplete",), "SeriesInstanceUID": ("header-incomplete",), "SOPInstanceUID": ("header-incomplete",),
+        "StudyInstanceUID": ("header-incomplete",), "SeriesInstanceUID": ("header-incomplete",),
+        "SOPInstanceUID": ("header-incomplete",),
         "Rows": ("header-incomplete",), "Columns": ("header-incomplete",), "BitsAllocated": ("header-incomplete",),
         "ImagePositionPatient": ("position-invalid",), "ImageOrientationPatient": ("position-invalid",),
-        "PixelSpacing": ("spacing-invalid",), "RescaleSlope": ("rescale-missing",), "RescaleIntercept": ("rescale-missing",),
+        "PixelSpacing": ("spacing-invalid",), "RescaleSlope": ("rescale-missing",),
+        "RescaleIntercept": ("rescale-missing",),
         "PixelData": ("pixels-damaged",), "SOPClassUID": ("not-ct",),
     }  # fmt: skip
     for keyword, codes in expected.items():

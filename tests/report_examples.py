@@ -69,7 +69,9 @@ ACQUISITION = Acquisition(
 
 
 def make_volume(geometry: Geometry = GRID, acquisition: Acquisition = ACQUISITION, **changes: Any) -> Volume:
-    """Lung with a bright ball at (z, y, x) = (10, 20, 30), soft tissue around; `changes` replace fields of the volume."""
+    """Lung with a bright ball at (z, y, x) = (10, 20, 30), soft tissue around; `changes` replace fields of the
+    volume.
+    """
     hu = np.full(geometry.shape, -850, np.int16)
     hu[:, :4] = 40
     k, j, i = np.indices(geometry.shape)
@@ -192,7 +194,9 @@ def page_of(report: Report, config: PictureConfig | None = None) -> str:
 
 
 def write_report(report: Report, out: Path, *more: str) -> Path:
-    """Its files in a results folder, and those of the outputs named beside the usual ones. Returns the study's folder."""
+    """Its files in a results folder, and those of the outputs named beside the usual ones. Returns the study's
+    folder.
+    """
     return write_study(finish(report), ResultsFolder(out), OutputsConfig((*OutputsConfig().write, *more)))
 
 

@@ -37,12 +37,6 @@ SHARE_ABOVE = 0.016
 HIGHEST = 18
 """On its way to 14."""
 
-STILL_TWICE = {"Comparison", "NoduleNetwork", "Person", "Row", "WorklistRow"}
-"""Public names that still have two meanings. None is added."""
-
-STILL_UNLISTED = {"batch.engines", "batch.parts", "batch.study", "batch.workers"}
-"""Modules whose `__all__` is not yet what is public. None is added."""
-
 
 # -- who imports whom ------------------------------------------------------------------------------------------------
 def test_every_part_has_its_place() -> None:
@@ -75,7 +69,7 @@ def test_what_is_shared_has_no_ring() -> None:
 
 
 # -- what is public --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("module", sorted(set(modules()) - STILL_UNLISTED))
+@pytest.mark.parametrize("module", sorted(modules()))
 def test_all_is_what_is_public(module: str) -> None:
     """`__all__` names every public function and class of a module, and nothing that comes from elsewhere.
 
@@ -126,7 +120,7 @@ def test_a_public_name_has_one_meaning() -> None:
             ):
                 made.setdefault(definition.name, []).append(module)
     twice = {name: ", ".join(sorted(where)) for name, where in made.items() if len(where) > 1}
-    assert {name: where for name, where in twice.items() if name not in STILL_TWICE} == {}
+    assert twice == {}
 
 
 def test_modules_of_a_name_stand_once_at_the_root_and_in_evaluation() -> None:

@@ -85,7 +85,9 @@ def test_what_the_headers_do_not_say_is_left_out() -> None:
 
 # -- which night -----------------------------------------------------------------------------------------------------
 def row(key: str, when: str, **changes: Any) -> TaskRow:
-    made = TaskRow(key, "p-1", "done", 0, 0, False, False, 0.0, "in", "", finished=when, facts=plain_facts(facts(1, 1)[0]))
+    made = TaskRow(
+        key, "p-1", "done", 0, 0, False, False, 0.0, "in", "", finished=when, facts=plain_facts(facts(1, 1)[0])
+    )
     return replace(made, **changes)
 
 

@@ -361,7 +361,8 @@ SOLID, PART, GGN = NoduleType.SOLID, NoduleType.PART_SOLID, NoduleType.GROUND_GL
         ),
         (  # the whole is stable, its solid part is not
             [(PART, 12.0, 3.0, "20200701")], (PART, 12.0, 5.5), "growing",
-            "growing in its solid part since 2020-07-01: 3.0 mm then, +2.5 mm; as a whole +0.0 mm since 2020-07-01", "4B",
+            "growing in its solid part since 2020-07-01: 3.0 mm then, +2.5 mm; as a whole +0.0 mm since 2020-07-01",
+            "4B",
         ),
         (  # slow growth
             [(SOLID, 6.0, None, "20190101"), (SOLID, 6.8, None, "20200101")], (SOLID, 7.6, 0.0), "growing",
@@ -375,7 +376,8 @@ SOLID, PART, GGN = NoduleType.SOLID, NoduleType.PART_SOLID, NoduleType.GROUND_GL
             [(SOLID, 7.0, None, "20200701")], (GGN, 9.0, 0.0), "stable",
             "stable by the rules, larger but less solid (choice b) since 2020-07-01: 7.0 mm then, +2.0 mm", "2",
         ),
-        ([(SOLID, 9.0, None, "20200701")], (SOLID, 7.0, 0.0), "shrinking", "shrinking since 2020-07-01: 9.0 mm then", "2"),
+        ([(SOLID, 9.0, None, "20200701")], (SOLID, 7.0, 0.0), "shrinking", "shrinking since 2020-07-01: 9.0 mm then",
+        "2"),
         (
             [(PART, 9.0, None, "20200701")], (PART, 9.0, 5.0), "not assessed",
             "not assessed: needs size of the solid part on 2020-07-01", "not assessed",

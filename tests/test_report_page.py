@@ -153,8 +153,10 @@ def test_finding_shows_everything_and_what_the_probability_means():
     findings = [make_finding(volume, category="4A", category_reason="A rule."), make_finding(volume, probability=0.002)]
     page = _page(*findings)
     for shown in (
-        "12.1 × 11.4 mm", "11.8 mm", "841 ± 40 mm³", "Effective diameter", "11.7 mm", "solid", "0.900", "slice 14 of 24 from the top, image 14",
-        "left upper lobe (estimated)", "4A", "A rule.", "40 %", "< 1 %", "−9.0, 27.0, −275.0", "width 1500, level −600 HU",
+        "12.1 × 11.4 mm", "11.8 mm", "841 ± 40 mm³", "Effective diameter", "11.7 mm", "solid", "0.900",
+        "slice 14 of 24 from the top, image 14",
+        "left upper lobe (estimated)", "4A", "A rule.", "40 %", "< 1 %", "−9.0, 27.0, −275.0",
+        "width 1500, level −600 HU",
     ):  # fmt: skip
         assert shown in page.text, shown
     assert page.text.count(MALIGNANCY_MEANING) == 3, "under the table and at each finding"

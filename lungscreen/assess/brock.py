@@ -1,7 +1,7 @@
 """Size, lobe, person → probability of cancer by Brock (PanCan) 1a, 1b, 2a, 2b.
 
-Source: McWilliams et al., N Engl J Med 2013;369:910, Table 2 (author manuscript; its page 16 heads the block of 1b and 2b
-wrongly). Size is the largest transverse diameter as PanCan recorded it, not the Lung-RADS mean of two axes.
+Source: McWilliams et al., N Engl J Med 2013;369:910, Table 2 (author manuscript; its page 16 heads the block of 1b and
+2b wrongly). Size is the largest transverse diameter as PanCan recorded it, not the Lung-RADS mean of two axes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class BrockInput:
     """What Brock asks. None, empty or unknown is not known.
 
     size_mm: largest transverse diameter. upper_lobe: in an upper lobe; the lingula belongs to the left one, the middle
-    lobe to none. nodule_count: all noncalcified nodules of the scan. assumed: which of these were estimated or assumed, in words.
+    lobe to none. nodule_count: all noncalcified nodules of the scan. assumed: which of these were estimated or assumed,
+    in words.
     """
 
     size_mm: Number | None

@@ -23,7 +23,8 @@ _SOURCES = (
 )
 
 TWELVE_MONTH_VISIT_DAYS = 335
-"""A CT from here on counts as the one at 12 months: 11 months, as patients keep it (our tolerance, not the guideline's)."""
+"""A CT from here on counts as the one at 12 months: 11 months, as patients keep it (our tolerance, not the
+guideline's)."""
 
 TWENTY_FOUR_MONTH_VISIT_DAYS = 700
 """A CT from here on counts as the one at 24 months: 23 months (our tolerance)."""

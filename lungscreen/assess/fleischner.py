@@ -121,7 +121,9 @@ def advise_fleischner_by_risk(nodule: NoduleAtExam, person: ClinicalData, contex
 
 
 def _typical_at_border(nodule: NoduleAtExam, person: ClinicalData, context: FleischnerContext) -> Advice | None:
-    """A small solid nodule at a fissure or the pleura that looks like a lymph node (2017, p. 240); None for any other."""
+    """A small solid nodule at a fissure or the pleura that looks like a lymph node (2017, p. 240); None for any
+    other.
+    """
     if nodule.nodule_type is not NoduleType.SOLID or not nodule.juxtapleural:
         return None
     if fleischner_size_mm(nodule) >= SMALL_TYPICAL_MM:

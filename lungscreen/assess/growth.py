@@ -58,7 +58,8 @@ class Growth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DoublingTime:
-    """Volume-doubling time. `days` is None where the volume did not grow: there is no doubling time, nor a negative one.
+    """Volume-doubling time. `days` is None where the volume did not grow: there is no doubling time, nor a negative
+    one.
 
     shortest_days, longest_days: 95 % interval from the volumes' uncertainties; `longest_days` None where no growth at
     all is within the uncertainty; both None where an uncertainty is not known, or nothing grew.

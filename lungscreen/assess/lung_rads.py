@@ -171,7 +171,10 @@ def _at_least_prior(case: _Case, row: Row) -> Row:
     prior = case.prior_category
     if prior not in STAYING or case.history.proven_benign or RANK[row.category] >= RANK[prior]:
         return row
-    text = f"The row for a growing nodule of its size gives {row.category}; it was {prior} at the last exam and stays that."
+    text = (
+        f"The row for a growing nodule of its size gives {row.category}; it was {prior} at the last exam and stays"
+        " that."
+    )
     clause = f"category {prior} at the last exam stays, and it has grown (order of decision, 4)"
     return replace(row, category=prior, clause=clause, notices=(*row.notices, Notice("prior-category-higher", text)))
 
@@ -287,7 +290,9 @@ def _last_size(case: _Case) -> Size:
 
 
 def _decide_by(history: NoduleHistory, measure: Measure) -> tuple[Row, Measure, tuple[Notice, ...]]:
-    """The deciding row by the measure that is asked for; by diameter, and said, where a volume it needs is not known."""
+    """The deciding row by the measure that is asked for; by diameter, and said, where a volume it needs is not
+    known.
+    """
     if measure == "volume":
         try:
             return _decide(_Case(history, measure)), measure, ()
@@ -373,7 +378,10 @@ def _describe(history: NoduleHistory, measure: Measure) -> str:
     if history.is_new:
         return f"{now.nodule_type}, {size}, new"
     last = history.earlier[-1]
-    return f"{now.nodule_type}, {size} ({last.mean_diameter_mm} mm on {last.exam_date}, {days_between(last, now)} days ago)"
+    return (
+        f"{now.nodule_type}, {size} ({last.mean_diameter_mm} mm on {last.exam_date}, {days_between(last, now)} days"
+        " ago)"
+    )
 
 
 def _not_assessed(need: str, history: NoduleHistory) -> Category:

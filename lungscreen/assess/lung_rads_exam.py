@@ -62,7 +62,8 @@ def grade_exam(nodules: Sequence[Category], facts: ExamFacts | None = None) -> C
 
 
 def share_prior_category(matched: Sequence[NoduleAtExam], exam_category: str) -> tuple[NoduleAtExam, ...]:
-    """Nodules of a prior exam, of which only the exam's category is known, each with the category that counts as its own.
+    """Nodules of a prior exam, of which only the exam's category is known, each with the category that counts as its
+    own.
 
     The exam's category goes to the nodule with the highest baseline category at the prior, the larger one of two; the
     others, and all where the exam was 0 or is not known, stay not known (choice c). Categories that are known stay.

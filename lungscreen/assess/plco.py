@@ -28,7 +28,8 @@ _MEANING = "probability of lung cancer within 6 years, from the person alone"
 _INTENSITY_CENTRE = 0.4021541613
 
 LEAST_CIGARETTES = 1
-"""A day. Below it the model's term, which divides by them, says nothing of anybody whom it was made on (our reading)."""
+"""A day. Below it the model's term, which divides by them, says nothing of anybody whom it was made on (our
+reading)."""
 
 _WORDS = {
     "age": "age",

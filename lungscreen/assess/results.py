@@ -1,4 +1,6 @@
-"""What the rules answer: a category, with its clause and what it lacked. An advice is `records.Advice`, a risk `records.Risk`."""
+"""What the rules answer: a category, with its clause and what it lacked. An advice is `records.Advice`, a risk
+`records.Risk`.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +44,18 @@ STAYING = (LungRads.SUSPICIOUS_4B, LungRads.SUSPICIOUS_4X)
 """Categories that a nodule leaves only when it is proven benign."""
 
 MANAGEMENT: dict[LungRads, str] = {
-    LungRads.INCOMPLETE: "compare with the earlier exam, or repeat what could not be evaluated, or low-dose CT in 1 to 3"
+    LungRads.INCOMPLETE: "compare with the earlier exam, or repeat what could not be evaluated, or low-dose CT in 1"
+    " to 3"
     " months where infection or inflammation is suspected",
     LungRads.NEGATIVE: "low-dose CT in 12 months",
     LungRads.BENIGN: "low-dose CT in 12 months",
     LungRads.PROBABLY_BENIGN: "low-dose CT in 6 months",
-    LungRads.SUSPICIOUS_4A: "low-dose CT in 3 months; PET/CT may be considered where the solid nodule or part is ≥ 8 mm",
-    LungRads.SUSPICIOUS_4B: "referral; diagnostic CT, PET/CT where the solid nodule or part is ≥ 8 mm, or tissue sampling",
-    LungRads.SUSPICIOUS_4X: "referral; diagnostic CT, PET/CT where the solid nodule or part is ≥ 8 mm, or tissue sampling",
+    LungRads.SUSPICIOUS_4A: "low-dose CT in 3 months; PET/CT may be considered where the solid nodule or part is ≥ 8"
+    " mm",
+    LungRads.SUSPICIOUS_4B: "referral; diagnostic CT, PET/CT where the solid nodule or part is ≥ 8 mm, or tissue"
+    " sampling",
+    LungRads.SUSPICIOUS_4X: "referral; diagnostic CT, PET/CT where the solid nodule or part is ≥ 8 mm, or tissue"
+    " sampling",
     LungRads.NOT_CLASSIFIED: "",
     LungRads.NOT_ASSESSED: "",
 }

@@ -1,6 +1,7 @@
 """Finding + ClinicalData → what published models say of it; ClinicalData → what they say of the person alone.
 
-Image and person come together here: sizes, place and type as they were measured, the person as the patient data have it.
+Image and person come together here: sizes, place and type as they were measured, the person as the patient data have
+it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class NoduleLooks:
 
 
 def describe_person(person: ClinicalData | None) -> Person | None:
-    """What is known of a person, with PLCOm2012 and who would be screened where: information, never a reason not to read.
+    """What is known of a person, with PLCOm2012 and who would be screened where: information, never a reason not to
+    read.
 
     None where nothing is known.
     """

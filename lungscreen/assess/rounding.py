@@ -1,4 +1,6 @@
-"""Sizes as the rules compare them: Decimal, rounded half-up, never a binary float (Lung-RADS v2022 note 4, choice g)."""
+"""Sizes as the rules compare them: Decimal, rounded half-up, never a binary float (Lung-RADS v2022 note 4, choice
+g).
+"""
 
 from __future__ import annotations
 

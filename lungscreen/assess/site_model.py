@@ -122,7 +122,8 @@ class SiteModel:
         of = self.fitted_on
         return (
             f"fitted by this site on {of['cases']} of its {self.unit}s, {of['positives']} with the outcome, on"
-            f" {self.made}; cross-validated AUC {of['auc']:.3f} ({of['auc_lower']:.3f} to {of['auc_upper']:.3f}), of the"
+            f" {self.made}; cross-validated AUC {of['auc']:.3f} ({of['auc_lower']:.3f} to {of['auc_upper']:.3f}), of"
+            " the"
             f" network alone {of['network_auc']:.3f}; checked by nobody else"
         )
 

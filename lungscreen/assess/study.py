@@ -34,12 +34,13 @@ NOT_ASSESSED_ITEMS = (
 """What Lung-RADS asks for and the pipeline cannot see (choice k)."""
 
 SPICULATED_FROM = Decimal("3.0")
-"""Estimated spiculation, 1 to 5 and to one decimal as reports show it, from which a nodule counts as spiculated: the middle
-of the readers' scale. Our choice. Below it nothing is known: the shipped network's estimate is too low for most."""
+"""Estimated spiculation, 1 to 5 and to one decimal as reports show it, from which a nodule counts as spiculated: the
+middle of the readers' scale. Our choice. Below it nothing is known: the shipped network's estimate is too low for
+most."""
 
 BLUR_TELLS_FROM_MM = Decimal("8.0")
-"""Mean diameter from which blur no longer makes a solid nodule look like ground glass: of 573 that LIDC's readers called
-solid, 28 are typed ground-glass, all of them smaller."""
+"""Mean diameter from which blur no longer makes a solid nodule look like ground glass: of 573 that LIDC's readers
+called solid, 28 are typed ground-glass, all of them smaller."""
 
 _SHAPE_ITEM = "juxtapleural shape"
 _SPICULATION_ITEM = "spiculation (category 4X comes from a reader only)"
@@ -117,8 +118,8 @@ def assess_baseline(
     """Grade a study that is read without images of an earlier exam: every nodule as baseline, and said (choice i).
 
     `findings` are all of the study, also those that no list will show. `facts` stand in their order (without them,
-    spiculation is what their attributes estimate). A finding without a measurement or type is "not assessed". Brock and Mayo take the largest transverse
-    diameter; what they lack is named, what was estimated is marked.
+    spiculation is what their attributes estimate). A finding without a measurement or type is "not assessed". Brock and
+    Mayo take the largest transverse diameter; what they lack is named, what was estimated is marked.
     Errors: ValueError where `facts` are not as many as the findings.
     """
     known = _known_facts(findings, facts)
@@ -155,8 +156,8 @@ def assess_follow_up(
     `earlier` in the order of the findings: the exams that show each, oldest first, with the nodule's own category where
     it is known (`share_prior_category`); a finding that none shows is new. None: its place was not compared (outside
     the earlier scan, or no images of it), so that it is graded as baseline and not as new, and said.
-    `lost`: nodules of earlier exams that are no findings now; where nobody knows what became of one, the exam is no 1 or
-    2. `not_measured`: how many more an earlier exam has that cannot be compared, since they have no sizes.
+    `lost`: nodules of earlier exams that are no findings now; where nobody knows what became of one, the exam is no 1
+    or 2. `not_measured`: how many more an earlier exam has that cannot be compared, since they have no sizes.
     Errors: ValueError where an earlier exam has no date or is not before this one, or `earlier` or `facts` are not as
     many as the findings.
     """
@@ -286,7 +287,8 @@ def _consider_4x(category: Category, facts: FindingFacts) -> tuple[Notice, ...]:
 def _consider_juxtapleural(
     finding: Finding, history: NoduleHistory, category: Category, facts: FindingFacts, measure: Measure
 ) -> tuple[Notice, ...]:
-    """Says which category a nodule at the pleura or a fissure would have if a reader found its shape to be the benign one.
+    """Says which category a nodule at the pleura or a fissure would have if a reader found its shape to be the benign
+    one.
 
     Not where spiculation is seen or estimated: such a nodule is not smooth.
     """
@@ -312,7 +314,10 @@ def _consider_solid(history: NoduleHistory, category: Category, measure: Measure
     solid = grade_nodule(replace(history, current=replace(now, nodule_type=NoduleType.SOLID)), measure)
     if RANK.get(solid.name, 0) <= RANK.get(category.name, 0):
         return ()
-    text = f"Small for telling its type: blur can make a solid nodule look like ground glass. Category {solid.name} if solid."
+    text = (
+        f"Small for telling its type: blur can make a solid nodule look like ground glass. Category {solid.name} if"
+        " solid."
+    )
     return (Notice("consider-solid", text),)
 
 
@@ -406,7 +411,9 @@ def _known_facts(findings: Sequence[Finding], facts: Sequence[FindingFacts] | No
 
 
 def _estimated_facts(finding: Finding) -> FindingFacts:
-    """Spiculation where the network sees it; where it does not, nothing is known, since it sees few of those there are."""
+    """Spiculation where the network sees it; where it does not, nothing is known, since it sees few of those there
+    are.
+    """
     looks = finding.attributes
     seen = looks is not None and tenths(looks.spiculation) >= SPICULATED_FROM
     return FindingFacts(spiculated=True if seen else None)

@@ -44,8 +44,8 @@ def shipped_models(pipeline: Pipeline) -> Models:
 class Event:
     """Something happened to a task.
 
-    died: code says how; lost: its worker went without its doing; full: the results could not be written; fatal: ends the
-    run.
+    died: code says how; lost: its worker went without its doing; full: the results could not be written; fatal: ends
+    the run.
     """
 
     kind: Literal["done", "died", "lost", "full", "fatal"]

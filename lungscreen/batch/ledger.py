@@ -21,7 +21,7 @@ from typing import Any, Literal
 from lungscreen.database import guarded, open_database
 from lungscreen.errors import UsageError
 
-__all__ = ["LEDGER_FILE", "Ledger", "Offer", "TaskRow", "State"]
+__all__ = ["LEDGER_FILE", "Ledger", "Offer", "State", "TaskRow"]
 
 LEDGER_FILE = "ledger.sqlite"
 
@@ -163,7 +163,8 @@ class Ledger:
             self._db.execute("UPDATE run SET ended = ?, how = ? WHERE id = ?", (_now(), how, run))
 
     def recover(self, most_interruptions: int) -> list[TaskRow]:
-        """Studies that were running when an earlier run was interrupted. They stay running until `put_back` or `finish`.
+        """Studies that were running when an earlier run was interrupted. They stay running until `put_back` or
+        `finish`.
 
         Counts the interruption: from `most_interruptions` on a study is run last and alone.
         """
@@ -259,7 +260,9 @@ class Ledger:
         facts: Mapping[str, Any] | None = None,
         attempt: int | None = None,
     ) -> None:
-        """Its results are on disk, whole, or it is refused or failed. One whose slices changed meanwhile waits again."""
+        """Its results are on disk, whole, or it is refused or failed. One whose slices changed meanwhile waits
+        again.
+        """
         texts = tuple(json.dumps(dict(value or {}), sort_keys=True) for value in (seconds, peak_mb, facts))
         with self._guard, self._transaction():
             self._db.execute(
@@ -281,7 +284,9 @@ class Ledger:
             self._end_attempt(attempt, outcome, "")
 
     def count_attempt(self, key: str, code: str, most: int, attempt: int | None = None) -> bool:
-        """An attempt that ended badly. It waits again; False where that was the last attempt, and it is to be failed."""
+        """An attempt that ended badly. It waits again; False where that was the last attempt, and it is to be
+        failed.
+        """
         with self._guard, self._transaction():
             self._db.execute("UPDATE study SET attempts = attempts + 1, state = 'waiting' WHERE key = ?", (key,))
             self._end_attempt(attempt, "died", code)
@@ -400,7 +405,7 @@ def _now() -> str:
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
 
 
-def _row(row: sqlite3.TaskRow) -> TaskRow:
+def _row(row: sqlite3.Row) -> TaskRow:
     return TaskRow(
         key=row["key"],
         patient=row["patient"],

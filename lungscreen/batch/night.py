@@ -116,7 +116,8 @@ def night_page(document: Mapping[str, Any]) -> str:
     more = tuple((name, name) for name in ("waiting", "running") if document[name])
     counts = "".join(f"<div><dt>{label}</dt><dd>{document[name]}</dd></div>" for label, name in (*facts, *more))
     parts = (
-        f"<header><h1>Night of {escape(document['night'])}</h1><dl class='facts'>{counts}{_speed(document)}</dl></header>",
+        f"<header><h1>Night of {escape(document['night'])}</h1><dl"
+        f" class='facts'>{counts}{_speed(document)}</dl></header>",
         _warnings(document),
         _not_read_table(document),
         _ranked_table(document),

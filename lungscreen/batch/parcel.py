@@ -1,6 +1,8 @@
-"""A thing ─► Parcel ─► the same thing in another process; its large arrays are written once and mapped there, not copied.
+"""A thing ─► Parcel ─► the same thing in another process; its large arrays are written once and mapped there, not
+copied.
 
-The parcel lies in a file in memory that has no name: it is gone when the last process that holds it ends, however it ends.
+The parcel lies in a file in memory that has no name: it is gone when the last process that holds it ends, however it
+ends.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def _summed_codes(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def read_joint_status(parts: Sequence[Path]) -> dict[str, Any]:
     """What `read_status` says of one folder, of all of them together; each stands in `parts`.
 
-    studies_per_hour: of the parts at work. done_at: of the last one; None where one that is not at work has studies left.
+    studies_per_hour: of the parts at work. done_at: of the last one; None where one that is not at work has studies
+    left.
     missing: parts of a folder that are not among them.
 
     Errors: `input-missing`, `ledger-invalid`.

@@ -89,7 +89,9 @@ class WorkerGoneError(Exception):
 
 
 class Cluster(Protocol):
-    """What the engine needs of a cluster. Workers and calls are the cluster's own objects; nothing here waits but `wait`."""
+    """What the engine needs of a cluster. Workers and calls are the cluster's own objects; nothing here waits but
+    `wait`.
+    """
 
     def nodes(self) -> Sequence[Node]:
         """Nodes that are alive."""

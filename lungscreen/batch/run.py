@@ -55,7 +55,8 @@ class BatchRun:
     shard: tuple[int, int] = (1, 1)
     """Which part of how many: this run reads the studies of its part, into a folder of its own below `out`."""
     engine: str = "local"
-    """local: worker processes; here: in this process, one study at a time; ray: workers on the nodes of a Ray cluster."""
+    """local: worker processes; here: in this process, one study at a time; ray: workers on the nodes of a Ray
+    cluster."""
 
 
 @dataclass(frozen=True)

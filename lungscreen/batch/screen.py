@@ -42,8 +42,8 @@ def screen_inputs(
     priors: Path | None = None,
     key_file: Path | None = None,
 ) -> Summary:
-    """Screen every study in the inputs that is new and write the results (docs/reference/files.md): a batch of a handful,
-    in this process.
+    """Screen every study in the inputs that is new and write the results (docs/reference/files.md): a batch of a
+    handful, in this process.
 
     clinical: patient data beside the images (`lungscreen.clinical.read_clinical`). priors: earlier exams or reports;
     without it, earlier studies of the same patient in the inputs are compared.

@@ -29,7 +29,7 @@ from lungscreen.results.refusals import document_refusals
 from lungscreen.series import find_study, group_looks
 from lungscreen.stopwatch import Stopwatch
 
-__all__ = ["Outcome", "Read", "Work", "find_study", "judge_task", "read_task", "run_task"]
+__all__ = ["Outcome", "Read", "Work", "judge_task", "read_task", "run_task"]
 
 GONE = frozenset({"file-unreadable", "input-missing"})
 """Codes that a share which went away in the night gives too."""

@@ -23,8 +23,8 @@ from lungscreen.records import NOT_ASSESSED, Evidence, Finding, Measurement, Nod
 __all__ = ["describe_change", "nodule_at_exam", "say_not_compared"]
 
 REPEAT_SHARE = 0.25 / 1.96 / math.sqrt(2)
-"""Standard uncertainty of a volume from breathing, position and scanner, as a share of it: two scans of one day differ by
-up to 25 % in 95 % of nodules (the cut of BTS 2015 and NELSON). Added to what the outline's own uncertainty is."""
+"""Standard uncertainty of a volume from breathing, position and scanner, as a share of it: two scans of one day differ
+by up to 25 % in 95 % of nodules (the cut of BTS 2015 and NELSON). Added to what the outline's own uncertainty is."""
 
 
 def say_not_compared(reason: str) -> NoduleChange:

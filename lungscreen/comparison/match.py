@@ -1,6 +1,7 @@
 """Places of nodules in two exams ─► Matches: each nodule with at most one of the other exam.
 
-The smallest sum of costs over all pairs decides (Hungarian method), so that of two neighbours neither takes the other's.
+The smallest sum of costs over all pairs decides (Hungarian method), so that of two neighbours neither takes the
+other's.
 """
 
 from __future__ import annotations

@@ -74,7 +74,8 @@ class PriorTable:
 def read_priors(
     folder: Path | None, studies: Sequence[Study], config: SeriesConfig | None = None, *, skip: Path | None = None
 ) -> PriorTable:
-    """What is in `folder` (images and report.json files, searched recursively; or one report.json), and the input's own.
+    """What is in `folder` (images and report.json files, searched recursively; or one report.json), and the input's
+    own.
 
     Errors: `input-missing` where the folder does not exist. What cannot be read is in `refused`.
     """

@@ -91,8 +91,8 @@ def assess_points(
     """Measure, type and grade every point; write findings.csv and refused.csv. Returns how many, and whether all.
 
     use_lungs: False looks for no lungs, so that a small crop can be assessed too. A point of a series that is not in
-    the input or cannot be read has a row with nothing measured, and stands in refused.csv. A row's notices are those of the
-    finding, the scan and the patient data. What the second look takes for
+    the input or cannot be read has a row with nothing measured, and stands in refused.csv. A row's notices are those of
+    the finding, the scan and the patient data. What the second look takes for
     no nodule is graded all the same, since a reader marked it; the column `second_look` says so.
 
     Errors: `usage`, `output-failed`, `weights-invalid`.

@@ -33,7 +33,8 @@ def detect_inputs(
     use_lungs: False searches all of each volume, so that a small crop can be measured too.
     weights: a folder with a manifest and a detector's weights; None takes those that the pipeline names.
 
-    Of a study's series the one that comes first is searched; the others stand in refused.csv, as what is wrong with a volume.
+    Of a study's series the one that comes first is searched; the others stand in refused.csv, as what is wrong with a
+    volume.
 
     Errors: `usage`, `output-failed`, `weights-invalid`, and those of a bundle.
     """

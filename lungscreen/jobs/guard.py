@@ -30,8 +30,8 @@ class Failure:
 def describe_failure(error: Exception, key: str) -> Failure:
     """What an error inside a study says of the study.
 
-    key: the study's pseudonym, for the log; a fault of the software is logged by its place, never by its words, which may
-    quote the header.
+    key: the study's pseudonym, for the log; a fault of the software is logged by its place, never by its words, which
+    may quote the header.
 
     Errors: those of `RUN_ERRORS` pass.
     """

@@ -19,9 +19,9 @@ from lungscreen.pipeline.settings import Pipeline, pipeline_hash, read_pipeline
 __all__ = [
     "FindingsConfig",
     "Networks",
-    "RatingNetwork",
     "Pipeline",
     "Prepared",
+    "RatingNetwork",
     "compare_with_priors",
     "grade_candidates",
     "keep_doubtful",

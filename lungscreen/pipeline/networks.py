@@ -73,9 +73,11 @@ def used_weights(pipeline: Pipeline) -> tuple[WeightsUsed, ...]:
 
 
 def operating_points(weights: WeightsFile, pipeline: Pipeline) -> dict[str, float]:
-    """Score from which a candidate becomes a finding: those of the weights, or the one threshold that the pipeline sets.
+    """Score from which a candidate becomes a finding: those of the weights, or the one threshold that the pipeline
+    sets.
 
-    Errors: `config-invalid`; `weights-invalid` where the manifest lacks the pipeline's own point or any score is no number.
+    Errors: `config-invalid`; `weights-invalid` where the manifest lacks the pipeline's own point or any score is no
+    number.
     """
     threshold, chosen = pipeline.findings.threshold, pipeline.findings.operating_point
     if threshold is not None:
@@ -102,6 +104,9 @@ def _about_detector(weights: WeightsFile, config: DetectConfig) -> tuple[Notice,
         text = f"Nodules were looked for by {weights.name} {weights.version}, not by the shipped detector."
         return (Notice("detector-foreign", text),)
     if config.weights:
-        text = f"Nodules were looked for with weights {weights.version} ({weights.sha256[:12]}), not with the shipped ones."
+        text = (
+            f"Nodules were looked for with weights {weights.version} ({weights.sha256[:12]}), not with the shipped"
+            " ones."
+        )
         return (Notice("detector-weights", text),)
     return ()

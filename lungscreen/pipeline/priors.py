@@ -2,7 +2,8 @@
 
 The latest earlier exam whose images are there is read like this one, aligned with it, and compared:
 
-    prepare_study ─► read_exam ─► align_exams ─► pair_exams ─► grade_candidates (what is looked for again) ─► compare_images
+    prepare_study ─► read_exam ─► align_exams ─► pair_exams ─► grade_candidates (what is looked for again) ─►
+    compare_images
 """
 
 from __future__ import annotations

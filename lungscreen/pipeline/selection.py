@@ -2,9 +2,9 @@
 
 What is graded and what is listed are two steps: the limit of findings cuts the list, never the exam's category.
 
-The second look is the classifier's own answer to whether a mark is a nodule at all. What it takes for none gets neither a
-malignancy, nor a category, nor a risk; it is listed apart and never dropped in silence. It decides nothing about what is
-large, what an earlier exam shows, or what grew.
+The second look is the classifier's own answer to whether a mark is a nodule at all. What it takes for none gets neither
+a malignancy, nor a category, nor a risk; it is listed apart and never dropped in silence. It decides nothing about what
+is large, what an earlier exam shows, or what grew.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class FindingsConfig:
 class Selection:
     """What became of the marks above the operating point.
 
-    findings: to be graded, ranked and numbered. too_small: below the least size. no_nodules: by the second look; neither
-    rated nor graded.
+    findings: to be graded, ranked and numbered. too_small: below the least size. no_nodules: by the second look;
+    neither rated nor graded.
     """
 
     findings: tuple[Finding, ...]
@@ -136,8 +136,8 @@ def select_findings(found: Sequence[Finding], config: FindingsConfig) -> Selecti
 def list_findings(graded: Sequence[Finding], most: int) -> Listed:
     """The findings that a report lists, ranked and numbered, and those that the limit leaves out.
 
-    The limit cuts by category: none is left out while a less suspicious one stays. Of one category, those that grew come
-    first, then those that rank higher.
+    The limit cuts by category: none is left out while a less suspicious one stays. Of one category, those that grew
+    come first, then those that rank higher.
     """
     ordered = sorted(rank_findings(graded), key=lambda f: (_place(f.category), _state(f) != "growing"))
     return Listed(tuple(rank_findings(ordered[:most])), tuple(ordered[most:]))
@@ -167,14 +167,17 @@ def keep_doubtful(finding: Finding, why: str) -> Finding:
     if finding.second_look != "no nodule" or finding.nodule_probability is None:
         return finding
     text = (
-        f"The second look takes this for no nodule (probability that it is one: {_percent(finding.nodule_probability)}); "
+        "The second look takes this for no nodule (probability that it is one:"
+        f" {_percent(finding.nodule_probability)}); "
         f"it stays a finding because {why}."
     )
     return dataclasses.replace(finding, notices=(*finding.notices, Notice("second-look-doubts", text)))
 
 
 def nodules_of_prior(found: Sequence[Finding], prior: Prior, config: FindingsConfig) -> tuple[Finding, ...]:
-    """Of an earlier exam's marks, those that are large enough and a nodule by the second look or by that exam's report."""
+    """Of an earlier exam's marks, those that are large enough and a nodule by the second look or by that exam's
+    report.
+    """
     reported = len(prior.unmarked([]))
     known = [
         dataclasses.replace(f, second_look="") if len(prior.unmarked([f.candidate])) < reported else f for f in found

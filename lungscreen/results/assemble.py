@@ -23,8 +23,8 @@ _NEVER_HIDDEN = ("4X", "4B", "4A")
 def build_report(study: Study, exam: Reading, conclusion: Conclusion, provenance: Provenance) -> Report:
     """All that is said about one study.
 
-    Findings are ranked (masses, then malignancy probability, then detection score) and numbered from 1, marks that are no
-    nodules by detection score. Every notice of the records stands once, in the order of the stages.
+    Findings are ranked (masses, then malignancy probability, then detection score) and numbered from 1, marks that are
+    no nodules by detection score. Every notice of the records stands once, in the order of the stages.
     """
     findings = tuple(rank_findings(conclusion.findings))
     category, reason = conclusion.category, conclusion.category_reason

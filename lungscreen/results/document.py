@@ -67,7 +67,9 @@ _ELSEWHERE = "stands elsewhere on the page"
 
 
 def _risk_cell(model: str) -> Any:
-    """The probability of a published model; the model's name is the one in the report up to a bracket, in lower case."""
+    """The probability of a published model; the model's name is the one in the report up to a bracket, in lower
+    case.
+    """
 
     def cell(risks: Iterable[ReportedRisk], _: ReportedFinding) -> Cell:
         told = {risk.model.split(" (")[0].lower().replace(" ", "_"): risk.probability for risk in risks}
@@ -287,7 +289,8 @@ class ReportedLocation:
     slice_from_top: int = said("1 is the uppermost slice of the series", least=1)
     instance_number: int | None = said("DICOM InstanceNumber of that slice")
     pleura_mm: float | None = said(
-        "from the outline to where the lung ends (chest wall, diaphragm, mediastinum), mm; 0 where it touches, 10 for 10 "
+        "from the outline to where the lung ends (chest wall, diaphragm, mediastinum), mm; 0 where it touches, 10 for"
+        " 10 "
         "or more",
         unit="mm", digits=1, least=0, since="1.2", default=None, columns=(Column(33, "pleura_mm"),),
     )  # fmt: skip
@@ -475,7 +478,8 @@ class ReportedFinding:
         digits=4, least=0, most=1, since="1.2", default=None, columns=(Column(34, "nodule_probability"),),
     )  # fmt: skip
     second_look: Literal["nodule", "no nodule"] | None = said(
-        'nodule_probability against the threshold of the weights; "no nodule" here is a mark that was kept all the same, '
+        'nodule_probability against the threshold of the weights; "no nodule" here is a mark that was kept all the'
+        ' same, '
         "and a notice says why",
         since="1.2", default=None, columns=(Column(35, "second_look"),), off_page="a notice says why it was kept",
     )  # fmt: skip

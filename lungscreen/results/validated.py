@@ -36,7 +36,8 @@ LARGEST_SLICE_THICKNESS_MM = 2.5
 """LUNA16 left out thicker scans."""
 
 VALIDATED_ON = (
-    f"Trained and measured on standard-dose scans of {VALIDATED_KVP[0]:g} to {VALIDATED_KVP[1]:g} kVp, mostly with soft "
+    f"Trained and measured on standard-dose scans of {VALIDATED_KVP[0]:g} to {VALIDATED_KVP[1]:g} kVp, mostly with"
+    " soft "
     f"or standard kernels, slices up to {LARGEST_SLICE_THICKNESS_MM:g} mm."
 )
 """Stands on every report."""

@@ -2,8 +2,8 @@
 
     files, folders, DICOMDIRs, zip archives ─► Inventory of Studies of Series
 
-A header pass only: no pixel is touched, nothing is unpacked to disk, nothing is written. The batch's index takes the same
-way and remembers what was seen.
+A header pass only: no pixel is touched, nothing is unpacked to disk, nothing is written. The batch's index takes the
+same way and remembers what was seen.
 
 files     the way through the inputs          looks     what a file is
 memory    a header as short text, and back    identity  whose study it is

@@ -177,7 +177,8 @@ def read_dicomdir(path: Path, reader: SourceReader) -> tuple[list[Path], list[tu
 def _resolve(root: Path, parts: tuple[str, ...]) -> Path | None:
     """The file that the parts name below `root`, or None.
 
-    DICOM names are upper case, file systems may differ; a file may have an ending that its name there lacks (PS3.10, 8.2).
+    DICOM names are upper case, file systems may differ; a file may have an ending that its name there lacks (PS3.10,
+    8.2).
     """
     place = root
     for number, part in enumerate(parts):
@@ -196,7 +197,9 @@ def _resolve(root: Path, parts: tuple[str, ...]) -> Path | None:
 
 
 def _without_case_or_ending(folder: Path, part: str, last: bool) -> Path | None:
-    """The entry that `part` names but for its case; where it is the last one, but for an ending, if there is only one."""
+    """The entry that `part` names but for its case; where it is the last one, but for an ending, if there is only
+    one.
+    """
     try:
         entries = sorted(folder.iterdir())
     except OSError:

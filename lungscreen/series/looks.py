@@ -36,8 +36,8 @@ FOREIGN_ENDINGS = (
 class Look:
     """What one file, or one member of an archive, is.
 
-    kind: ct, image (NIfTI, NRRD, MetaImage), other (DICOM, no CT), archive (its members have looks of their own), copy (a
-    file that was met before), bad (cannot be used; code and reason say why).
+    kind: ct, image (NIfTI, NRRD, MetaImage), other (DICOM, no CT), archive (its members have looks of their own), copy
+    (a file that was met before), bad (cannot be used; code and reason say why).
     """
 
     source: Source
@@ -86,7 +86,9 @@ def look_at(source: Source, reader: SourceReader) -> Look:
 
 
 def renew_looks(looks: Iterable[Look], reader: SourceReader) -> list[Look]:
-    """The looks as they are now: of files that are as they were, without opening one; the others are looked at again."""
+    """The looks as they are now: of files that are as they were, without opening one; the others are looked at
+    again.
+    """
     states: dict[Path, tuple[int, int]] = {}
     renewed = []
     for look in looks:

@@ -131,7 +131,9 @@ def _by_pydicom(dataset: Dataset, shape: FrameShape, index: int, plugin: str) ->
 
 
 def _jpeg(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
-    """JPEG lossless and 12-bit extended, by SimpleITK: pixels only, from a private copy that has no rescale to apply."""
+    """JPEG lossless and 12-bit extended, by SimpleITK: pixels only, from a private copy that has no rescale to
+    apply.
+    """
     import SimpleITK
 
     sitk: Any = SimpleITK

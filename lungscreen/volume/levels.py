@@ -1,6 +1,7 @@
 """Volume ─► what its air, fat and soft tissue measure, against what they are: the whole volume may be off by as much.
 
-In thirteen scans air outside the body had its peak between -1012 and -994 HU and fat, where it had one, between -108 and
+In thirteen scans air outside the body had its peak between -1012 and -994 HU and fat, where it had one, between -108
+and
 -79; in phantoms they are what they were made with.
 """
 
@@ -44,7 +45,9 @@ _TOP_HU = 1000
 
 @dataclass(frozen=True, slots=True)
 class ValueLevels:
-    """HU at the peaks of air outside the body and of fat, None where there is no peak; shares of soft and dense voxels."""
+    """HU at the peaks of air outside the body and of fat, None where there is no peak; shares of soft and dense
+    voxels.
+    """
 
     air_hu: float | None
     fat_hu: float | None

@@ -2,7 +2,8 @@
 
 A chest changes slowly from slice to slice: two slices differ less than one of them differs from the slice after the
 next. In nineteen scans and phantoms the difference of a slice to its nearer neighbour was 0.79 times that of its two
-neighbours at the most, in the worst of 64 tiles 1.6 times (2.3 in slices of 5 mm), and a step between two slices 1.6 times the steps around it.
+neighbours at the most, in the worst of 64 tiles 1.6 times (2.3 in slices of 5 mm), and a step between two slices 1.6
+times the steps around it.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Misfits:
-    """Numbers of the slices that do not belong, each with the reason; and where soft tissue steps up or down, in words."""
+    """Numbers of the slices that do not belong, each with the reason; and where soft tissue steps up or down, in
+    words.
+    """
 
     damaged: dict[int, str]
     shifts: tuple[str, ...] = ()

@@ -176,7 +176,8 @@ _COLUMNS = (
 )
 
 LOOK_COLUMNS = (
-    "folder.path AS folder, file.name, file.member, file.size, file.mtime_ns, file.kind, file.series, file.sop, file.code,"
+    "folder.path AS folder, file.name, file.member, file.size, file.mtime_ns, file.kind, file.series, file.sop,"
+    " file.code,"
     " file.reason, file.own, common.content AS common"
 )
 """What `recall_look` needs of a file joined with its folder and, from the left, with `common`."""

@@ -12,7 +12,8 @@ INDEX_FILE = "index.sqlite"
 def _first_schema(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE place (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE)")
     connection.execute(
-        "CREATE TABLE folder (id INTEGER PRIMARY KEY, place INTEGER NOT NULL, path TEXT NOT NULL, seen INTEGER NOT NULL,"
+        "CREATE TABLE folder (id INTEGER PRIMARY KEY, place INTEGER NOT NULL, path TEXT NOT NULL, seen INTEGER NOT"
+        " NULL,"
         " UNIQUE (place, path))"
     )
     connection.execute(
@@ -41,7 +42,9 @@ def _first_schema(connection: sqlite3.Connection) -> None:
 
 
 def _headers_are_remembered(connection: sqlite3.Connection) -> None:
-    """Paths as bytes, since a name may be no UTF-8; headers beside their files. What is known is looked at once more."""
+    """Paths as bytes, since a name may be no UTF-8; headers beside their files. What is known is looked at once
+    more.
+    """
     connection.execute("CREATE TABLE common (id INTEGER PRIMARY KEY, content TEXT NOT NULL UNIQUE)")
     connection.execute("ALTER TABLE file ADD COLUMN common INTEGER")
     connection.execute("ALTER TABLE file ADD COLUMN own TEXT")

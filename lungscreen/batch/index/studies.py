@@ -70,7 +70,8 @@ class StudyTable:
         if not row["patient_id"].strip() or not row["day"] or row["kind"] != "ct":
             return []
         return self._db.execute(
-            "SELECT * FROM study WHERE patient_id = ? AND id != ? AND kind = 'ct' AND day != '' AND day < ? ORDER BY key",
+            "SELECT * FROM study WHERE patient_id = ? AND id != ? AND kind = 'ct' AND day != '' AND day < ? ORDER BY"
+            " key",
             (row["patient_id"], row["id"], row["day"]),
         ).fetchall()
 
@@ -89,7 +90,9 @@ class StudyTable:
         return self._recall("", where, {"id": study["id"], "uid": study["uid"]})
 
     def _image_looks(self, study: sqlite3.Row) -> list[Look]:
-        """The images with this one's name, and with names that a number after this one's could give, the oldest first."""
+        """The images with this one's name, and with names that a number after this one's could give, the oldest
+        first.
+        """
         join = "JOIN study ON study.id = file.study"
         where = (
             "study.kind = 'image' AND (study.uid = :uid OR substr(study.uid, 1, length(:uid) + 1) = :uid || '-')"

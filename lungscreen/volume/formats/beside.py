@@ -1,4 +1,6 @@
-"""The data file that a header names: a regular file of the header's own folder, or a member beside it in its archive."""
+"""The data file that a header names: a regular file of the header's own folder, or a member beside it in its
+archive.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ _DEFAULT_ORIENTATION = "RAI"
 def parse_metaimage(head: bytes, source: Source) -> ImageHeader:
     """head: the file's first bytes, `HEADER_BYTES` at most.
 
-    Errors: `image-damaged`, `image-reference`, `image-dimensions`, `image-geometry`, `image-not-hu`, `volume-too-large`.
+    Errors: `image-damaged`, `image-reference`, `image-dimensions`, `image-geometry`, `image-not-hu`,
+    `volume-too-large`.
     """
     fields, end = _fields(head)
     dims = int(numbers(_said(fields, "NDims"), 1)[0])

@@ -1,4 +1,6 @@
-"""NRRD ─► ImageHeader. Lines of `field: value`, comments with `#`, key-value pairs with `:=`; an empty line ends them."""
+"""NRRD ─► ImageHeader. Lines of `field: value`, comments with `#`, key-value pairs with `:=`; an empty line ends
+them.
+"""
 
 from __future__ import annotations
 
