@@ -212,11 +212,7 @@ def _by_reference(relation: str, place: list[int]) -> Dataset:
 
 def _evidence(source: DicomSource) -> Dataset:
     study, series = Dataset(), Dataset()
-    items = []
-    for image in source.objects(range(len(source.images))):
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
-        items.append(item)
-    series.SeriesInstanceUID, series.ReferencedSOPSequence = source.series_uid, items
+    series.SeriesInstanceUID = source.series_uid
+    series.ReferencedSOPSequence = source.references(range(len(source.slices)))
     study.StudyInstanceUID, study.ReferencedSeriesSequence = source.header.StudyInstanceUID, [series]
     return study

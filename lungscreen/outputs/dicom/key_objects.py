@@ -52,7 +52,7 @@ def build_key_objects(document: ReportDocument, source: DicomSource, identity: R
 def _stand_in(uid: str, source: DicomSource, identity: ResultIdentity) -> Dataset:
     """What is known of a key image without drawing it."""
     image = Dataset()
-    image.update(source.images[0])
+    image.update(source.image(0))
     # new elements: those that are there belong to the source as well
     for keyword, value in (
         ("SOPClassUID", SECONDARY_CAPTURE),

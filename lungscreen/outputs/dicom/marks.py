@@ -46,7 +46,7 @@ def build_marks(
 
 def _mark(finding: ReportedFinding, labels: NDArray[Any], source: DicomSource, identity: ResultIdentity) -> Dataset:
     place = find_place(finding.position_mm, source.slices)
-    one, image = source.slices[place.number], source.images[place.number]
+    one, image = source.slices[place.number], source.image(place.number)
     layer = GraphicLayer(_LAYER, 1, description=f"lungscreen, {RESEARCH}")
     tracking: dict[str, Any] = {
         "tracking_id": f"Finding {finding.number}",

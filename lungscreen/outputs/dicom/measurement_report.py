@@ -81,9 +81,8 @@ def build_measurement_report(
             [item for item in root.ContentSequence if item.name != dictionary.DCM.ImagingMeasurements]
         )
     root.ContentSequence.append(_exam(document, identity))
-    evidence = source.objects(range(len(source.slices)))
     report = Comprehensive3DSR(
-        evidence=[*evidence, *([segments.dataset] if segments else [])],
+        evidence=[*library, *([segments.dataset] if segments else [])],
         content=root,
         series_instance_uid=identity.uid("sr", "series"),
         series_number=SERIES["sr"][0],

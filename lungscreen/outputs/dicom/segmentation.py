@@ -77,7 +77,8 @@ def build_findings_segmentation(
 
     labels: (slice, row, column) on the source's slices: the finding's number.
     """
-    present = np.unique(labels[labels > 0])
+    held = labels[labels.any(axis=(1, 2))]
+    present = np.unique(held[held > 0])
     numbers = {int(finding): segment for segment, finding in enumerate(present, 1)}
     if not numbers:
         return None
@@ -157,11 +158,11 @@ def _segmentation(
     first = source.slices[used[0]]
     dataset = Segmentation(
         # one image stands for all: highdicom looks through each it is given, and `_refer_to_slices` names them
-        source_images=[_stand_in(source.images[used[0]])],
+        source_images=[_stand_in(source.image(int(used[0])))],
         pixel_array=np.ascontiguousarray(labels[used]),
         plane_positions=[hd.PlanePositionSequence("PATIENT", source.slices[n].position_mm) for n in used],
         plane_orientation=hd.PlaneOrientationSequence("PATIENT", first.orientation),
-        pixel_measures=hd.PixelMeasuresSequence(first.pixel_spacing_mm, source.images[used[0]].SliceThickness),
+        pixel_measures=hd.PixelMeasuresSequence(first.pixel_spacing_mm, source.image(int(used[0])).SliceThickness),
         segmentation_type=kind.upper(),
         segment_descriptions=described,
         series_instance_uid=identity.uid(series, "series"),
@@ -205,7 +206,7 @@ def _refer_to_slices(dataset: Dataset, source: DicomSource, used: NDArray[np.int
         group.DerivationImageSequence = [made[by_place[place]]]
     series = Dataset()
     series.SeriesInstanceUID = source.series_uid
-    series.ReferencedInstanceSequence = [_reference(image) for image in source.objects(used.tolist())]
+    series.ReferencedInstanceSequence = source.references(used.tolist())
     dataset.ReferencedSeriesSequence = [series]
 
 
@@ -213,15 +214,9 @@ def _rounded(position_mm: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(float(value), 4) for value in position_mm)
 
 
-def _reference(image: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
-    return item
-
-
 def _derivation(source: DicomSource, number: int) -> Dataset:
     """PS3.3 C.7.6.16.2.6: a segmentation, for which the slice was the source."""
-    image = _reference(source.images[number])
+    (image,) = source.references([number])
     frame = source.slices[number].frame
     if frame is not None:
         image.ReferencedFrameNumber = frame

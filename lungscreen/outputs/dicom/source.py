@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
@@ -18,7 +18,7 @@ from lungscreen.volume.values import read_rescale
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement
 
-__all__ = ["DicomSource", "read_source"]
+__all__ = ["DicomSource", "read_source", "reference_to"]
 
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence",
@@ -70,20 +70,36 @@ class DicomSource:
     """What is taken over from the series.
 
     header: patient, study and clinical-trial attributes as the lowest slice has them, those of type 2 always.
-    slices: those that were read, from the bottom up. images: for each slice what highdicom wants to know of its object;
-    who the patient is stands in the header alone. moments: date and time pairs of the lowest slice, the closest to the
-    images first.
+    slices: those that were read, from the bottom up. moments: date and time pairs of the lowest slice, the closest to
+    the images first.
     """
 
     header: Dataset
     slices: tuple[SourceSlice, ...]
-    images: tuple[Dataset, ...]
     moments: tuple[tuple[str, str], ...]
-    series_uid: str
+    volume: Volume
+    _images: dict[int, Dataset] = field(default_factory=dict, repr=False)
+
+    @property
+    def series_uid(self) -> str:
+        """UID of the series that was read."""
+        return self.volume.series_uid
+
+    def image(self, number: int) -> Dataset:
+        """What highdicom wants to know of a slice's object; who the patient is stands in the header alone."""
+        if number not in self._images:
+            self._images[number] = _image(self.slices[number], self.header, self.volume)
+        return self._images[number]
 
     def objects(self, slices: Iterable[int]) -> list[Dataset]:
         """The objects that hold some slices, each once, in order."""
-        return list({self.images[n].SOPInstanceUID: self.images[n] for n in slices}.values())
+        first = {self.slices[number].instance.sop_instance_uid: number for number in reversed(list(slices))}
+        return [self.image(number) for number in sorted(first.values())]
+
+    def references(self, slices: Iterable[int]) -> list[Dataset]:
+        """Items that name these objects, each once."""
+        instances = {self.slices[n].instance.sop_instance_uid: self.slices[n].instance for n in slices}
+        return [reference_to(one.sop_class_uid, one.sop_instance_uid) for one in instances.values()]
 
     def read_rescale(self, number: int) -> tuple[float, float]:
         """Slope and intercept of a slice, from its file.
@@ -121,8 +137,14 @@ def read_source(volume: Volume) -> DicomSource:
             setattr(header, keyword, "")
     header.StudyInstanceUID = volume.series.exam.study_uid
     _choose_character_set(header)
-    images = tuple(_image(one, header, volume) for one in volume.source_slices)
-    return DicomSource(header, volume.source_slices, images, moments, volume.series_uid)
+    return DicomSource(header, volume.source_slices, moments, volume)
+
+
+def reference_to(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """An item that names an object."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class_uid, sop_instance_uid
+    return item
 
 
 def _take_over(dataset: Dataset, keywords: Iterable[str]) -> Dataset:
