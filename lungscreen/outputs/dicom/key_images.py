@@ -127,7 +127,7 @@ def _wrapped(
 
 
 def _table(draw: ImageDraw.ImageDraw, findings: Sequence[ReportedFinding], left: int, y: int) -> int:
-    columns = (0, 26, 184, 278, 350)
+    columns = (0, 26, 204, 294, 392)
     if not findings:
         draw.text((left, y), "No finding reached the operating point.", fill=INK, font=font(15, bold=True))
         return y + 24
@@ -137,7 +137,7 @@ def _table(draw: ImageDraw.ImageDraw, findings: Sequence[ReportedFinding], left:
         y += 20
         where = place_text(finding).replace(" (estimated)", "*")
         cells = (str(finding.number), where, axes_text(finding).removesuffix(" mm"), str(finding.type))
-        for x, cell, longest in zip(columns, (*cells, finding.category or "–"), (3, 22, 14, 12, 5), strict=True):
+        for x, cell, longest in zip(columns, (*cells, finding.category or "–"), (3, 25, 14, 12, 5), strict=True):
             draw.text((left + x, y), plain(cell, longest), fill=INK, font=font(12))
     y += 20
     left_out = len(findings) - MOST_ROWS
