@@ -6,7 +6,7 @@ SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-all test-dicom chaos check bench docs clean install
+.PHONY: demo test test-all test-dicom chaos check bench compare docs clean install
 
 demo: .venv/installed
 	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7 --overwrite
@@ -37,6 +37,10 @@ check: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python -m tests.write_docs
+
+# Two results folders, where a change of the structure must change nothing: make compare BEFORE=... AFTER=...
+compare: .venv/installed-dev
+	$(BIN)/python tests/compare_results.py $(BEFORE) $(AFTER)
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench --shared $(SHARED) --out bench
