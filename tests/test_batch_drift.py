@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_examples import finish, key_of, make_finding, make_report, make_volume, study_of, tables, write_report
 
 from lungscreen.batch.drift import LEAST_BEFORE, LEAST_TONIGHT, compare_nights, drift_notices
 from lungscreen.batch.ledger import Ledger, Offer, TaskRow
 from lungscreen.batch.night import describe_night, night_of, night_page, write_night
-from lungscreen.results.facts import StudyFacts, plain_facts
+from lungscreen.results.facts import StudyFacts, facts_of, plain_facts
 
 
 def facts(seed: int, count: int, **changes: Any) -> list[StudyFacts]:
@@ -147,3 +149,24 @@ def test_ledgers_beside_this_one_are_the_nights_before(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "wednesday" / "night.json").read_text())
     assert document["compared_nights"] == 1
     assert {row["before"] for row in document["drift"] if row["name"] == "kernel"} == {1}
+
+
+def test_the_morning_page_ranks_as_the_worklist_does(tmp_path: Path) -> None:
+    """The same studies, by category, probability and score; one list is of reports, the other of the ledger's figures."""
+    volume = make_volume()
+    studies = [
+        ("4A", 0.2, 0.9), ("2", 0.9, 0.9), ("4A", None, 0.99), ("not assessed", 0.99, 0.9), ("0", 0.5, 0.5),
+        ("4A", 0.2, 0.3), ("4X", 0.1, 0.1), ("4A", 0.8, 0.1), ("1", None, None),
+    ]  # fmt: skip
+    ended = []
+    for n, (category, probability, score) in enumerate(studies):
+        found = [] if score is None else [make_finding(volume, score=score, probability=probability)]
+        report = make_report(*found, volume=volume, study=study_of(f"1.{n}"), category=category)
+        write_report(report, tmp_path)
+        kept = plain_facts(facts_of(finish(report).document))
+        ended.append(row(key_of(report), "2026-03-01T22:00:00+00:00", facts=kept))
+    tables(tmp_path)
+    with (tmp_path / "worklist.csv").open(encoding="utf-8") as file:
+        links = [line["report"] for line in csv.DictReader(file)]
+    assert [line["report"] for line in describe_night(ended)["ranked"]] == links
+    assert len(set(links)) == len(studies)

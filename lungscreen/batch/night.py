@@ -20,7 +20,7 @@ from lungscreen.batch.ledger import LEDGER_FILE, Ledger, TaskRow
 from lungscreen.codes import CODES
 from lungscreen.errors import LungscreenError
 from lungscreen.files import replace_file
-from lungscreen.outputs.page import category_chip, html_page
+from lungscreen.outputs.page import category_chip, html_page, study_table
 from lungscreen.results.document import MALIGNANCY_MEANING
 from lungscreen.results.facts import StudyFacts, recall_facts
 from lungscreen.results.folder import ResultsFolder, page_link
@@ -240,25 +240,6 @@ def _quality(rows: Sequence[TaskRow]) -> list[dict[str, Any]]:
 
 
 # -- the page --------------------------------------------------------------------------------------------------------
-def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """`heads`: "n:" in front makes a column of numbers; cells are HTML."""
-    if not rows:
-        return ""
-    classes = ["n" if head.startswith("n:") else "" for head in heads]
-    head = "".join(
-        f'<th class="{name}" scope="col">{escape(text.removeprefix("n:"))}</th>'
-        for text, name in zip(heads, classes, strict=True)
-    )
-    body = "".join(
-        "<tr>" + "".join(f'<td class="{name}">{cell}</td>' for cell, name in zip(row, classes, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<h2>{escape(title)}</h2><div class="wide"><table class="worklist"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
 def _speed(document: Mapping[str, Any]) -> str:
     rate = document["studies_per_hour"]
     return f"<div><dt>studies per hour</dt><dd>{rate:g}</dd></div>" if rate is not None else ""
@@ -286,7 +267,7 @@ def _not_read_table(document: Mapping[str, Any]) -> str:
                 f"<span class='code'>{escape(', '.join(keys), 1000)}{more}</span>",
             ]
         )
-    return _table("Not read", ("Status", "n:Studies", "Why, and what to do", "Code", "Keys"), rows)
+    return study_table("Not read", ("Status", "n:Studies", "Why, and what to do", "Code", "Keys"), rows)
 
 
 def _ranked_table(document: Mapping[str, Any]) -> str:
@@ -305,7 +286,7 @@ def _ranked_table(document: Mapping[str, Any]) -> str:
     if not rows:
         return "<h2>Read</h2><p>No study was read.</p>"
     heads = ("n:Rank", "Category", "Study", "Patient", "n:Findings", "n:Top malignancy probability*", "n:Seconds")
-    return _table("Read", heads, rows) + f"<p class='note'>* {escape(MALIGNANCY_MEANING)}.</p>"
+    return study_table("Read", heads, rows) + f"<p class='note'>* {escape(MALIGNANCY_MEANING)}.</p>"
 
 
 def _quality_table(document: Mapping[str, Any]) -> str:
@@ -313,7 +294,7 @@ def _quality_table(document: Mapping[str, Any]) -> str:
         [str(row["studies"]), escape(row["meaning"], 500), f"<span class='code'>{escape(row['code'])}</span>"]
         for row in document["quality"]
     ]
-    return _table("To know of the scans that were read", ("n:Studies", "What", "Code"), rows)
+    return study_table("To know of the scans that were read", ("n:Studies", "What", "Code"), rows)
 
 
 def _seconds_table(document: Mapping[str, Any]) -> str:
@@ -326,7 +307,7 @@ def _seconds_table(document: Mapping[str, Any]) -> str:
         ]
         for stage, value in document["seconds"].items()
     ]
-    return _table("Seconds and memory", ("Stage", "n:Median s", "n:Largest s", "n:Peak MiB"), rows)
+    return study_table("Seconds and memory", ("Stage", "n:Median s", "n:Largest s", "n:Peak MiB"), rows)
 
 
 def _drift_table(document: Mapping[str, Any]) -> str:
@@ -342,4 +323,4 @@ def _drift_table(document: Mapping[str, Any]) -> str:
         for row in document["drift"]
     ]
     title = f"Against the last {document['compared_nights']} nights"
-    return _table(title, ("What", "Tonight", "Before", "Test", "p", "Difference"), rows)
+    return study_table(title, ("What", "Tonight", "Before", "Test", "p", "Difference"), rows)

@@ -4,7 +4,7 @@ No script, nothing loaded from anywhere, every foreign string escaped; a content
 browser.
 """
 
-from lungscreen.outputs.page.pieces import category_chip
+from lungscreen.outputs.page.pieces import category_chip, study_table
 from lungscreen.outputs.page.whole import html_page, report_page
 
-__all__ = ["category_chip", "html_page", "report_page"]
+__all__ = ["category_chip", "html_page", "report_page", "study_table"]

@@ -24,6 +24,7 @@ __all__ = [
     "percent",
     "sentence",
     "side_text",
+    "study_table",
     "type_text",
     "where_text",
     "whole_percent",
@@ -72,6 +73,28 @@ def labelled_facts(record: Any) -> Iterator[tuple[str, str]]:
 def absent(text: str) -> str:
     """What stands where there is no value."""
     return f'<span class="absent">{escape(text)}</span>'
+
+
+def study_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table over studies, with its title; empty without rows. Cells are HTML.
+
+    heads: "n:" in front makes a column of numbers.
+    """
+    if not rows:
+        return ""
+    classes = [' class="n"' if head.startswith("n:") else "" for head in heads]
+    head = "".join(
+        f'<th{kind} scope="col">{escape(text.removeprefix("n:"))}</th>'
+        for text, kind in zip(heads, classes, strict=True)
+    )
+    body = "".join(
+        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, classes, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<h2>{escape(title)}</h2><div class="wide"><table class="worklist"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def with_unit(value: float | None, unit: str) -> str:
