@@ -152,7 +152,7 @@ def test_ledgers_beside_this_one_are_the_nights_before(tmp_path: Path) -> None:
 
 
 def test_the_morning_page_ranks_as_the_worklist_does(tmp_path: Path) -> None:
-    """The same studies, by category, probability and score; one list is of reports, the other of the ledger's figures."""
+    """By category, probability and score: one list is made of reports, the other of the ledger's figures."""
     volume = make_volume()
     studies = [
         ("4A", 0.2, 0.9), ("2", 0.9, 0.9), ("4A", None, 0.99), ("not assessed", 0.99, 0.9), ("0", 0.5, 0.5),
