@@ -36,6 +36,7 @@ __all__ = [
     "get_text",
     "get_texts",
     "get_uid",
+    "get_whole",
     "looks_like_dicom",
     "parse_dicom",
     "plain_value",
@@ -162,6 +163,11 @@ def get_texts(dataset: Dataset | None, keyword: str) -> tuple[str, ...]:
     while texts and not texts[-1]:
         texts.pop()
     return tuple(texts)
+
+
+def get_whole(dataset: Dataset | None, keyword: str) -> str:
+    """A text as it stands, however long: all of its values with their backslashes; blanks and padding at the ends off."""
+    return "\\".join(str(value) for value in _values(dataset, keyword)).strip(" \0")
 
 
 def get_uid(dataset: Dataset | None, keyword: str) -> str:

@@ -81,6 +81,11 @@ class Patient:
     """YYYYMMDD as in DICOM, or empty."""
     sex: str = ""
     """M, F, O or empty."""
+    issuer: str = ""
+    """Who gave the patient ID (IssuerOfPatientID): under another issuer it is another person's."""
+    mended: str = ""
+    """A hash of what the header says of ID, name, issuer and birth date where that is not what stands here: longer, with
+    control characters, no date. Empty where nothing was mended."""
 
 
 @dataclass(frozen=True, slots=True)

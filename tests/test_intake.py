@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from batch_hostile import Case, healthy, hostile_cases
 from batch_inbox import add_image, add_stub
@@ -50,7 +51,7 @@ def recalled(index: Index, inputs: list[Path]) -> tuple[list[Study], set[Refusal
     studies = []
     for offer in offers:
         task = index.task(offer.key, offer.input, 1)
-        study, others = find_study(task.looks, task.identity, task.names)
+        study, others = find_study(task.looks, task.identity, task.names, task.others)
         refused |= set(others)
         studies += [] if study is None else [study]
     return studies, refused
@@ -187,7 +188,7 @@ def test_a_file_that_changed_since_it_was_looked_at_is_looked_at_again(index: In
     changed.save_as(paths[0])
     os.utime(paths[0], ns=(7, 7))
     paths[1].unlink()
-    study, refused = find_study(task.looks, task.identity, task.names)
+    study, refused = find_study(task.looks, task.identity, task.names, task.others)
     assert study is not None
     positions = [instance.position_mm for instance in study.series[0].instances if instance.position_mm]
     assert len(positions) == 4
@@ -208,11 +209,16 @@ def test_an_index_of_the_version_before_is_looked_at_once_more(tmp_path: Path) -
         db.execute("DROP TABLE common")
         db.execute("ALTER TABLE file DROP COLUMN common")
         db.execute("ALTER TABLE file DROP COLUMN own")
+        then = "id, key, patient_id, name, uid, day, kind, changed, grown, input, stamp, arrived, files, urgent"
+        db.execute(f"CREATE TABLE study_1 AS SELECT {then} FROM study")
+        db.execute("DROP TABLE study")
+        db.execute("ALTER TABLE study_1 RENAME TO study")
+        db.execute("CREATE TABLE refusal (owner TEXT NOT NULL, content TEXT NOT NULL)")
         db.execute("PRAGMA user_version = 1")
     second = Index(tmp_path / "out", NAMES)
     (offer,) = before
     task = second.task(offer.key, offer.input, 1)
-    study, _ = find_study(task.looks, task.identity, task.names)
+    study, _ = find_study(task.looks, task.identity, task.names, task.others)
     assert study is not None, "headers that are not remembered are read"
     again = second.scan([tmp_path / "in"])
     assert again.opened == 5
@@ -228,3 +234,82 @@ def test_names_that_are_no_utf8_are_found_again(index: Index, tmp_path: Path) ->
     assert check_agreement(index, [tmp_path / "in"]) == 2
     assert check_agreement(index, [folder]) == 2
     assert index.scan([tmp_path / "in"]).opened == 0
+
+
+# -- people ----------------------------------------------------------------------------------------------------------
+OTHER_PERSON = {
+    "another birth date": {"PatientBirthDate": "19600103"},
+    "another sex": {"PatientSex": "M"},
+    "another issuer": {"IssuerOfPatientID": "Hospital B"},
+    "after a backslash": {"PatientID": "P001\\B"},
+    "after 64 characters": {"PatientID": "P" * 64 + "2"},
+    "a name after 64 characters": {"PatientName": "N" * 64 + "2"},
+    "a birth date that is none": {"PatientBirthDate": "unknown"},
+}
+"""What of a header tells a person from the one below."""
+
+FIRST_PERSON = {"after 64 characters": {"PatientID": "P" * 64 + "1"}, "a name after 64 characters": {"PatientName": "N" * 64 + "1"}}
+
+
+def two_people(folder: Path, what: str, *, one_series: bool, nobody: bool = False) -> None:
+    """The same UIDs twice; the second half of the files, or a series of its own, of another person."""
+    blank = {"PatientID": "", "PatientName": ""} if nobody else {}
+    first = {"IssuerOfPatientID": "Hospital A", **FIRST_PERSON.get(what, {}), **blank}
+    second = {**first, **OTHER_PERSON[what], **blank}
+    make_series(folder / "a", slices=4, study_uid="1.2.3", series_uid="1.2.3.4", tags=first)
+    uid = "1.2.3.4" if one_series else "1.2.3.5"
+    make_series(folder / "b", slices=4, study_uid="1.2.3", series_uid=uid, tags=second)
+
+
+@pytest.mark.parametrize("what", OTHER_PERSON)
+def test_one_series_of_two_people_is_refused(what: str, index: Index, tmp_path: Path) -> None:
+    two_people(tmp_path / "in", what, one_series=True)
+    assert check_agreement(index, [tmp_path / "in"]) == 0
+    assert {row.code for row in find_series([tmp_path / "in"]).refused} == {"series-two-patients"}
+
+
+@pytest.mark.parametrize("what", OTHER_PERSON)
+def test_two_people_under_one_study_uid_have_studies_of_their_own(what: str, index: Index, tmp_path: Path) -> None:
+    two_people(tmp_path / "in", what, one_series=False)
+    assert check_agreement(index, [tmp_path / "in"]) == 2
+    inventory = find_series([tmp_path / "in"])
+    assert [[series.series_uid for series in study.series] for study in inventory.studies] in (
+        [["1.2.3.4"], ["1.2.3.5"]],
+        [["1.2.3.5"], ["1.2.3.4"]],
+    )
+    keys = [offer.key for offer in index.scan([tmp_path / "in"]).offers]
+    assert len(set(keys)) == 2
+
+
+@pytest.mark.parametrize("what", ["another birth date", "another sex", "another issuer"])
+def test_nobody_twice_is_two_people_where_anything_differs(what: str, index: Index, tmp_path: Path) -> None:
+    """Blank ID and blank name."""
+    two_people(tmp_path / "in", what, one_series=True, nobody=True)
+    check_agreement(index, [tmp_path / "in"])
+    assert {row.code for row in find_series([tmp_path / "in"]).refused} == {"series-two-patients"}
+
+
+def test_what_some_files_leave_out_contradicts_nothing(index: Index, tmp_path: Path) -> None:
+    """As a workstation that adds a series does; they may arrive in any order, and the study keeps its key."""
+    bare = {"PatientBirthDate": "", "PatientSex": "", "IssuerOfPatientID": ""}
+    options = {"study_uid": "1.2.3", "hu": chest_values()}
+    make_series(tmp_path / "in" / "a", series_uid="1.2.3.4", tags=bare, **options)
+    (before,) = index.scan([tmp_path / "in"]).offers
+    make_series(tmp_path / "in" / "b", series_uid="1.2.3.5", tags={"IssuerOfPatientID": "A"}, **options)
+    (after,) = index.scan([tmp_path / "in"]).offers
+    assert (after.key, after.identity) == (before.key, before.identity)
+    assert after.input != before.input
+    assert check_agreement(index, [tmp_path / "in"]) == 1
+    (study,) = find_series([tmp_path / "in"]).studies
+    patient = study.patient
+    assert (patient.issuer, patient.birth_date, patient.sex) == ("A", "19600102", "F")
+    assert len(study.series) == 2
+    make_series(tmp_path / "in" / "c", series_uid="1.2.3.6", tags={"PatientBirthDate": "19500101"}, **options)
+    offers = index.scan([tmp_path / "in"]).offers
+    assert len({offer.key for offer in offers}) == len({offer.identity for offer in offers}) == 3
+    assert before.key in {offer.key for offer in offers}
+    check_agreement(index, [tmp_path / "in"])
+
+
+def chest_values() -> np.ndarray:
+    return np.zeros((24, 16, 20), np.int16)

@@ -97,7 +97,7 @@ def read_task(task: Task, work: Work, clock: Stopwatch | None = None) -> Read | 
     course = _Course(task, clock)
     with course.watched():
         with clock.stage("headers"):
-            course.study, others = find_study(task.looks, task.identity, task.names)
+            course.study, others = find_study(task.looks, task.identity, task.names, task.others)
         course.refusals += others
         if course.study is None:
             course.state, course.code = "refused", _study_code(others)

@@ -21,5 +21,7 @@ class Task:
     attempt: int
     names: tuple[str, ...] = ()
     """Under the study's patient ID."""
+    others: tuple[Identity, ...] = ()
+    """Of all files with the study's UID: who contradicts whom."""
     earlier: tuple[Look, ...] = ()
     """Files of the same patient's earlier exams in the inputs."""

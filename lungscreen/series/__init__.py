@@ -14,7 +14,14 @@ stage     the whole way
 
 from lungscreen.kernels import classify_kernel
 from lungscreen.series.config import SeriesConfig
-from lungscreen.series.identity import Identity, identify, identify_image, identify_study, plain_name
+from lungscreen.series.identity import (
+    Identity,
+    identify,
+    identify_image,
+    identify_study,
+    plain_name,
+    whole_identities,
+)
 from lungscreen.series.looks import Look
 from lungscreen.series.stage import find_series, find_study, group_looks, refuse_input
 from lungscreen.series.studies import refuse_others
@@ -31,6 +38,7 @@ __all__ = [
     "identify_image",
     "identify_study",
     "plain_name",
+    "whole_identities",
     "refuse_input",
     "refuse_others",
 ]

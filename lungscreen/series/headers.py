@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from lungscreen.dicomfile import (
     get_text,
     get_texts,
     get_uid,
+    get_whole,
+    plain_value,
     read_header,
     transfer_syntax,
 )
@@ -54,6 +57,7 @@ _TAGS = [
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "PatientID",
+    "IssuerOfPatientID",
     "PatientName",
     "PatientBirthDate",
     "PatientSex",
@@ -102,6 +106,10 @@ _TAGS = [
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
+
+
+_WHO = ("PatientID", "PatientName", "IssuerOfPatientID", "PatientBirthDate")
+"""Texts that tell people apart to the last character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,12 +275,21 @@ def _check_rescale(dataset: Dataset) -> None:
 
 
 def _patient(dataset: Dataset) -> Patient:
+    """Who it is, for people to read; what had to be mended for that still tells two people apart (`Patient.mended`)."""
     sex = get_text(dataset, "PatientSex").upper()
+    stated = {keyword: get_whole(dataset, keyword) for keyword in _WHO}
+    kept = {keyword: plain_value(text) for keyword, text in stated.items()}
+    birth_date = _date(dataset, "PatientBirthDate")
+    lost = [text for keyword, text in stated.items() if text != kept[keyword]]
+    if stated["PatientBirthDate"] and not birth_date:
+        lost.append(stated["PatientBirthDate"])
     return Patient(
-        patient_id=get_text(dataset, "PatientID"),
-        name=get_text(dataset, "PatientName"),
-        birth_date=_date(dataset, "PatientBirthDate"),
+        patient_id=kept["PatientID"],
+        name=kept["PatientName"],
+        birth_date=birth_date,
         sex=sex if sex in ("M", "F", "O") else "",
+        issuer=kept["IssuerOfPatientID"],
+        mended=hashlib.sha256("\0".join(lost).encode("utf-8", "surrogatepass")).hexdigest()[:16] if lost else "",
     )
 
 

@@ -15,7 +15,7 @@ from lungscreen.errors import Refusal
 from lungscreen.records import Inventory, Study
 from lungscreen.series.config import SeriesConfig
 from lungscreen.series.files import Entry, Walk
-from lungscreen.series.identity import Identity, identify_study
+from lungscreen.series.identity import Identity, identify, identify_study, whole_identities
 from lungscreen.series.images import make_image_studies
 from lungscreen.series.looks import Look, look_into, renew_looks
 from lungscreen.series.pile import gather_looks
@@ -54,19 +54,20 @@ def find_series(inputs: Sequence[Path], config: SeriesConfig | None = None, *, s
 
 
 def find_study(
-    looks: Iterable[Look], identity: Identity, names: Collection[str] = ()
+    looks: Iterable[Look], identity: Identity, names: Collection[str] = (), others: Collection[Identity] = ()
 ) -> tuple[Study | None, tuple[Refusal, ...]]:
     """The study of that identity among files that were looked at before, and what of them belongs to no study.
 
-    Only files that changed since are opened. looks: the study's files; those of its series that are of other studies;
-    its objects that are no CT; of an image file, all images whose names count with it, in the order in which they were
-    found.
-    names: that occur under the patient ID, wherever.
+    Only files that changed since are opened. looks: the study's files; those of its series that are of other studies; its
+    objects that are no CT; of an image file, all images whose names count with it, in the order in which they were found.
+    names: that occur under the patient ID, wherever. others: identities of other files with the study's UID.
     """
     with SourceReader() as reader, quiet_pydicom():
         now = renew_looks(looks, reader)
-        inventory = _group(now, reader, {identity.patient_id: names})
-    mine = [study for study in inventory.studies if identify_study(study) == identity]
+        inventory = _group(now, reader, {identity.patient_id: names}, {identity, *others})
+    known = {identify(look.header.patient, look.header.study_uid) for look in now if look.header is not None}
+    whole = whole_identities({identity, *others, *known})[identity]
+    mine = [study for study in inventory.studies if identify_study(study) == whole]
     rejects = Rejects()
     for look in now:
         if look.kind == "bad":
@@ -104,9 +105,14 @@ def refuse_input(place: Path, kinds: Collection[str], bad: Collection[tuple[str,
     return rows
 
 
-def _group(looks: Iterable[Look], reader: SourceReader, names: dict[str, Collection[str]] | None = None) -> Inventory:
+def _group(
+    looks: Iterable[Look],
+    reader: SourceReader,
+    names: dict[str, Collection[str]] | None = None,
+    others: Collection[Identity] = (),
+) -> Inventory:
     pile = gather_looks(looks)
-    studies, refused = make_studies(pile, reader, names or {})
+    studies, refused = make_studies(pile, reader, names or {}, others)
     return Inventory((*studies, *make_image_studies(pile.images)), tuple(refused))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lungscreen.errors import InputError, Notice, Refusal
@@ -13,7 +13,7 @@ from lungscreen.records import Study
 from lungscreen.series.choice import Facts, choose_series, exclude_series
 from lungscreen.series.grouping import describe_series, group_headers, header_notices
 from lungscreen.series.headers import Header
-from lungscreen.series.identity import Identity, identify
+from lungscreen.series.identity import Identity, identify, whole_identities
 from lungscreen.series.pile import OtherSeries, Pile
 from lungscreen.series.rejects import Rejects
 from lungscreen.sources import SourceReader
@@ -33,19 +33,21 @@ class _Draft:
 
 
 def make_studies(
-    pile: Pile, reader: SourceReader, names: Mapping[str, Collection[str]]
+    pile: Pile, reader: SourceReader, names: Mapping[str, Collection[str]], others: Collection[Identity] = ()
 ) -> tuple[list[Study], list[Refusal]]:
     """Studies with their series in the order of reading; and the refusals that belong to no study that can be read.
 
     names: by patient ID, the names that are known to occur under it beside those of the pile.
+    others: identities that are known beside those of the pile's headers.
     """
     drafts: dict[Identity, _Draft] = defaultdict(_Draft)
     refused: list[Refusal] = []
+    whole = whole_identities({*others, *(_identity(header) for header in _all_headers(pile))})
     for series_uid in sorted(pile.headers):
         headers = pile.headers[series_uid]
         by_identity: dict[Identity, list[Header]] = defaultdict(list)
         for header in headers:
-            by_identity[identify(header.patient, header.study_uid)].append(header)
+            by_identity[whole[_identity(header)]].append(header)
         people = {identity.person for identity in by_identity}
         if len(people) > 1:
             reason = f"{len(headers)} files with this series UID belong to {len(people)} patients"
@@ -64,6 +66,14 @@ def make_studies(
         refused += rows
         studies += [study] if study else []
     return studies, refused
+
+
+def _identity(header: Header) -> Identity:
+    return identify(header.patient, header.study_uid)
+
+
+def _all_headers(pile: Pile) -> Iterator[Header]:
+    return (header for headers in pile.headers.values() for header in headers)
 
 
 def _add_series(draft: _Draft, headers: list[Header], reader: SourceReader) -> None:
@@ -163,8 +173,7 @@ def refuse_others(others: Counter[OtherSeries]) -> list[Refusal]:
 
 def _warn_of_names(drafts: dict[Identity, _Draft], pile: Pile, more: Mapping[str, Collection[str]]) -> None:
     names: dict[str, set[str]] = defaultdict(set)
-    for header in (header for headers in pile.headers.values() for header in headers):
-        identity = identify(header.patient, header.study_uid)
+    for identity in map(_identity, _all_headers(pile)):
         names[identity.patient_id].add(identity.name)
     for identity, draft in drafts.items():
         known = names[identity.patient_id] | set(more.get(identity.patient_id, ()))
@@ -178,10 +187,10 @@ def _finish(draft: _Draft, identity: Identity) -> tuple[Study | None, list[Refus
     rows = [*draft.not_read, *later]
     if ordered:
         best = ordered[0].series
-        study = Study(
-            best.patient, best.exam, tuple(f.series for f in ordered), tuple(rows), tuple(_unclear(ordered[0], draft))
-        )
-        return study, []
+        # of its files some may leave out what others say
+        patient = replace(best.patient, issuer=identity.issuer, birth_date=identity.birth_date, sex=identity.sex)
+        series = tuple(facts.series for facts in ordered)
+        return Study(patient, best.exam, series, tuple(rows), tuple(_unclear(ordered[0], draft))), []
     if draft.header is None:
         return None, rows
     largest = max(draft.excluded, key=lambda item: item[0].slices, default=None)

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from lungscreen.series import Identity, Look, identify, identify_image
 from lungscreen.series.headers import Header
 from lungscreen.series.memory import pack_header, unpack_header
 
-__all__ = ["LOOK_COLUMNS", "FileTable", "Turn", "recall_look"]
+__all__ = ["LOOK_COLUMNS", "FileTable", "Turn", "recall_identity", "recall_look"]
 
 MOST_ATTEMPTS = 100
 """Keys that are tried for a study before giving up."""
@@ -80,7 +81,12 @@ class FileTable:
 
     def replace_file(self, folder: int, name: str, looks: Sequence[Look]) -> None:
         """What a file, or an archive with its members, holds now."""
+        which = (folder, os.fsencode(name))
+        query = "SELECT DISTINCT study FROM file WHERE folder = ? AND name = ? AND study IS NOT NULL"
+        before = self._db.execute(query, which).fetchall()
         self.forget_file(folder, name)
+        # unless it is this one's again, which takes the mark away
+        self._db.executemany("UPDATE study SET moved = 1 WHERE id = ?", before)
         for look in looks:
             identity = _identity(look)
             common, own = (None, None) if look.header is None else pack_header(look.header)
@@ -132,16 +138,19 @@ class FileTable:
 
     def _study_of(self, look: Look, identity: Identity) -> int:
         """The number of the study that a file belongs to, made where it is new; marked as changed."""
-        who = (identity.patient_id, identity.name, identity.study_uid)
-        row = self._db.execute("SELECT id FROM study WHERE patient_id = ? AND name = ? AND uid = ?", who).fetchone()
+        who = identity_values(identity)
+        where = " AND ".join(f"{column} = ?" for column in IDENTITY_COLUMNS)
+        row = self._db.execute(f"SELECT id FROM study WHERE {where}", who).fetchone()
         if row is not None:
-            self._db.execute("UPDATE study SET changed = 1, grown = 1 WHERE id = ?", (row[0],))
+            self._db.execute("UPDATE study SET changed = 1, grown = 1, moved = 0 WHERE id = ?", (row[0],))
             return int(row[0])
         day = "" if look.header is None else look.header.exam.date
         cursor = self._db.execute(
-            "INSERT INTO study (key, patient_id, name, uid, day, kind, changed, grown) VALUES (?, ?, ?, ?, ?, ?, 1, 1)",
+            f"INSERT INTO study (key, {', '.join(IDENTITY_COLUMNS)}, day, kind, changed, grown, whole)"
+            f" VALUES (?{', ?' * len(IDENTITY_COLUMNS)}, ?, ?, 1, 1, 0)",
             (self._free_key(identity), *who, day, look.kind),
         )
+        self._db.execute("UPDATE study SET whole = id WHERE id = ?", (cursor.lastrowid,))
         return int(cursor.lastrowid or 0)
 
     def _common_id(self, common: str) -> int:
@@ -175,6 +184,9 @@ _COLUMNS = (
     "own",
 )
 
+IDENTITY_COLUMNS = ("patient_id", "name", "uid", "issuer", "birth_date", "sex", "mended")
+"""Of a study, in the order of `Identity`."""
+
 LOOK_COLUMNS = (
     "folder.path AS folder, file.name, file.member, file.size, file.mtime_ns, file.kind, file.series, file.sop,"
     " file.code,"
@@ -192,6 +204,16 @@ def recall_look(row: sqlite3.Row) -> Look:
     header = None if row["common"] is None else unpack_header(source, row["common"], row["own"])
     study_uid = "" if header is None else header.study_uid
     return Look(source, *state, header, study_uid, row["series"], code=row["code"], reason=row["reason"])
+
+
+def identity_values(identity: Identity) -> tuple[str, ...]:
+    """An identity as it stands in `IDENTITY_COLUMNS`."""
+    return astuple(identity)
+
+
+def recall_identity(row: sqlite3.Row) -> Identity:
+    """The identity in a study's row."""
+    return Identity(*(row[column] for column in IDENTITY_COLUMNS))
 
 
 def _identity(look: Look) -> Identity | None:

@@ -58,5 +58,32 @@ def _without_refusals(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE IF EXISTS refusal")
 
 
-MIGRATIONS = (_first_schema, _headers_are_remembered, _without_refusals)
+def _people_are_told_apart(connection: sqlite3.Connection) -> None:
+    """Issuer, birth date, sex and what was mended belong to an identity. What is known is looked at once more.
+
+    whole: the study with which this one is read, itself as a rule. moved: its files turned out to be another study's.
+    """
+    connection.execute(
+        """CREATE TABLE study_3 (
+            id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, patient_id TEXT NOT NULL, name TEXT NOT NULL,
+            uid TEXT NOT NULL, issuer TEXT NOT NULL DEFAULT '', birth_date TEXT NOT NULL DEFAULT '',
+            sex TEXT NOT NULL DEFAULT '', mended TEXT NOT NULL DEFAULT '', whole INTEGER NOT NULL,
+            moved INTEGER NOT NULL DEFAULT 0, day TEXT NOT NULL, kind TEXT NOT NULL, changed INTEGER NOT NULL,
+            grown INTEGER NOT NULL, input TEXT NOT NULL DEFAULT '', stamp TEXT NOT NULL DEFAULT '',
+            arrived REAL NOT NULL DEFAULT 0, files INTEGER NOT NULL DEFAULT 0, urgent INTEGER NOT NULL DEFAULT 0,
+            UNIQUE (patient_id, name, uid, issuer, birth_date, sex, mended)
+        )"""
+    )
+    known = "id, key, patient_id, name, uid, day, kind, changed, grown, input, stamp, arrived, files, urgent"
+    connection.execute(f"INSERT INTO study_3 ({known}, whole) SELECT {known}, id FROM study")
+    connection.execute("DROP TABLE study")
+    connection.execute("ALTER TABLE study_3 RENAME TO study")
+    connection.execute("CREATE INDEX study_changed ON study (changed) WHERE changed")
+    connection.execute("CREATE INDEX study_uid ON study (uid)")
+    connection.execute("CREATE INDEX study_patient ON study (patient_id)")
+    connection.execute("CREATE INDEX study_whole ON study (whole)")
+    connection.execute("UPDATE file SET mtime_ns = 0")
+
+
+MIGRATIONS = (_first_schema, _headers_are_remembered, _without_refusals, _people_are_told_apart)
 """One function a schema version; a version that was released is never changed."""

@@ -6,10 +6,10 @@ import itertools
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
-from lungscreen.batch.index.files import LOOK_COLUMNS, recall_look
+from lungscreen.batch.index.files import LOOK_COLUMNS, recall_identity, recall_look
 from lungscreen.batch.ledger import Offer
 from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
@@ -17,7 +17,7 @@ from lungscreen.comparison import PriorTable
 from lungscreen.database import guarded
 from lungscreen.pseudonyms import Pseudonyms
 from lungscreen.records import ClinicalData
-from lungscreen.series import Identity, Look
+from lungscreen.series import Look, whole_identities
 
 __all__ = ["URGENT_FOLDER", "StudyTable"]
 
@@ -55,13 +55,15 @@ class StudyTable:
         """What a worker needs to know of a study."""
         with self._guard:
             row = self._db.execute("SELECT * FROM study WHERE key = ?", (key,)).fetchone()
+            others = [recall_identity(other) for other in self._same_uid(row)]
             return Task(
                 key,
-                Identity(row["patient_id"], row["name"], row["uid"]),
+                whole_identities([recall_identity(row), *others])[recall_identity(row)],
                 tuple(self._image_looks(row) if row["kind"] == "image" else self._looks(row)),
                 input_hash,
                 attempt,
                 names=tuple(self._names_under(row["patient_id"])),
+                others=tuple(others),
                 earlier=tuple(look for other in self._earlier(row) for look in self._looks(other)),
             )
 
@@ -70,10 +72,17 @@ class StudyTable:
         if not row["patient_id"].strip() or not row["day"] or row["kind"] != "ct":
             return []
         return self._db.execute(
-            "SELECT * FROM study WHERE patient_id = ? AND id != ? AND kind = 'ct' AND day != '' AND day < ? ORDER BY"
-            " key",
+            "SELECT * FROM study WHERE patient_id = ? AND id != ? AND whole = id AND kind = 'ct' AND day != '' AND day < ?"
+            " ORDER BY key",
             (row["patient_id"], row["id"], row["day"]),
         ).fetchall()
+
+    def _same_uid(self, row: sqlite3.Row) -> list[sqlite3.Row]:
+        """Every identity that files with this study's UID, person and name give now."""
+        query = (
+            f"SELECT * FROM study WHERE {_SAME_UID} AND id IN (SELECT study FROM file WHERE study = study.id) ORDER BY id"
+        )
+        return self._db.execute(query, _same_uid(row)).fetchall()
 
     def _names_under(self, patient_id: str) -> list[str]:
         """Names under a patient ID; under none there may be anybody's."""
@@ -83,8 +92,8 @@ class StudyTable:
     def _looks(self, study: sqlite3.Row) -> list[Look]:
         """The study's files, those of its series that are somebody else's too, and its objects that are no CT."""
         where = (
-            "file.study = :id OR (file.kind = 'ct' AND file.series IN"
-            " (SELECT series FROM file WHERE study = :id AND kind = 'ct'))"
+            f"file.study IN ({_PARTS}) OR (file.kind = 'ct' AND file.series IN"
+            f" (SELECT series FROM file WHERE study IN ({_PARTS}) AND kind = 'ct'))"
             " OR (file.kind = 'other' AND file.series = :uid) ORDER BY folder.path, file.name, file.member"
         )
         return self._recall("", where, {"id": study["id"], "uid": study["uid"]})
@@ -123,7 +132,8 @@ class StudyTable:
         """Studies that have files in these inputs."""
         query = (
             "SELECT DISTINCT study.key FROM place JOIN folder ON folder.place = place.id"
-            " JOIN file ON file.folder = folder.id JOIN study ON study.id = file.study WHERE place.path = ?"
+            " JOIN file ON file.folder = folder.id JOIN study AS part ON part.id = file.study"
+            " JOIN study ON study.id = part.whole WHERE place.path = ?"
         )
         with self._guard:
             return sorted({row[0] for path in inputs for row in self._db.execute(query, (os.fsencode(path),))})
@@ -131,8 +141,8 @@ class StudyTable:
     def has_hole(self, key: str) -> bool:
         """Whether a series of the study lacks whole slices between others, by their positions."""
         query = (
-            "SELECT DISTINCT file.series, file.along_mm FROM file JOIN study ON study.id = file.study"
-            " WHERE study.key = ? AND file.along_mm IS NOT NULL ORDER BY file.series, file.along_mm"
+            "SELECT DISTINCT file.series, file.along_mm FROM file JOIN study AS part ON part.id = file.study"
+            " JOIN study ON study.id = part.whole WHERE study.key = ? AND file.along_mm IS NOT NULL ORDER BY file.series, file.along_mm"
         )
         places: dict[str, list[float]] = {}
         with self._guard:
@@ -143,12 +153,18 @@ class StudyTable:
     # -- whether they are new ----------------------------------------------------------------------------------------
     def update(self) -> None:
         """Make anew the fingerprints of the studies whose files changed."""
+        for row in self._db.execute("SELECT * FROM study WHERE changed = 1 AND kind = 'ct'").fetchall():
+            self._regroup(row)
+        for part in self._db.execute("SELECT * FROM study WHERE changed = 1 AND whole != id").fetchall():
+            self._db.execute("UPDATE study SET changed = 0, grown = 0 WHERE id = ?", (part["id"],))
+            self._mark(part["whole"], part["grown"])
         for study in self._db.execute("SELECT id FROM study WHERE changed = 1").fetchall():
             rows = self._db.execute(
                 "SELECT file.series, file.sop, CASE file.member WHEN '' THEN file.size ELSE 0 END, file.mtime_ns,"
                 " folder.path, place.path FROM file"
-                " JOIN folder ON folder.id = file.folder JOIN place ON place.id = folder.place WHERE file.study = ?",
-                (study[0],),
+                " JOIN folder ON folder.id = file.folder JOIN place ON place.id = folder.place"
+                f" WHERE file.study IN ({_PARTS})",
+                {"id": study[0]},
             ).fetchall()
             parts = sorted({f"{series}\t{sop}\t{size}" for series, sop, size, *_ in rows})
             times = sorted(str(row[3]) for row in rows)
@@ -164,23 +180,61 @@ class StudyTable:
                 ),
             )
 
+    def _regroup(self, row: sqlite3.Row) -> None:
+        """Which of the identities with this UID, person and name are read as one study: under the oldest's key."""
+        there = [recall_identity(other) for other in self._same_uid(row)]
+        everyone = self._db.execute(f"SELECT * FROM study WHERE {_SAME_UID} ORDER BY id", _same_uid(row)).fetchall()
+        agreed = len(set(whole_identities(there).values())) == 1
+        for other in everyone:
+            whole = everyone[0]["id"] if agreed else other["id"]
+            if whole != other["whole"]:
+                self._db.execute("UPDATE study SET whole = ?, moved = 0 WHERE id = ?", (whole, other["id"]))
+                for changed in (other["id"], whole, other["whole"]):
+                    self._mark(changed, grown=1)
+
+    def _mark(self, study: int, grown: int) -> None:
+        """It changed; grown: it did not only lose files."""
+        self._db.execute("UPDATE study SET changed = 1, grown = MAX(grown, ?) WHERE id = ?", (grown, study))
+
+    def withdrawn(self) -> list[str]:
+        """Keys of studies that turned out to be somebody else's or another's: all of their files are."""
+        query = (
+            "SELECT key FROM study WHERE whole != id OR (moved AND NOT EXISTS"
+            " (SELECT 1 FROM file JOIN study AS part ON part.id = file.study WHERE part.whole = study.id))"
+        )
+        return sorted(row[0] for row in self._db.execute(query))
+
     def offers(self, places: Sequence[int] | None) -> list[Offer]:
         """Every study of these inputs that is this shard's, or those that changed where None."""
         if places is None:
-            rows = self._db.execute("SELECT * FROM study WHERE changed").fetchall()
+            rows = self._db.execute("SELECT * FROM study WHERE changed AND whole = id").fetchall()
         else:
             marks = ", ".join("?" * len(places))
             rows = self._db.execute(
-                "SELECT * FROM study WHERE changed OR id IN (SELECT file.study FROM file JOIN folder"
-                f" ON folder.id = file.folder WHERE folder.place IN ({marks}))",
+                "SELECT * FROM study WHERE whole = id AND (changed OR id IN (SELECT part.whole FROM file JOIN folder"
+                " ON folder.id = file.folder JOIN study AS part ON part.id = file.study"
+                f" WHERE folder.place IN ({marks})))",
                 tuple(places),
             ).fetchall()
-        return [offer for offer in map(self._offer, rows) if self._is_mine(offer)]
+        return [self._offer(row) for row in rows if self._is_mine(row) and not self._is_moved(row)]
 
-    def _is_mine(self, offer: Offer) -> bool:
-        """Whether this shard reads the study: by its keyed hash, so that all shards agree without talking."""
+    def _is_mine(self, row: sqlite3.Row) -> bool:
+        """Whether this shard reads the study: by a keyed hash, so that all shards agree without talking."""
         number, count = self._shard
-        return int(offer.identity[:8], 16) % count == number - 1
+        share = self._names.digest("identity", row["patient_id"], row["name"], row["uid"])
+        return int(share[:8], 16) % count == number - 1
+
+    def _is_moved(self, row: sqlite3.Row) -> bool:
+        """Whether no file is this study's any more because all turned out to be another's."""
+        return bool(row["moved"]) and row["files"] == 0
+
+    def _identity(self, row: sqlite3.Row) -> str:
+        """Names a study in the ledger: by UID, patient ID and name; by all that is known where these contradict."""
+        there = {recall_identity(other) for other in self._same_uid(row)}
+        who = recall_identity(row)
+        if len(set(whole_identities(there).values())) < 2:
+            return self._names.digest("identity", who.patient_id, who.name, who.study_uid, who.mended or "")
+        return self._names.digest("identity", *astuple(who))
 
     def _offer(self, row: sqlite3.Row) -> Offer:
         clinical = self._clinical.rows.get(row["patient_id"].strip(), ()) if self._clinical else ()
@@ -188,7 +242,7 @@ class StudyTable:
         urgent = bool(row["urgent"]) or any(r.data.priority.strip().lower() in URGENT_WORDS for r in clinical)
         return Offer(
             key=row["key"],
-            identity=self._names.digest("identity", row["patient_id"], row["name"], row["uid"]),
+            identity=self._identity(row),
             patient=self._names.patient(row["patient_id"]),
             input=self._names.digest("input", row["input"], *known, "earlier", *self._fingerprints(row)),
             stamp=row["stamp"],
@@ -206,6 +260,16 @@ class StudyTable:
         found = [other["input"] for other in self._earlier(row)]
         found += [s.exam.study_uid for s in given.given if s.patient.patient_id.strip() == mine]
         return found + [r.study_uid for r in given.reports if r.patient.patient_id.strip() == mine]
+
+
+_SAME_UID = "uid = ? AND patient_id = ? AND name = ? AND mended = ? AND kind = 'ct'"
+
+_PARTS = "SELECT id FROM study WHERE whole = :id"
+"""Of the study itself and of those that are read with it."""
+
+
+def _same_uid(row: sqlite3.Row) -> tuple[str, ...]:
+    return row["uid"], row["patient_id"], row["name"], row["mended"]
 
 
 def _is_urgent(folder: str, place: str) -> bool:
