@@ -554,8 +554,14 @@ CODES: dict[str, Code] = {
     ),
     "prior-not-compared": Code(
         "notice",
-        "It is not certain whose exam this is (two names, or an image file without a patient): nothing was compared.",
-        "Compare with the earlier exam yourself.",
+        "It is not certain that an earlier exam is of this person: nothing was compared with it. Two names, an image file "
+        "without a patient, no real ID or name, another issuer, or neither birth date nor issuer that agree.",
+        'Compare with the earlier exam yourself. Pseudonymised archives without birth dates: `priors_by = "id"`.',
+    ),
+    "priors-by-id": Code(
+        "notice",
+        "The pipeline finds earlier exams by the patient ID alone (`[comparison] priors_by`).",
+        "Nothing, where the archive gives each person one ID of their own.",
     ),
     "prior-unreadable": Code(
         "notice",

@@ -166,7 +166,7 @@ def get_texts(dataset: Dataset | None, keyword: str) -> tuple[str, ...]:
 
 
 def get_whole(dataset: Dataset | None, keyword: str) -> str:
-    """A text as it stands, however long: all of its values with their backslashes; blanks and padding at the ends off."""
+    """A text as it stands, however long: all of its values with their backslashes; blanks at the ends off."""
     return "\\".join(str(value) for value in _values(dataset, keyword)).strip(" \0")
 
 

@@ -84,7 +84,7 @@ class Patient:
     issuer: str = ""
     """Who gave the patient ID (IssuerOfPatientID): under another issuer it is another person's."""
     mended: str = ""
-    """A hash of what the header says of ID, name, issuer and birth date where that is not what stands here: longer, with
+    """A hash of what the header says of ID, name, issuer and birth date where it is not what stands here: longer, with
     control characters, no date. Empty where nothing was mended."""
 
 

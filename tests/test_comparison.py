@@ -100,11 +100,58 @@ def test_another_birth_date_or_sex_is_another_patient(change: dict[str, str]) ->
     assert matched(study("1.0", "20200101", replace(ME, **change))) == ([], ["prior-other-patient"])
 
 
-@pytest.mark.parametrize(
-    "change", [{"birth_date": ""}, {"sex": ""}, {"name": "DOE^JANE^"}, {"birth_date": "1955.03.22"}]
-)
+@pytest.mark.parametrize("change", [{"sex": ""}, {"name": "DOE^JANE^"}, {"birth_date": "1955.03.22"}, {"issuer": "A"}])
 def test_what_one_header_lacks_is_no_contradiction(change: dict[str, str]) -> None:
     assert matched(study("1.0", "20200101", replace(ME, **change))) == (["1.0"], [])
+
+
+ISSUED = replace(ME, birth_date="", issuer="Hospital A")
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        (ME, replace(ME, birth_date="")),
+        (replace(ME, birth_date=""), replace(ME, birth_date="")),
+        (replace(ME, issuer="Hospital A"), replace(ME, issuer="Hospital B")),
+        (ISSUED, replace(ISSUED, issuer="")),
+        *(
+            (replace(ME, patient_id=nobody),) * 2
+            for nobody in ("0", "000", "ANON", "Anonymous", "ANON_00", "unknown", "XXX")
+        ),
+        *((replace(ME, name=nobody),) * 2 for nobody in ("", "ANON^ANON", "ANONYMOUS", "^", "no name")),
+        (replace(ME, mended="1"), replace(ME, mended="2")),
+    ],
+    ids=str,
+)
+def test_who_is_not_known_for_certain_is_not_compared(mine: Patient, theirs: Patient) -> None:
+    earlier = study("1.0", "20200101", theirs)
+    now = study("1.1", "20210101", mine)
+    expected = ["prior-not-compared"]
+    assert matched(earlier, exam=now) == ([], expected)
+    assert matched(beside=(earlier,), exam=now) == ([], expected)
+    report = replace(a_report(), patient=theirs)
+    assert matched(reports=(report,), exam=now) == ([], expected)
+
+
+def test_the_issuer_alone_is_enough() -> None:
+    assert matched(study("1.0", "20200101", ISSUED), exam=study("1.1", "20210101", ISSUED)) == (["1.0"], [])
+
+
+def test_an_archive_of_pseudonyms_is_compared_by_the_id_alone() -> None:
+    """Birth dates and names are gone; that is said in every report, also of an exam without an earlier one."""
+    me = Patient("LUNG-0017")
+    now = study("1.1", "20210101", me)
+    by_id = match_priors(PriorTable(beside=(study("1.0", "20200101", me),)), now, "id")
+    assert [prior.study_uid for prior in by_id[0]] == ["1.0"]
+    assert [notice.code for notice in by_id[1]] == ["priors-by-id"]
+    assert [notice.code for notice in match_priors(None, now, "id")[1]] == ["priors-by-id"]
+    for change in ({"patient_id": "0"}, {"issuer": "B"}, {"sex": "M"}):
+        other = study("1.0", "20200101", replace(me, **change))
+        exam = study(
+            "1.1", "20210101", replace(me, issuer="A", sex="F", patient_id=change.get("patient_id", "LUNG-0017"))
+        )
+        assert match_priors(PriorTable(beside=(other,)), exam, "id")[0] == ()
 
 
 def test_two_names_are_never_compared() -> None:

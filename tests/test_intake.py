@@ -248,7 +248,10 @@ OTHER_PERSON = {
 }
 """What of a header tells a person from the one below."""
 
-FIRST_PERSON = {"after 64 characters": {"PatientID": "P" * 64 + "1"}, "a name after 64 characters": {"PatientName": "N" * 64 + "1"}}
+FIRST_PERSON = {
+    "after 64 characters": {"PatientID": "P" * 64 + "1"},
+    "a name after 64 characters": {"PatientName": "N" * 64 + "1"},
+}
 
 
 def two_people(folder: Path, what: str, *, one_series: bool, nobody: bool = False) -> None:

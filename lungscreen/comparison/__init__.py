@@ -15,7 +15,15 @@ from lungscreen.comparison.config import ComparisonConfig
 from lungscreen.comparison.earlier import earlier_exams
 from lungscreen.comparison.match import Matches, NodulePlace, Pair, match_by_size, match_nodules
 from lungscreen.comparison.pairing import Pairing, Sought, pair_exams
-from lungscreen.comparison.priors import Prior, PriorTable, exam_day, match_priors, read_priors, unmatched_priors
+from lungscreen.comparison.priors import (
+    Prior,
+    PriorTable,
+    exam_day,
+    match_priors,
+    names_somebody,
+    read_priors,
+    unmatched_priors,
+)
 from lungscreen.comparison.reports import EarlierReport, read_report
 
 __all__ = [
@@ -41,6 +49,7 @@ __all__ = [
     "match_by_size",
     "match_nodules",
     "match_priors",
+    "names_somebody",
     "pair_exams",
     "read_priors",
     "read_report",

@@ -1,4 +1,6 @@
-"""Earlier exams of the same patient: by PatientID, never across two names, and strictly before the exam.
+"""Earlier exams of the same patient, strictly before the exam: the same patient ID and name, nothing that contradicts,
+and a birth date or issuer that agrees. `priors_by = "id"` is for archives whose pseudonyms come without birth dates: there
+the ID alone says who it is, and every report says so.
 
 What was given as an earlier exam and cannot be compared is said in the report of the patient's exam; one that belongs
 to nobody in the input stands in refused.csv.
@@ -12,17 +14,62 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from lungscreen.comparison.reports import EarlierReport, read_report
 from lungscreen.errors import InputError, LungscreenError, Notice, Refusal
 from lungscreen.records import Candidate, Patient, Study
 from lungscreen.series import SeriesConfig, find_series
 
-__all__ = ["Prior", "PriorTable", "exam_day", "match_priors", "read_priors", "unmatched_priors"]
+__all__ = [
+    "Prior",
+    "PriorTable",
+    "PriorsBy",
+    "exam_day",
+    "match_priors",
+    "names_somebody",
+    "read_priors",
+    "unmatched_priors",
+]
 
 MOST_REPORTS = 100_000
 """Earlier reports that are read at most."""
+PriorsBy = Literal["person", "id"]
+"""What tells that an earlier exam is of the same person."""
+
+NOBODY = frozenset(
+    [
+        "anon",
+        "anonym",
+        "anonymous",
+        "anonymised",
+        "anonymized",
+        "anonymisiert",
+        "anonymisierung",
+        "anonymize",
+        "anonymise",
+        "deid",
+        "deidentified",
+        "nobody",
+        "none",
+        "noname",
+        "noid",
+        "unknown",
+        "unbekannt",
+        "undefined",
+        "null",
+        "na",
+        "patient",
+        "name",
+        "test",
+        "dummy",
+        "removed",
+        "xxx",
+        "default",
+    ]
+)
+"""Words that stand in a header where a name or an ID was taken out or never filled in, with no number."""
+
 SAME_PLACE_MM = 6.0
 """A mark this near to a nodule of the report is on that nodule."""
 
@@ -104,8 +151,27 @@ def _read_reports(files: Sequence[Path]) -> tuple[list[EarlierReport], list[Refu
     return reports, refused
 
 
-def match_priors(table: PriorTable | None, study: Study) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
-    """The earlier exams of this study's patient, the latest first, and what is to be said of what was given."""
+def names_somebody(patient: Patient) -> bool:
+    """Whether the ID can be one person's: no blank, no zeros, no row of one character, no word that stands for nobody."""
+    return _is_real(patient.patient_id)
+
+
+def match_priors(
+    table: PriorTable | None, study: Study, priors_by: PriorsBy = "person"
+) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
+    """The earlier exams of this study's patient, the latest first, and what is to be said of what was given.
+
+    priors_by: person: the same ID and name, and an agreeing birth date or issuer. id: the same ID, and nothing else that
+    contradicts; said in every report.
+    """
+    earlier, notices = _match(table, study, priors_by)
+    if priors_by == "person":
+        return earlier, notices
+    text = "Earlier exams are found by the patient ID alone (priors_by): birth date and issuer are not needed to agree."
+    return earlier, (Notice("priors-by-id", text), *notices)
+
+
+def _match(table: PriorTable | None, study: Study, priors_by: PriorsBy) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
     if table is None:
         return (), ()
     mine, this = study.patient.patient_id.strip(), study.exam.study_uid
@@ -117,7 +183,10 @@ def match_priors(table: PriorTable | None, study: Study) -> tuple[tuple[Prior, .
         return (), (
             Notice("prior-not-compared", "The patient is not known for certain: no earlier exam was compared."),
         )
-    return _usable(study, others, reports, {id(other) for other in table.given})
+    if not names_somebody(study.patient):
+        text = "The patient ID stands for nobody in particular: no earlier exam under it was compared."
+        return (), (Notice("prior-not-compared", text),)
+    return _usable(study, others, reports, {id(other) for other in table.given}, priors_by)
 
 
 def _day_before(exam: date, text: str) -> date | None:
@@ -142,7 +211,7 @@ def _none_is_mine(table: PriorTable, study_uid: str) -> tuple[Notice, ...]:
 
 
 def _usable(
-    study: Study, others: Sequence[Study], reports: Sequence[EarlierReport], given: set[int]
+    study: Study, others: Sequence[Study], reports: Sequence[EarlierReport], given: set[int], priors_by: PriorsBy
 ) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
     exam = exam_day(study.exam.date)
     if exam is None:
@@ -151,13 +220,13 @@ def _usable(
     notices: list[Notice] = []
     found: dict[str, Prior] = {}
     for other in others:
-        said = _objection(study.patient, other.patient, exam, other.exam.date, id(other) in given)
+        said = _objection(study.patient, other.patient, exam, other.exam.date, id(other) in given, priors_by)
         notices += said
         day = None if said else _day_before(exam, other.exam.date)
         if day is not None:
             found.setdefault(other.exam.study_uid, Prior(day, other))
     for report in reports:
-        said = _objection(study.patient, report.patient, exam, report.date, True)
+        said = _objection(study.patient, report.patient, exam, report.date, True, priors_by)
         notices += said
         day = None if said else _day_before(exam, report.date)
         if day is not None:
@@ -166,18 +235,45 @@ def _usable(
     return tuple(sorted(found.values(), key=lambda prior: prior.date, reverse=True)), tuple(dict.fromkeys(notices))
 
 
-def _objection(mine: Patient, theirs: Patient, exam: date, when: str, given: bool) -> list[Notice]:
+def _objection(mine: Patient, theirs: Patient, exam: date, when: str, given: bool, priors_by: PriorsBy) -> list[Notice]:
     """Why an exam under the same PatientID is not compared; a later one of the input itself goes without saying."""
+    day = exam_day(when)
+    if day is not None and day >= exam and not given:
+        return []
+    return _other_person(mine, theirs, priors_by) or _not_earlier(exam, day)
+
+
+def _other_person(mine: Patient, theirs: Patient, priors_by: PriorsBy) -> list[Notice]:
+    """Why an exam under the same PatientID may be somebody else's."""
     if _plain_name(mine) != _plain_name(theirs):
         text = "An earlier exam under this patient ID has another name: the two are never compared."
         return [Notice("two-names-one-id", text)]
     if _differ(_digits(mine.birth_date), _digits(theirs.birth_date)) or _differ(mine.sex, theirs.sex):
         text = "An earlier exam under this patient ID has another birth date or sex: it was not compared."
         return [Notice("prior-other-patient", text)]
-    day = exam_day(when)
+    if mine.mended != theirs.mended:
+        text = "What the headers say of the person had to be shortened, and is not the same: it was not compared."
+        return [Notice("prior-not-compared", text)]
+    if _differ(mine.issuer, theirs.issuer):
+        text = "An exam under this patient ID is of another issuer of IDs: it was not compared."
+        return [Notice("prior-not-compared", text)]
+    if priors_by == "id":
+        return []
+    if not _is_real(mine.name):
+        text = "The exam has the patient ID of another one but no name: they were not compared."
+        return [Notice("prior-not-compared", text)]
+    same_birth = _digits(mine.birth_date) and _digits(mine.birth_date) == _digits(theirs.birth_date)
+    same_issuer = mine.issuer and mine.issuer == theirs.issuer
+    if not same_birth and not same_issuer:
+        text = "An exam has this patient ID and name, but neither birth date nor issuer agree: it was not compared."
+        return [Notice("prior-not-compared", text)]
+    return []
+
+
+def _not_earlier(exam: date, day: date | None) -> list[Notice]:
     if day is None:
         return [Notice("prior-date-missing", "An exam given as earlier has no date: it was not compared.")]
-    if day >= exam and given:
+    if day >= exam:
         text = f"An exam given as earlier is of {day}, not before this one: it was not compared."
         return [Notice("prior-newer", text)]
     return []
@@ -207,6 +303,16 @@ def _is_image(study: Study) -> bool:
 
 def _plain_name(patient: Patient) -> str:
     return re.sub(r"[\^\s=]+", " ", patient.name).strip().casefold()
+
+
+def _is_real(text: str) -> bool:
+    """Whether a name or an ID can be somebody's."""
+    characters = re.sub(r"[\W_]+", "", text.casefold())
+    one_character = len(set(characters)) == 1 and (len(characters) > 2 or characters in "00xx")
+    words = re.findall(r"[^\W\d_]+", text.casefold())
+    nobody = "".join(words) in NOBODY or NOBODY.issuperset(words)
+    numbered = bool(re.search(r"[1-9]", characters))
+    return bool(characters) and not one_character and (numbered or not nobody)
 
 
 def _differ(one: str, other: str) -> bool:

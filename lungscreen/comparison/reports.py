@@ -60,7 +60,13 @@ def read_report(path: Path) -> EarlierReport:
     ]
     patient = document.patient
     return EarlierReport(
-        Patient(patient.patient_id or "", patient.name or "", _dicom_date(patient.birth_date), patient.sex or ""),
+        Patient(
+            patient.patient_id or "",
+            patient.name or "",
+            _dicom_date(patient.birth_date),
+            patient.sex or "",
+            patient.issuer or "",
+        ),
         document.exam.study_uid,
         document.series.series_uid,
         _dicom_date(document.exam.date),

@@ -63,7 +63,7 @@ def screen_study(
     exam = read_exam(prepared, pipeline, loaded, clock)
     person, about_person = match_clinical(clinical, study.patient, study.exam)
     with clock.stage("compare"):
-        earlier, about_priors = match_priors(priors, study)
+        earlier, about_priors = match_priors(priors, study, pipeline.comparison.priors_by)
         compared = compare_with_priors(exam, exam_day(study.exam.date), earlier, person, pipeline, loaded)
     selected = select_findings(compared.found, pipeline.findings)
     with clock.stage("assess"):

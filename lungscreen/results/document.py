@@ -49,7 +49,7 @@ __all__ = [
     "WorklistRow",
 ]
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 """Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
 
 ATTRIBUTES_MEANING = "estimated, on the LIDC readers' scales 1 to 5"
@@ -110,6 +110,7 @@ class ReportedPatient:
     name: str | None = said("DICOM PN as it stands")
     birth_date: str | None = said()
     sex: str | None = said()
+    issuer: str | None = said("of the patient ID (IssuerOfPatientID)", since="1.5", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ __all__ = [
     "identify_image",
     "identify_study",
     "plain_name",
-    "whole_identities",
     "refuse_input",
     "refuse_others",
+    "whole_identities",
 ]

@@ -13,10 +13,10 @@ from lungscreen.batch.index.files import LOOK_COLUMNS, recall_identity, recall_l
 from lungscreen.batch.ledger import Offer
 from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
-from lungscreen.comparison import PriorTable
+from lungscreen.comparison import PriorTable, names_somebody
 from lungscreen.database import guarded
 from lungscreen.pseudonyms import Pseudonyms
-from lungscreen.records import ClinicalData
+from lungscreen.records import ClinicalData, Patient
 from lungscreen.series import Look, whole_identities
 
 __all__ = ["URGENT_FOLDER", "StudyTable"]
@@ -68,20 +68,21 @@ class StudyTable:
             )
 
     def _earlier(self, row: sqlite3.Row) -> list[sqlite3.Row]:
-        """Earlier exams of the same patient ID; of nobody and of image files there are none."""
+        """Earlier exams of the same patient ID; of image files there are none. Of an ID that is nobody's, one at most: it
+        is not compared, and that is said.
+        """
         if not row["patient_id"].strip() or not row["day"] or row["kind"] != "ct":
             return []
-        return self._db.execute(
+        found = self._db.execute(
             "SELECT * FROM study WHERE patient_id = ? AND id != ? AND whole = id AND kind = 'ct' AND day != '' AND day < ?"
             " ORDER BY key",
             (row["patient_id"], row["id"], row["day"]),
         ).fetchall()
+        return found if names_somebody(Patient(row["patient_id"])) else found[:1]
 
     def _same_uid(self, row: sqlite3.Row) -> list[sqlite3.Row]:
         """Every identity that files with this study's UID, person and name give now."""
-        query = (
-            f"SELECT * FROM study WHERE {_SAME_UID} AND id IN (SELECT study FROM file WHERE study = study.id) ORDER BY id"
-        )
+        query = f"SELECT * FROM study WHERE {_SAME_UID} AND id IN (SELECT study FROM file WHERE study = study.id) ORDER BY id"
         return self._db.execute(query, _same_uid(row)).fetchall()
 
     def _names_under(self, patient_id: str) -> list[str]:
@@ -255,6 +256,8 @@ class StudyTable:
 
     def _fingerprints(self, row: sqlite3.Row) -> list[str]:
         """Of what the study is compared with: an earlier exam that comes later makes it new."""
+        if not names_somebody(Patient(row["patient_id"])):
+            return []
         given = self._priors
         mine = row["patient_id"].strip()
         found = [other["input"] for other in self._earlier(row)]

@@ -27,6 +27,7 @@ def head_part(report: ReportDocument) -> str:
     facts = (
         ("Patient ID", patient.patient_id),
         ("Birth date", patient.birth_date),
+        *((("Issuer of the patient ID", patient.issuer),) if patient.issuer else ()),
         ("Sex", readable_sex(patient.sex or "")),
         ("Age at exam", readable_age(exam.age or "")),
         ("Exam", when),
