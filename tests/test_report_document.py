@@ -162,7 +162,7 @@ def test_what_is_missing_is_null():
     volume = make_volume(acquisition=Acquisition())
     bare = Study(Patient(), Exam("1.2"), (volume.series,))
     document = document_of(make_report(volume=volume, study=bare))
-    assert document["patient"] == dict.fromkeys(("patient_id", "name", "birth_date", "sex"))
+    assert document["patient"] == dict.fromkeys(("patient_id", "name", "birth_date", "sex", "issuer"))
     assert document["exam"]["date"] is None
     assert document["acquisition"]["kvp"] is None
     assert document["prior"] is None

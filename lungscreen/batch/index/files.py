@@ -18,7 +18,7 @@ from lungscreen.series import Identity, Look, identify, identify_image
 from lungscreen.series.headers import Header
 from lungscreen.series.memory import pack_header, unpack_header
 
-__all__ = ["LOOK_COLUMNS", "FileTable", "Turn", "recall_identity", "recall_look"]
+__all__ = ["IDENTITY_COLUMNS", "LOOK_COLUMNS", "FileTable", "Turn", "recall_identity", "recall_look"]
 
 MOST_ATTEMPTS = 100
 """Keys that are tried for a study before giving up."""
@@ -138,7 +138,7 @@ class FileTable:
 
     def _study_of(self, look: Look, identity: Identity) -> int:
         """The number of the study that a file belongs to, made where it is new; marked as changed."""
-        who = identity_values(identity)
+        who = _identity_values(identity)
         where = " AND ".join(f"{column} = ?" for column in IDENTITY_COLUMNS)
         row = self._db.execute(f"SELECT id FROM study WHERE {where}", who).fetchone()
         if row is not None:
@@ -206,7 +206,7 @@ def recall_look(row: sqlite3.Row) -> Look:
     return Look(source, *state, header, study_uid, row["series"], code=row["code"], reason=row["reason"])
 
 
-def identity_values(identity: Identity) -> tuple[str, ...]:
+def _identity_values(identity: Identity) -> tuple[str, ...]:
     """An identity as it stands in `IDENTITY_COLUMNS`."""
     return astuple(identity)
 
