@@ -554,8 +554,8 @@ CODES: dict[str, Code] = {
     ),
     "prior-not-compared": Code(
         "notice",
-        "It is not certain that an earlier exam is of this person: nothing was compared with it. Two names, an image file "
-        "without a patient, no real ID or name, another issuer, or neither birth date nor issuer that agree.",
+        "It is not certain that an earlier exam is of this person: nothing was compared with it. Two names, an image "
+        "file without a patient, no real ID or name, another issuer, or neither birth date nor issuer that agree.",
         'Compare with the earlier exam yourself. Pseudonymised archives without birth dates: `priors_by = "id"`.',
     ),
     "priors-by-id": Code(

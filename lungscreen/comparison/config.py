@@ -12,8 +12,9 @@ __all__ = ["ComparisonConfig"]
 class ComparisonConfig:
     """Settings of the comparison with earlier exams.
 
-    priors_by: what tells that an earlier exam is of the same person. person: the same ID and name, and an agreeing birth
-    date or issuer of IDs. id: the ID alone, for archives whose pseudonyms have no birth dates; every report says so.
+    priors_by: what tells that an earlier exam is of the same person. person: the same ID and name, and an agreeing
+    birth date or issuer of IDs. id: the ID alone, for archives whose pseudonyms have no birth dates; every report says
+    so.
     most_tries: earlier exams that are tried, the latest first, until one can be read and aligned; each costs a reading.
     coarse_mm: voxel size of the images that are aligned. margin_mm: tissue around the lungs that is looked at.
     control_mm: distance of the B-spline's control points. least_overlap: Dice of the aligned lungs below which exams

@@ -1,6 +1,6 @@
 """Earlier exams of the same patient, strictly before the exam: the same patient ID and name, nothing that contradicts,
-and a birth date or issuer that agrees. `priors_by = "id"` is for archives whose pseudonyms come without birth dates: there
-the ID alone says who it is, and every report says so.
+and a birth date or issuer that agrees. `priors_by = "id"` is for archives whose pseudonyms come without birth dates:
+there the ID alone says who it is, and every report says so.
 
 What was given as an earlier exam and cannot be compared is said in the report of the patient's exam; one that belongs
 to nobody in the input stands in refused.csv.
@@ -152,7 +152,7 @@ def _read_reports(files: Sequence[Path]) -> tuple[list[EarlierReport], list[Refu
 
 
 def names_somebody(patient: Patient) -> bool:
-    """Whether the ID can be one person's: no blank, no zeros, no row of one character, no word that stands for nobody."""
+    """Whether the ID can be one person's: no blank, no zeros, no row of one character, no word that means nobody."""
     return _is_real(patient.patient_id)
 
 
@@ -161,8 +161,8 @@ def match_priors(
 ) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
     """The earlier exams of this study's patient, the latest first, and what is to be said of what was given.
 
-    priors_by: person: the same ID and name, and an agreeing birth date or issuer. id: the same ID, and nothing else that
-    contradicts; said in every report.
+    priors_by: person: the same ID and name, and an agreeing birth date or issuer. id: the same ID, and nothing else
+    that contradicts; said in every report.
     """
     earlier, notices = _match(table, study, priors_by)
     if priors_by == "person":

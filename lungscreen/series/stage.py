@@ -58,8 +58,9 @@ def find_study(
 ) -> tuple[Study | None, tuple[Refusal, ...]]:
     """The study of that identity among files that were looked at before, and what of them belongs to no study.
 
-    Only files that changed since are opened. looks: the study's files; those of its series that are of other studies; its
-    objects that are no CT; of an image file, all images whose names count with it, in the order in which they were found.
+    Only files that changed since are opened. looks: the study's files; those of its series that are of other studies;
+    its objects that are no CT; of an image file, all images whose names count with it, in the order in which they were
+    found.
     names: that occur under the patient ID, wherever. others: identities of other files with the study's UID.
     """
     with SourceReader() as reader, quiet_pydicom():

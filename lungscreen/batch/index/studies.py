@@ -68,21 +68,22 @@ class StudyTable:
             )
 
     def _earlier(self, row: sqlite3.Row) -> list[sqlite3.Row]:
-        """Earlier exams of the same patient ID; of image files there are none. Of an ID that is nobody's, one at most: it
-        is not compared, and that is said.
+        """Earlier exams of the same patient ID; of image files there are none. Of an ID that is nobody's, one at most:
+        it is not compared, and that is said.
         """
         if not row["patient_id"].strip() or not row["day"] or row["kind"] != "ct":
             return []
         found = self._db.execute(
-            "SELECT * FROM study WHERE patient_id = ? AND id != ? AND whole = id AND kind = 'ct' AND day != '' AND day < ?"
-            " ORDER BY key",
+            "SELECT * FROM study WHERE patient_id = ? AND id != ? AND whole = id AND kind = 'ct' AND day != ''"
+            " AND day < ? ORDER BY key",
             (row["patient_id"], row["id"], row["day"]),
         ).fetchall()
         return found if names_somebody(Patient(row["patient_id"])) else found[:1]
 
     def _same_uid(self, row: sqlite3.Row) -> list[sqlite3.Row]:
         """Every identity that files with this study's UID, person and name give now."""
-        query = f"SELECT * FROM study WHERE {_SAME_UID} AND id IN (SELECT study FROM file WHERE study = study.id) ORDER BY id"
+        there = "id IN (SELECT study FROM file WHERE study = study.id)"
+        query = f"SELECT * FROM study WHERE {_SAME_UID} AND {there} ORDER BY id"
         return self._db.execute(query, _same_uid(row)).fetchall()
 
     def _names_under(self, patient_id: str) -> list[str]:
@@ -143,7 +144,8 @@ class StudyTable:
         """Whether a series of the study lacks whole slices between others, by their positions."""
         query = (
             "SELECT DISTINCT file.series, file.along_mm FROM file JOIN study AS part ON part.id = file.study"
-            " JOIN study ON study.id = part.whole WHERE study.key = ? AND file.along_mm IS NOT NULL ORDER BY file.series, file.along_mm"
+            " JOIN study ON study.id = part.whole WHERE study.key = ? AND file.along_mm IS NOT NULL"
+            " ORDER BY file.series, file.along_mm"
         )
         places: dict[str, list[float]] = {}
         with self._guard:
