@@ -46,7 +46,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("outputs", ("outputs",)),
     ("chain", ("pipeline", "cohort")),
     ("jobs", ("jobs",)),
-    ("programmes", ("batch", "node", "room", "runtimes")),
+    ("programmes", ("batch", "node", "runtimes")),
+    ("rooms", ("room",)),
     ("words", ("cli",)),
 )
 """From the ground up: a part imports parts of lower layers only."""

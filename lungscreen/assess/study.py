@@ -42,6 +42,9 @@ BLUR_TELLS_FROM_MM = Decimal("8.0")
 """Mean diameter from which blur no longer makes a solid nodule look like ground glass: of 573 that LIDC's readers
 called solid, 28 are typed ground-glass, all of them smaller."""
 
+NOTHING_SEEN = ExamFacts()
+"""No reader said anything of the exam."""
+
 _SHAPE_ITEM = "juxtapleural shape"
 _SPICULATION_ITEM = "spiculation (category 4X comes from a reader only)"
 
@@ -114,12 +117,14 @@ def assess_baseline(
     config: AssessConfig = AssessConfig(),
     *,
     facts: Sequence[FindingFacts] | None = None,
+    seen: ExamFacts = NOTHING_SEEN,
 ) -> Assessment:
     """Grade a study that is read without images of an earlier exam: every nodule as baseline, and said (choice i).
 
     `findings` are all of the study, also those that no list will show. `facts` stand in their order (without them,
     spiculation is what their attributes estimate). A finding without a measurement or type is "not assessed". Brock and
-    Mayo take the largest transverse diameter; what they lack is named, what was estimated is marked.
+    Mayo take the largest transverse diameter; what they lack is named, what was estimated is marked. `seen`: what a
+    reader says of the whole exam.
     Errors: ValueError where `facts` are not as many as the findings.
     """
     known = _known_facts(findings, facts)
@@ -128,7 +133,11 @@ def assess_baseline(
     ]
     exam = grade_exam(
         [grade.category for grade in graded],
-        ExamFacts(not_evaluable=_not_evaluable(lungs), prior_pending=config.prior_pending),
+        replace(
+            seen,
+            not_evaluable=(*_not_evaluable(lungs), *seen.not_evaluable),
+            prior_pending=config.prior_pending or seen.prior_pending,
+        ),
     )
     count = _noncalcified(findings)
     return Assessment(
@@ -150,6 +159,7 @@ def assess_follow_up(
     facts: Sequence[FindingFacts] | None = None,
     lost: Sequence[LostNodule] = (),
     not_measured: int = 0,
+    seen: ExamFacts = NOTHING_SEEN,
 ) -> Assessment:
     """Grade a study whose findings were matched with those of earlier exams.
 
@@ -158,6 +168,7 @@ def assess_follow_up(
     the earlier scan, or no images of it), so that it is graded as baseline and not as new, and said.
     `lost`: nodules of earlier exams that are no findings now; where nobody knows what became of one, the exam is no 1
     or 2. `not_measured`: how many more an earlier exam has that cannot be compared, since they have no sizes.
+    `seen`: what a reader says of the whole exam.
     Errors: ValueError where an earlier exam has no date or is not before this one, or `earlier` or `facts` are not as
     many as the findings.
     """
@@ -169,9 +180,10 @@ def assess_follow_up(
     ]
     exam = grade_exam(
         [grade.category for grade in graded],
-        ExamFacts(
-            not_evaluable=(*_not_evaluable(lungs), *_outside(lost)),
-            prior_pending=config.prior_pending,
+        replace(
+            seen,
+            not_evaluable=(*_not_evaluable(lungs), *_outside(lost), *seen.not_evaluable),
+            prior_pending=config.prior_pending or seen.prior_pending,
             unknown_earlier=_unknown_earlier(lost, not_measured),
             new_nodules=sum(history is not None and not history.exams for history in histories),
         ),

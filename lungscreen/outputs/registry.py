@@ -27,6 +27,7 @@ OUTPUTS = {
     "dicom-kos": "lungscreen.outputs.dicom.output:KeyObjects",
     "dicom-gsps": "lungscreen.outputs.dicom.output:PresentationStates",
     "dicom-cad": "lungscreen.outputs.dicom.output:ChestCad",
+    "room": "lungscreen.outputs.room_pack:RoomPack",
 }
 """Name and where its class is. Files in the order of this table."""
 
@@ -36,8 +37,9 @@ NEEDED = {
     "dicom-labelmap": ("highdicom",),
     "dicom-kos": ("highdicom",),
     "dicom-gsps": ("highdicom",),
+    "room": ("zstandard",),
 }
-"""Packages of the extra lungscreen[dicom] that an output cannot do without."""
+"""Packages that an output cannot do without: of the extra lungscreen[dicom], of the room's of lungscreen[room]."""
 
 ALWAYS = "json"
 """The report itself: tables, later exams and every reader of results are made from it."""
@@ -71,7 +73,7 @@ def check_extras(names: Iterable[str]) -> None:
     for name in names:
         missing = [package for package in NEEDED.get(name, ()) if importlib.util.find_spec(package) is None]
         if missing:
-            reason = f"needs {' and '.join(missing)}: pip install 'lungscreen[dicom]'"
+            reason = f"needs {' and '.join(missing)}: pip install 'lungscreen[{'room' if name == 'room' else 'dicom'}]'"
             raise UsageError("extra-missing", reason, f"output {name}")
 
 

@@ -1,0 +1,178 @@
+"""Final reads of a month ─► counts, agreement, times, what CAD changed; by subgroup, with intervals."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from lungscreen.kernels import classify_kernel
+from lungscreen.results.document import ReportDocument
+from lungscreen.results.reader import read_result
+from lungscreen.results.values import UnreadableError
+from lungscreen.room import tables
+from lungscreen.room.double import MANAGEMENT_GROUPS, NEAR_MM
+from lungscreen.room.folders import RoomFolders
+
+__all__ = ["month_figures"]
+
+LEAST = 10
+"""A share of fewer than so many is not told."""
+
+Z = 1.959964
+
+
+def month_figures(connection: Connection, folders: RoomFolders, month: str) -> dict[str, Any]:
+    """month: YYYY-MM, UTC, of the last signature. A lead's page: it names readers by their accounts."""
+    reads = list(_final_reads(connection, month))
+    marks = [mark for read in reads for mark in _nodules(read, _document(folders, read))]
+    return {
+        "month": month,
+        "reads": len(reads),
+        "by_reader": _by_reader(reads),
+        "agreement": _agreement(reads),
+        "cad": {
+            "sensitivity_against_reads": _share(sum(m["cad"] for m in marks), len(marks)),
+            **_changes(reads),
+        },
+        "subgroups": _subgroups(marks),
+        "least_of_a_share": LEAST,
+        "meaning": "CAD's marks against nodules in signed reads, which CAD helped to find; not against truth.",
+    }
+
+
+def _final_reads(connection: Connection, month: str) -> Iterable[dict[str, Any]]:
+    year, number = map(int, month.split("-"))
+    start = datetime(year, number, 1, tzinfo=UTC).timestamp()
+    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()
+    table = tables.reads
+    query = (
+        select(table, tables.users.c.name)
+        .join_from(table, tables.users)
+        .where(table.c.signed_final >= start, table.c.signed_final < end)
+        .order_by(table.c.signed_final)
+    )
+    for row in connection.execute(query):
+        yield {
+            "reader": row.name, "study": row.study, "kind": row.kind, "mode": row.mode,
+            "pin": json.loads(row.pins)["pin"], "signed": json.loads(row.final_text),
+            "first_s": row.active_first_s, "second_s": row.active_second_s,
+        }  # fmt: skip
+
+
+def _by_reader(reads: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for read in reads:
+        found[read["reader"]].append(read)
+    return [
+        {
+            "reader": reader,
+            "reads": len(own),
+            "median_first_s": round(median(read["first_s"] for read in own), 1),
+            "median_second_s": round(median(read["second_s"] for read in own), 1),
+            "categories": dict(Counter(read["signed"]["computed"]["category"] for read in own)),
+        }
+        for reader, own in sorted(found.items())
+    ]
+
+
+def _agreement(reads: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Cohen's kappa over the management groups of studies that two people read."""
+    by_study: dict[str, list[str]] = defaultdict(list)
+    for read in reads:
+        if read["kind"] != "arbitration":
+            category = read["signed"]["computed"]["category"]
+            by_study[read["study"]].append(MANAGEMENT_GROUPS.get(category, category))
+    pairs = [(groups[0], groups[1]) for groups in by_study.values() if len(groups) == 2]
+    arbitrated = sum(read["kind"] == "arbitration" for read in reads)
+    return {"studies_read_twice": len(pairs), "kappa": _kappa(pairs), "arbitrations": arbitrated}
+
+
+def _kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
+    """None where there are too few, or all say the same."""
+    if len(pairs) < LEAST:
+        return None
+    first, second = (Counter(side) for side in zip(*pairs, strict=True))
+    seen = sum(a == b for a, b in pairs) / len(pairs)
+    chance = sum(first[name] * second[name] for name in first) / len(pairs) ** 2
+    return None if chance == 1 else round((seen - chance) / (1 - chance), 3)
+
+
+def _changes(reads: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the reader changed after CAD was shown."""
+    gated = [read["signed"] for read in reads if read["signed"]["before_cad"]]
+    up = down = 0
+    order = ["1", "2", "3", "4A", "4B", "4X"]
+    for signed in gated:
+        before, after = signed["before_cad"]["category"], signed["computed"]["category"]
+        if before in order and after in order:
+            up += order.index(after) > order.index(before)
+            down += order.index(after) < order.index(before)
+    verdicts = Counter(d["verdict"] for read in reads for d in read["signed"]["content"]["decisions"])
+    return {
+        "reads_with_a_gate": len(gated),
+        "category_raised": _share(up, len(gated)),
+        "category_lowered": _share(down, len(gated)),
+        "marks": {verdict: verdicts[verdict] for verdict in ("accept", "reject", "unsure")},
+    }
+
+
+# -- nodules and subgroups -------------------------------------------------------------------------------------------
+def _document(folders: RoomFolders, read: dict[str, Any]) -> ReportDocument | None:
+    try:
+        return read_result(folders.pinned_report(read["pin"]))
+    except UnreadableError:
+        return None
+
+
+def _nodules(read: dict[str, Any], document: ReportDocument | None) -> Iterable[dict[str, Any]]:
+    """Each nodule of a signed read, and whether CAD had it."""
+    if document is None:
+        return
+    groups = _groups(document)
+    for row in read["signed"]["computed"]["findings"]:
+        apart = [
+            sum((a - b) ** 2 for a, b in zip(row["position_mm"], f.position_mm, strict=True)) ** 0.5
+            for f in document.findings
+        ]
+        reach = max(NEAR_MM, (row["mean_diameter_mm"] or 0.0) / 2)
+        yield {"cad": row["source"] == "cad" or min(apart, default=reach + 1) <= reach, "groups": groups}
+
+
+def _groups(document: ReportDocument) -> dict[str, str]:
+    age = document.person.age if document.person else None
+    dose = document.acquisition.ctdi_vol_mgy
+    return {
+        "sex": (document.person.sex if document.person else None) or document.patient.sex or "unknown",
+        "age": "unknown" if age is None else "under 60" if age < 60 else "60 to 69" if age < 70 else "70 and over",
+        "manufacturer": (document.acquisition.manufacturer or "unknown").strip() or "unknown",
+        "kernel": classify_kernel(document.acquisition.kernel),
+        "dose": "unknown" if dose is None else "low dose (to 3 mGy)" if dose <= 3 else "above 3 mGy",
+    }
+
+
+def _subgroups(marks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for kind in ("sex", "age", "manufacturer", "kernel", "dose"):
+        ordered = sorted(marks, key=lambda mark: mark["groups"][kind])
+        for group, members in itertools.groupby(ordered, key=lambda mark: mark["groups"][kind]):
+            own = list(members)
+            share = _share(sum(mark["cad"] for mark in own), len(own))
+            rows.append({"kind": kind, "group": group, "nodules": len(own), "cad": share})
+    return rows
+
+
+def _share(part: int, whole: int) -> dict[str, Any]:
+    """A share with its 95 % interval (Wilson); of too few, only that."""
+    if whole < LEAST:
+        return {"of": whole, "share": None, "why": f"fewer than {LEAST}"}
+    p, n = part / whole, whole
+    middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z * ((p * (1 - p) + Z * Z / (4 * n)) / n) ** 0.5 / (1 + Z * Z / n)
+    return {"of": n, "share": round(p, 3), "low": round(middle - half, 3), "high": round(middle + half, 3)}

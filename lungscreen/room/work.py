@@ -1,0 +1,248 @@
+"""What takes a processor: making a pack, measuring a mark, aligning two exams. Runs in a process of its own.
+
+The web service never decodes a file, loads a network or holds a volume: it asks here, and waits or comes back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from lungscreen.errors import InputError, LungscreenError
+from lungscreen.files import replace_file
+from lungscreen.geometry import Vector
+from lungscreen.logs import LOG, where_raised
+from lungscreen.outputs.room_pack import PACK_FILE, Pack
+
+__all__ = ["Bench", "align_packs", "make_pack", "measure_mark"]
+
+
+class Bench:
+    """Does one thing at a time, in another process; the same thing asked for twice is done once."""
+
+    def __init__(self, in_process: bool = False) -> None:
+        """in_process: work in a thread of this process, for tests."""
+        self._in_process = in_process
+        self._executor: Executor | None = None
+        self._running: dict[str, Future[Any]] = {}
+        self._failed: dict[str, str] = {}
+        self._lock = Lock()
+
+    def start(self, name: str, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Begin, unless it is running already. What fails leaves its code under that name."""
+        with self._lock:
+            running = self._running.get(name)
+            if running is not None:
+                return running
+            self._failed.pop(name, None)
+            future: Future[Any] = self._open().submit(function, *args)
+            self._running[name] = future
+        future.add_done_callback(lambda done: self._end(name, done))
+        return future
+
+    def run(self, name: str, function: Callable[..., Any], *args: Any, limit_s: float = 120.0) -> Any:
+        """Begin, wait, and have the result.
+
+        Errors: those of the function; TimeoutError.
+        """
+        return self.start(name, function, *args).result(limit_s)
+
+    def is_running(self, name: str) -> bool:
+        """Whether something of that name is being done."""
+        return name in self._running
+
+    def failed(self, name: str) -> str:
+        """The code with which it failed last; empty where it did not."""
+        return self._failed.get(name, "")
+
+    def close(self) -> None:
+        """What has not begun is not done any more."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def _open(self) -> Executor:
+        if self._executor is None:
+            self._executor = (
+                ThreadPoolExecutor(1)
+                if self._in_process
+                else ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_quiet)
+            )
+        return self._executor
+
+    def _end(self, name: str, done: Future[Any]) -> None:
+        error = None if done.cancelled() else done.exception()
+        with self._lock:
+            self._running.pop(name, None)
+            if error is not None:
+                self._failed[name] = error.code if isinstance(error, LungscreenError) else "internal-error"
+                self._executor = None if type(error).__name__ == "BrokenProcessPool" else self._executor
+        if isinstance(error, Exception) and not isinstance(error, LungscreenError):
+            LOG.error("work failed", extra={"fields": {"where": where_raised(error)}})
+
+
+def _quiet() -> None:
+    """One core for the work: the other answers readers."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+# -- a pack at first opening -----------------------------------------------------------------------------------------
+def make_pack(results: Path, key: str, folder: Path, pipeline_name: str, key_file: Path | None) -> None:
+    """Read a study's files again, as screening did, and write its pack into `folder`.
+
+    Errors: what keeps the study from being read; `input-missing` where its files are gone, or are others now.
+    """
+    from lungscreen.batch.index import INDEX_FILE, Index
+    from lungscreen.outputs.room_pack import write_pack
+    from lungscreen.pipeline import prepare_study, read_pipeline
+    from lungscreen.pseudonyms import load_key
+    from lungscreen.results.reader import read_result
+    from lungscreen.series import find_study
+    from lungscreen.volume import source_fingerprint
+
+    document = read_result(folder / "report.json")
+    if not (results / INDEX_FILE).exists():
+        raise InputError("input-missing", "the results do not say where the images lie")
+    index = Index(results, load_key(key_file))
+    try:
+        task = index.task(key, "", 0)
+    except (TypeError, IndexError):
+        raise InputError("input-missing", "the results do not say where the images lie") from None
+    finally:
+        index.close()
+    study, _ = find_study(task.looks, task.identity, task.names)
+    if study is None:
+        raise InputError("input-missing", "the images are gone")
+    prepared = prepare_study(study, read_pipeline(pipeline_name))
+    volume = prepared.volume
+    if source_fingerprint(volume.series) != document.provenance.sop_instance_uids_sha256:
+        raise InputError("input-missing", "the images are no longer those that were read")
+    draft = folder / f".{PACK_FILE}.new"
+    with draft.open("wb") as file:
+        write_pack(file, volume, prepared.lungs, _kept_outlines(results, key, volume))
+    draft.replace(folder / PACK_FILE)
+
+
+def _kept_outlines(results: Path, key: str, volume: Any) -> dict[int, Any] | None:
+    """Polygons of the findings from findings.nii.gz; None where screening kept none, or of another grid."""
+    from scipy import ndimage
+
+    from lungscreen.outputs.masks import read_mask
+    from lungscreen.outputs.outlines import outline_polygons
+    from lungscreen.records import Outline
+
+    try:
+        labels = read_mask(results / "studies" / key / "findings.nii.gz", volume)
+    except Exception:  # whatever nibabel throws at a damaged file: the pixels are shown without outlines
+        return None
+    found = {}
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            start = (box[0].start, box[1].start, box[2].start)
+            found[number] = outline_polygons(Outline(start, labels[box] == number), volume.geometry)
+    return found
+
+
+# -- a mark ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Opened:
+    """A study as the stages know it, from its pack and its report."""
+
+    volume: Any
+    lungs: Any
+
+
+@lru_cache(maxsize=2)
+def _open_study(folder: Path, _stamp: int) -> _Opened:
+    from lungscreen.outputs.room_pack import pack_geometry, pack_lungs
+    from lungscreen.records import Series, Volume
+    from lungscreen.results.reader import read_result
+    from lungscreen.room.rebuild import acquisition_of, exam_of, patient_of
+
+    document, pack = read_result(folder / "report.json"), Pack(folder / PACK_FILE)
+    about = pack.about()
+    series = Series("dicom", about["series_uid"], patient_of(document), exam_of(document), acquisition_of(document))
+    volume = Volume(pack.hu(), pack_geometry(about), series, tuple(about["instance_numbers"]))
+    return _Opened(volume, pack_lungs(about, pack.lung_mask()))
+
+
+@lru_cache(maxsize=1)
+def _classifier(pipeline_name: str) -> tuple[Any, Any]:
+    from lungscreen.classify import find_classifier, load_classifier
+    from lungscreen.pipeline import read_pipeline
+
+    pipeline = read_pipeline(pipeline_name)
+    return pipeline, load_classifier(find_classifier(pipeline.classify))
+
+
+def measure_mark(folder: Path, pipeline_name: str, position_mm: Vector) -> dict[str, Any]:
+    """A reader's click: outlined, measured, typed, located and rated as `lungscreen assess` does it.
+
+    Returns the finding as report.json has it, and its outline as polygons. Errors: `outside-volume`, `weights-invalid`.
+    """
+    import math
+
+    from lungscreen.outputs.outlines import outline_polygons
+    from lungscreen.pipeline import grade_candidates, keep_doubtful
+    from lungscreen.records import Candidate
+    from lungscreen.results.build import build_finding
+    from lungscreen.results.values import to_plain
+
+    study = _open_study(folder, (folder / PACK_FILE).stat().st_mtime_ns)
+    if not study.volume.geometry.contains(position_mm):
+        raise InputError("outside-volume", "the place lies outside the scan")
+    pipeline, classifier = _classifier(pipeline_name)
+    (found,) = grade_candidates(
+        study.volume, study.lungs, [Candidate(position_mm, math.nan, math.nan)], classifier, pipeline
+    )
+    found = keep_doubtful(found, "a reader marked it")
+    return {
+        "finding": {**to_plain(build_finding(found, study.volume)), "number": 1},
+        "outline": outline_polygons(found.outline, study.volume.geometry),
+    }
+
+
+# -- two exams -------------------------------------------------------------------------------------------------------
+GRID_STEP_MM = 20.0
+"""Of the nodes at which the alignment is told: its B-spline is coarser than that."""
+
+
+def align_packs(folder: Path, earlier: Path, target: Path) -> None:
+    """Where places of this exam lay in the earlier one, by the product's registration, on a grid: to `target`."""
+    import numpy as np
+
+    from lungscreen.comparison.align import align_exams
+
+    now = _open_study(folder, (folder / PACK_FILE).stat().st_mtime_ns)
+    then = _open_study(earlier, (earlier / PACK_FILE).stat().st_mtime_ns)
+    found = align_exams(now.volume, now.lungs, then.volume, then.lungs)
+    corners = now.volume.geometry.to_mm(
+        [[k, j, i] for k in (0, now.volume.hu.shape[0] - 1) for j in (0, now.volume.hu.shape[1] - 1)
+         for i in (0, now.volume.hu.shape[2] - 1)]
+    )  # fmt: skip
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    count = np.ceil((high - low) / GRID_STEP_MM).astype(int) + 1
+    nodes = [
+        found.to_earlier((low[0] + i * GRID_STEP_MM, low[1] + j * GRID_STEP_MM, low[2] + k * GRID_STEP_MM))
+        for k in range(count[2])
+        for j in range(count[1])
+        for i in range(count[0])
+    ]
+    table = {
+        "origin_mm": [round(float(c), 3) for c in low],
+        "step_mm": GRID_STEP_MM,
+        "shape": [int(n) for n in count[::-1]],
+        "to_earlier_mm": [[round(float(c), 2) for c in node] for node in nodes],
+        "overlap": round(found.overlap, 3),
+    }
+    replace_file(target, json.dumps(table))
