@@ -32,6 +32,7 @@ from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.errors import LungscreenError, UsageError, WeightsError
 from lungscreen.logs import LOG
+from lungscreen.outputs.registry import OutputsConfig
 from lungscreen.pipeline import read_pipeline
 from lungscreen.records import WeightsUsed
 from lungscreen.series import Identity
@@ -416,7 +417,8 @@ def ledger_of(out: Path) -> list[Any]:
 
 
 def night(inbox: Path, out: Path, **options: Any) -> BatchRun:
-    return BatchRun([inbox], out, read_pipeline("screening"), **{"engine": "ray", "config": CONFIG} | options)
+    given = {"pipeline": read_pipeline("screening"), "engine": "ray", "config": CONFIG} | options
+    return BatchRun([inbox], out, **given)
 
 
 def test_a_night_on_a_cluster_is_as_one_on_this_machine(here: HereCluster, tmp_path: Path) -> None:
@@ -425,9 +427,10 @@ def test_a_night_on_a_cluster_is_as_one_on_this_machine(here: HereCluster, tmp_p
     inbox.mkdir()
     add_image(inbox, 1)
     add_stub(inbox, 2)
-    ended = run_batch(night(inbox, tmp_path / "out", save_masks=True), models=MODELS)
+    masked = replace(read_pipeline("screening"), outputs=OutputsConfig(("page", "candidates", "masks")))
+    ended = run_batch(night(inbox, tmp_path / "out", pipeline=masked), models=MODELS)
     assert (ended.how, ended.states["done"], ended.states["refused"]) == ("finished", 1, 1)
-    run_batch(night(inbox, tmp_path / "local", engine="here", save_masks=True), models=MODELS)
+    run_batch(night(inbox, tmp_path / "local", engine="here", pipeline=masked), models=MODELS)
     names = [
         sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
         for out in (tmp_path / "out", tmp_path / "local")

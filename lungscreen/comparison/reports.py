@@ -12,7 +12,13 @@ from pathlib import Path
 from lungscreen.assess import mean_diameter
 from lungscreen.errors import InputError
 from lungscreen.records import Evidence, PastNodule, Patient
-from lungscreen.results.document import ReportDocument, ReportedFinding, ReportedMeasurement, ReportedPast
+from lungscreen.results.document import (
+    ReportDocument,
+    ReportedFinding,
+    ReportedMeasurement,
+    ReportedPast,
+    ReportedPatient,
+)
 from lungscreen.results.reader import read_result
 from lungscreen.results.values import UnreadableError
 
@@ -58,24 +64,22 @@ def read_report(path: Path) -> EarlierReport:
         for finding in document.findings
         if (size := finding.measurement) is not None and _is_sound(size)
     ]
-    patient = document.patient
     return EarlierReport(
-        Patient(
-            patient.patient_id or "",
-            patient.name or "",
-            _dicom_date(patient.birth_date),
-            patient.sex or "",
-            patient.issuer or "",
-        ),
+        _patient(document.patient),
         document.exam.study_uid,
         document.series.series_uid,
-        _dicom_date(document.exam.date),
+        day,
         document.category,
         tuple(nodule for nodule, *_ in kept),
         tuple(history for _, history, _ in kept),
         not_measured=len(document.findings) - len(kept),
         left_out=sum(left_out for *_, left_out in kept),
     )
+
+
+def _patient(patient: ReportedPatient) -> Patient:
+    birth_date = _dicom_date(patient.birth_date)
+    return Patient(patient.patient_id or "", patient.name or "", birth_date, patient.sex or "", patient.issuer or "")
 
 
 def _current(finding: ReportedFinding, size: ReportedMeasurement, document: ReportDocument) -> PastNodule:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +125,8 @@ class ResultsFolder:
         """A study's files by name, taken out of the folder: they go to another one."""
         files = {path.name: path.read_bytes() for path in sorted(self.study(key).glob("*"))}
         shutil.rmtree(self.study(key), ignore_errors=True)
+        with suppress(OSError):  # others may be there
+            (self.path / _STUDIES).rmdir()
         return files
 
 

@@ -48,15 +48,17 @@ def _tidy(value: Any, part: Part, where: str) -> Any:
         return tuple(_tidy(item, part, where) for item in value)
     if isinstance(value, Mapping):
         return {plain(name): _tidy(item, part, where) for name, item in value.items()}
-    if value is None or isinstance(value, StrEnum | bool):
+    if value is None or isinstance(value, bool | StrEnum):
         return value
-    if isinstance(value, str):
-        text = plain(value, part.said.longest)
-        return text or (None if part.optional else "")
-    return _tidy_number(value, part, where)
+    return _tidy_text(value, part) if isinstance(value, str) else _tidy_number(value, part, where)
 
 
-def _tidy_number(value: Any, part: Part, where: str) -> Any:
+def _tidy_text(value: str, part: Part) -> str | None:
+    text = plain(value, part.said.longest)
+    return text or (None if part.optional else "")
+
+
+def _tidy_number(value: float, part: Part, where: str) -> float | None:
     if part.kind is int:
         return int(value)
     number = rounded(value, part.said.digits) if part.said.digits is not None else value
@@ -85,27 +87,29 @@ def from_plain(kind: type[T], value: Any, where: str = "", *, foreign: bool = Fa
     """
     if not isinstance(value, Mapping):
         raise UnreadableError(f"{where or kind.__name__}: expected an object")
-    found: dict[str, Any] = {}
     target: Any = kind
+    found = {}
     for part in parts_of(target):
         path = f"{where}.{part.name}" if where else part.name
-        if part.name not in value:
-            if not part.has_default:
-                raise UnreadableError(f"{path}: missing")
-            continue
-        raw = value[part.name]
-        if raw is None:
-            if not part.optional:
-                raise UnreadableError(f"{path}: expected a value")
-            found[part.name] = None
-            continue
-        try:
-            found[part.name] = _value(part.kind, raw, part.said, path, foreign)
-        except UnreadableError:
-            if not (foreign and part.said.doubtful and part.optional):
-                raise
-            found[part.name] = None
+        if part.name in value:
+            found[part.name] = _field(part, value[part.name], path, foreign)
+        elif not part.has_default:
+            raise UnreadableError(f"{path}: missing")
     return kind(**found)
+
+
+def _field(part: Part, raw: Any, where: str, foreign: bool) -> Any:
+    """What a field holds, null included."""
+    if raw is None and part.optional:
+        return None
+    if raw is None:
+        raise UnreadableError(f"{where}: expected a value")
+    try:
+        return _value(part.kind, raw, part.said, where, foreign)
+    except UnreadableError:
+        if foreign and part.said.doubtful and part.optional:
+            return None
+        raise
 
 
 def _value(kind: Any, raw: Any, said: Said, where: str, foreign: bool) -> Any:

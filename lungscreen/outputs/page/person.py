@@ -13,6 +13,7 @@ __all__ = ["person_part"]
 
 _ANSWERS = {True: "yes", False: "no", None: "not assessed"}
 _NOT_KNOWN = "not known"
+_FLAG_ANSWERS = {**_ANSWERS, None: _NOT_KNOWN}
 
 
 def person_part(data: ReportedPerson | None) -> str:
@@ -20,11 +21,13 @@ def person_part(data: ReportedPerson | None) -> str:
     if data is None or not _beside_header(data):
         return ""
     marked = dict.fromkeys(data.from_header, " (from the header)")
+    age = _NOT_KNOWN if data.age is None else f"{data.age:g} years"
+    sex = readable_sex(data.sex) if data.sex else _NOT_KNOWN
     facts = (
-        ("Age", f"{data.age:g} years{marked.get('age', '')}" if data.age is not None else _NOT_KNOWN),
-        ("Sex", f"{readable_sex(data.sex)}{marked.get('sex', '')}" if data.sex else _NOT_KNOWN),
+        ("Age", f"{age}{marked.get('age', '')}"),
+        ("Sex", f"{sex}{marked.get('sex', '')}"),
         ("Smoking", _smoking(data)),
-        *((label, _ANSWERS[value] if value is not None else _NOT_KNOWN) for label, value in _flags(data)),
+        *((label, _FLAG_ANSWERS[value]) for label, value in _flags(data)),
         ("Body mass index", f"{data.bmi:g} kg/m²" if data.bmi is not None else _NOT_KNOWN),
         ("Race, education", ", ".join((data.race or _NOT_KNOWN, _education(data.education)))),
         *((("Earlier exam on record", _earlier(data)),) if data.prior_exam_date or data.prior_category else ()),
