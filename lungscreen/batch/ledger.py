@@ -71,6 +71,8 @@ class TaskRow:
     facts: Mapping[str, Any] = field(default_factory=dict)
     finished: str = ""
     worker: str = ""
+    results: Mapping[str, str] = field(default_factory=dict)
+    """What was written (`lungscreen.results.folder.ResultsFolder.seal`)."""
 
 
 def _first_schema(connection: sqlite3.Connection) -> None:
@@ -105,7 +107,12 @@ def _first_schema(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX attempt_study ON attempt (study, id)")
 
 
-MIGRATIONS = (_first_schema,)
+def _results_are_sealed(connection: sqlite3.Connection) -> None:
+    """results: what was written of a study, by which deleted and changed results are noticed."""
+    connection.execute("ALTER TABLE study ADD COLUMN results TEXT NOT NULL DEFAULT '{}'")
+
+
+MIGRATIONS = (_first_schema, _results_are_sealed)
 """One function a schema version; a version that was released is never changed."""
 
 
@@ -184,6 +191,8 @@ class Ledger:
     def offer(self, offers: Iterable[Offer], pipeline: str) -> int:
         """Take up what is new: an unknown study, new slices, another pipeline; one that was refused or failed also
         where its files changed. Returns how many studies are waiting because of it.
+
+        A study that is known under another key (of an index that was lost) goes there: see `withdraw`.
         """
         fresh = 0
         with self._guard, self._transaction():
@@ -192,6 +201,7 @@ class Ledger:
         return fresh
 
     def _offer(self, new: Offer, pipeline: str) -> int:
+        self._db.execute("DELETE FROM study WHERE identity = ? AND key != ?", (new.identity, new.key))
         old = self._db.execute("SELECT * FROM study WHERE key = ?", (new.key,)).fetchone()
         if old is None:
             self._db.execute(
@@ -202,12 +212,13 @@ class Ledger:
             return 1
         if new.only_shrunk and old["state"] in ENDED and pipeline == old["pipeline"]:
             return 0
-        changed = new.input != old["input"] or (old["state"] in ENDED and pipeline != old["pipeline"])
+        changed = new.input != old["input"] or new.identity != old["identity"]
+        changed = changed or (old["state"] in ENDED and pipeline != old["pipeline"])
         changed = changed or (old["state"] in ("refused", "failed") and new.stamp != old["stamp"])
         again = changed and old["state"] in ENDED
         self._db.execute(
-            "UPDATE study SET urgent = ?, arrived = ?, files = ?, input = ?, stamp = ? WHERE key = ?",
-            (new.urgent, new.arrived, new.files, new.input, new.stamp, new.key),
+            "UPDATE study SET identity = ?, urgent = ?, arrived = ?, files = ?, input = ?, stamp = ? WHERE key = ?",
+            (new.identity, new.urgent, new.arrived, new.files, new.input, new.stamp, new.key),
         )
         if again:
             self._reset("key = ?", (new.key,))
@@ -219,6 +230,25 @@ class Ledger:
             values,
         )
         return cursor.rowcount
+
+    def reopen(self, keys: Iterable[str]) -> int:
+        """Studies that were done wait again: their results are gone or changed. Returns how many."""
+        with self._guard, self._transaction():
+            return sum(self._reset("key = ? AND state = 'done'", (key,)) for key in keys)
+
+    def withdraw(self, keys: Iterable[str]) -> list[str]:
+        """Forget studies that turned out to be another's, but for one that is running. Returns those known."""
+        gone = []
+        with self._guard, self._transaction():
+            for key in keys:
+                cursor = self._db.execute("DELETE FROM study WHERE key = ? AND state != 'running'", (key,))
+                gone += [key] if cursor.rowcount else []
+        return gone
+
+    def keys(self) -> set[str]:
+        """Of every study."""
+        with self._guard:
+            return {row[0] for row in self._db.execute("SELECT key FROM study")}
 
     def next_waiting(self, skip: Iterable[str] = ()) -> TaskRow | None:
         """The study to read next: urgent first, then oldest first; those that are run alone come last."""
@@ -258,16 +288,17 @@ class Ledger:
         seconds: Mapping[str, float] | None = None,
         peak_mb: Mapping[str, float] | None = None,
         facts: Mapping[str, Any] | None = None,
+        results: Mapping[str, str] | None = None,
         attempt: int | None = None,
     ) -> None:
         """Its results are on disk, whole, or it is refused or failed. One whose slices changed meanwhile waits
         again.
         """
-        texts = tuple(json.dumps(dict(value or {}), sort_keys=True) for value in (seconds, peak_mb, facts))
+        texts = tuple(json.dumps(dict(value or {}), sort_keys=True) for value in (seconds, peak_mb, facts, results))
         with self._guard, self._transaction():
             self._db.execute(
-                "UPDATE study SET state = ?, code = ?, pipeline = ?, seconds = ?, peak_mb = ?, facts = ?, finished = ?"
-                " WHERE key = ?",
+                "UPDATE study SET state = ?, code = ?, pipeline = ?, seconds = ?, peak_mb = ?, facts = ?, results = ?,"
+                " finished = ? WHERE key = ?",
                 (state, code, pipeline, *texts, _now(), key),
             )
             self._reset("key = ? AND input != ?", (key, input_hash))
@@ -405,6 +436,17 @@ def _now() -> str:
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
 
 
+def _table(text: str) -> dict[str, Any]:
+    """Errors: `ledger-invalid` where it is none."""
+    try:
+        table = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        table = None
+    if not isinstance(table, dict):
+        raise UsageError("ledger-invalid", "the ledger is damaged: a field is no table")
+    return table
+
+
 def _row(row: sqlite3.Row) -> TaskRow:
     return TaskRow(
         key=row["key"],
@@ -417,9 +459,10 @@ def _row(row: sqlite3.Row) -> TaskRow:
         arrived=row["arrived"],
         input=row["input"],
         code=row["code"],
-        seconds=json.loads(row["seconds"]),
-        peak_mb=json.loads(row["peak_mb"]),
-        facts=json.loads(row["facts"]),
+        seconds=_table(row["seconds"]),
+        peak_mb=_table(row["peak_mb"]),
+        facts=_table(row["facts"]),
         finished=row["finished"],
         worker=row["worker"],
+        results=_table(row["results"]),
     )

@@ -34,6 +34,7 @@ class Scanner:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._pending: dict[str, _Pending] = {}
+        self._withdrawn: tuple[str, ...] = ()
         self._unfinished: frozenset[str] = frozenset()
         self._thread = threading.Thread(target=self._work, name="scanner", daemon=True)
 
@@ -53,11 +54,16 @@ class Scanner:
 
     def busy(self) -> bool:
         """Whether there may be more to come."""
-        return self._thread.is_alive() or not self._found.empty() or self._error is not None
+        return self._thread.is_alive() or not self._found.empty() or bool(self._withdrawn) or self._error is not None
 
     def unfinished(self) -> frozenset[str]:
         """Studies to which something is being added just now."""
         return self._unfinished
+
+    def withdrawn(self) -> tuple[str, ...]:
+        """Keys of studies whose files turned out to be another's, since the last call."""
+        found, self._withdrawn = self._withdrawn, ()
+        return found
 
     def take(self) -> list[list[Offer]]:
         """What was found complete since the last call.
@@ -89,6 +95,7 @@ class Scanner:
 
     def _look(self, index: Index, first: bool) -> None:
         scan = index.scan(self._inputs, everything=first, stop=self._stop.is_set)
+        self._withdrawn = tuple(scan.withdrawn)
         if scan.away:
             LOG.warning("inputs cannot be reached", extra={"fields": {"inputs": len(scan.away)}})
         if self._stop.is_set():

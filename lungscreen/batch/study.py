@@ -26,7 +26,7 @@ from lungscreen.results.facts import StudyFacts, facts_of
 from lungscreen.results.finished import Finished, finish_report
 from lungscreen.results.folder import ResultsFolder
 from lungscreen.results.refusals import document_refusals
-from lungscreen.series import find_study, group_looks
+from lungscreen.series import find_study, group_looks, hash_settled
 from lungscreen.stopwatch import Stopwatch
 
 __all__ = ["Outcome", "Read", "Work", "judge_task", "read_task", "run_task"]
@@ -54,6 +54,7 @@ class Outcome:
 
     state: done, refused; failed (the software's fault); away (its files cannot be reached, which says nothing of it).
     facts: figures of the study for the morning page; None where it was not read.
+    content: a hash of what its files held. results: what was written (`ResultsFolder.seal`).
     """
 
     key: str
@@ -63,6 +64,8 @@ class Outcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_mb: Mapping[str, float] = field(default_factory=dict)
     facts: StudyFacts | None = None
+    content: str = ""
+    results: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Read:
     """Of files among the study's that belong to no study."""
     seconds: Mapping[str, float]
     peak_mb: Mapping[str, float]
+    content: str = ""
+    """A hash of what its files held."""
 
 
 def run_task(task: Task, work: Work, networks: Future[Networks]) -> Outcome:
@@ -107,9 +112,11 @@ def read_task(task: Task, work: Work, clock: Stopwatch | None = None) -> Read | 
             with clock.stage("headers"):
                 priors = _priors(task, work)
             prepared = prepare_study(course.study, work.pipeline, clock)
+            with clock.stage("hash"):
+                course.content = hash_settled(task.looks)
     if course.state:
         return course.outcome()
-    return Read(task, prepared, priors, tuple(course.refusals), clock.seconds, clock.peak_mb)
+    return Read(task, prepared, priors, tuple(course.refusals), clock.seconds, clock.peak_mb, course.content)
 
 
 def judge_task(read: Read, work: Work, networks: Future[Networks], clock: Stopwatch | None = None) -> Outcome:
@@ -119,13 +126,14 @@ def judge_task(read: Read, work: Work, networks: Future[Networks], clock: Stopwa
     Errors: as of `run_task`.
     """
     clock = clock or Stopwatch(memory=True)
-    course = _Course(read.task, clock, list(read.refusals), read.prepared.study)
+    course = _Course(read.task, clock, list(read.refusals), read.prepared.study, content=read.content)
     course.go_on(read)
     with course.watched():
         report = screen_study(read.prepared, work.pipeline, networks, work.clinical, clock, read.priors)
         finished = finish_report(_with_marks(report, read.task, work), read.task.key)
         with clock.stage("write"):
             write_study(finished, ResultsFolder(work.out), work.pipeline.outputs, course.miss)
+            course.results = ResultsFolder(work.out).seal(read.task.key)
         course.conclude(finished)
     return course.outcome()
 
@@ -141,6 +149,8 @@ class _Course:
     state: str = ""
     code: str = ""
     facts: StudyFacts | None = None
+    content: str = ""
+    results: Mapping[str, str] = field(default_factory=dict)
     read_s: float = 0.0
     """What reading took, where that was done before."""
     missed: list[Refusal] = field(default_factory=list)
@@ -191,7 +201,15 @@ class _Course:
         seconds["study"] = seconds.get("study", 0.0) + self.read_s
         _log(self.task.key, self.state, self.code, self.clock)
         return Outcome(
-            self.task.key, self.state, self.code, tuple(self.refusals), seconds, self.clock.peak_mb, self.facts
+            self.task.key,
+            self.state,
+            self.code,
+            tuple(self.refusals),
+            seconds,
+            self.clock.peak_mb,
+            self.facts,
+            self.content,
+            self.results,
         )
 
 

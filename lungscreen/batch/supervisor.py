@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Engine, Event
 from lungscreen.batch.index import Index
-from lungscreen.batch.ledger import Ledger, TaskRow
+from lungscreen.batch.ledger import Ledger, Offer, TaskRow
 from lungscreen.batch.scanner import Scanner
 from lungscreen.batch.study import Outcome, Work
 from lungscreen.batch.tasks import Task
@@ -92,6 +92,7 @@ class Night:
 
     def _work(self) -> str:
         while True:
+            self._withdraw()
             self._take_offers()
             if self._stopping():
                 if not self.engine.running() or time.monotonic() >= (self._stop_at or 0.0):
@@ -121,7 +122,7 @@ class Night:
                 self.refusals.keep_study(row.key, document_refusals(document))
                 self.ledger.finish(
                     row.key, "done", self.work.digest, row.input, seconds=document.provenance.seconds,
-                    facts=plain_facts(facts_of(document)),
+                    facts=plain_facts(facts_of(document)), results=ResultsFolder(self.work.out).seal(row.key),
                 )  # fmt: skip
             elif row.alone:
                 self._fail(row.key, row.input, "interrupted")
@@ -144,9 +145,39 @@ class Night:
     # -- handing out -------------------------------------------------------------------------------------------------
     def _take_offers(self) -> None:
         for offers in self.scanner.take():
+            before = self.ledger.keys()
             fresh = self.ledger.offer(offers, self.work.digest)
+            self._remove(before - self.ledger.keys())
+            fresh += self._reopen_damaged(offers)
             self.index.settle([offer.key for offer in offers])
             LOG.info("inputs searched", extra={"fields": {"studies": len(offers), "new": fresh}})
+
+    def _withdraw(self) -> None:
+        """Studies whose files turned out to be somebody else's: no report of theirs stays behind."""
+        self._remove(self.ledger.withdraw(self.scanner.withdrawn()))
+
+    def _remove(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            ResultsFolder(self.work.out).remove_study(key)
+            self.refusals.keep_study(key, ())
+            LOG.warning("results withdrawn: the files are another's now", extra={"fields": {"key": key}})
+
+    def _reopen_damaged(self, offers: Sequence[Offer]) -> int:
+        """Studies that were done and whose results are gone, changed or of another input wait again."""
+        folder = ResultsFolder(self.work.out)
+        damaged = []
+        for row in (self.ledger.get(offer.key) for offer in offers):
+            if row is None or row.state != "done":
+                continue
+            whole = (
+                folder.is_intact(row.key, row.results)
+                if row.results
+                else _whole_result(folder.path, row, self.work.digest)
+            )
+            if not whole:
+                damaged.append(row.key)
+                LOG.warning("results are gone or were changed: reading again", extra={"fields": {"key": row.key}})
+        return self.ledger.reopen(damaged)
 
     def _hand_out(self) -> None:
         while (worker := self.engine.free()) and not self._held():
@@ -250,6 +281,7 @@ class Night:
 
     def _finish(self, task: Task, outcome: Outcome, attempt: int | None) -> None:
         """Refusals first: a crash between the two leaves the study running, and it is looked at again."""
+        self.index.keep_content(task.key, outcome.content if outcome.state == "done" else "")
         self.refusals.keep_study(task.key, outcome.refusals)
         self.ledger.finish(
             task.key,
@@ -260,6 +292,7 @@ class Night:
             seconds=outcome.seconds,
             peak_mb=outcome.peak_mb,
             facts=plain_facts(outcome.facts),
+            results=outcome.results,
             attempt=attempt,
         )
 

@@ -9,8 +9,10 @@ A study's key is a keyed hash (`lungscreen.pseudonyms`): it says nothing to who 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from pathlib import Path
 from lungscreen.errors import InputError, OutputError, UsageError
 from lungscreen.files import clean_leftovers, clean_scratch, replace_folder
 from lungscreen.results.document import ReportDocument
-from lungscreen.results.reader import read_result
+from lungscreen.results.reader import MOST_BYTES, read_result
 from lungscreen.results.values import UnreadableError
 
 __all__ = ["REPORT_FILE", "REPORT_PAGE", "ResultsFolder", "Stamp", "page_link"]
@@ -94,6 +96,28 @@ class ResultsFolder:
                 raise InputError("table-unreadable", reason, str(self.report(key))) from None
             yield key, document
 
+    def seal(self, key: str) -> dict[str, str]:
+        """What a study's folder holds, to be told from later: the hash of its report, the sizes of its other files.
+
+        Errors: `output-failed` where it cannot be read.
+        """
+        try:
+            files = sorted(path for path in self.study(key).iterdir() if path.is_file())
+            return {path.name: _mark(path) for path in files}
+        except OSError as error:
+            raise OutputError("output-failed", f"cannot be read: {error.strerror}", str(self.study(key))) from None
+
+    def is_intact(self, key: str, seal: Mapping[str, str]) -> bool:
+        """Whether a study's files are there as they were written; more of them may have been added."""
+        try:
+            return all(_mark(self.study(key) / name) == mark for name, mark in seal.items())
+        except OSError:
+            return False
+
+    def remove_study(self, key: str) -> None:
+        """A study's files go: they are of somebody else."""
+        shutil.rmtree(self.study(key), ignore_errors=True)
+
     # -- how it is replaced ------------------------------------------------------------------------------------------
     def make(self, inputs: Iterable[Path] = ()) -> None:
         """Make the folder, and see that it is none of the inputs.
@@ -128,6 +152,16 @@ class ResultsFolder:
         with suppress(OSError):  # others may be there
             (self.path / _STUDIES).rmdir()
         return files
+
+
+def _mark(path: Path) -> str:
+    """Errors: OSError where it is no plain file."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("not a regular file")
+    if path.name == REPORT_FILE and status.st_size <= MOST_BYTES:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return str(status.st_size)
 
 
 def page_link(key: str, name: str = REPORT_PAGE) -> str:

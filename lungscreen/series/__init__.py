@@ -14,6 +14,7 @@ stage     the whole way
 
 from lungscreen.kernels import classify_kernel
 from lungscreen.series.config import SeriesConfig
+from lungscreen.series.content import hash_content, hash_settled
 from lungscreen.series.identity import (
     Identity,
     identify,
@@ -34,6 +35,8 @@ __all__ = [
     "find_series",
     "find_study",
     "group_looks",
+    "hash_content",
+    "hash_settled",
     "identify",
     "identify_image",
     "identify_study",

@@ -20,7 +20,7 @@ from lungscreen.series.files import COPY, NO_FILE, Entry, image_name, is_hidden_
 from lungscreen.series.headers import Header, load_header
 from lungscreen.sources import SourceReader
 
-__all__ = ["Kind", "Look", "look_at", "look_into", "renew_looks"]
+__all__ = ["Kind", "Look", "is_unchanged", "look_at", "look_into", "renew_looks"]
 
 Kind = Literal["ct", "image", "other", "archive", "copy", "bad"]
 
@@ -97,6 +97,11 @@ def renew_looks(looks: Iterable[Look], reader: SourceReader) -> list[Look]:
             states[path] = _state(path)
         renewed.append(look if states[path] == (look.size, look.mtime_ns) else _again(look, states[path], reader))
     return renewed
+
+
+def is_unchanged(look: Look) -> bool:
+    """Whether its file has the size and time that it had."""
+    return _state(look.source.path) == (look.size, look.mtime_ns)
 
 
 def _again(look: Look, state: tuple[int, int], reader: SourceReader) -> Look:

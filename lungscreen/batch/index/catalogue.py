@@ -68,7 +68,8 @@ class Index:
                 visit = Visit(self._files, self._out, self._config, reader, scan, number, stop)
                 places = [visit.input(path) for path in dict.fromkeys(inputs)]
                 if not stop():
-                    self._studies.update()
+                    self._studies.update(self._files.breathe)
+                    scan.withdrawn = self._studies.withdrawn()
                     scan.offers = self._studies.offers(places if everything else None)
             finally:
                 self._db.execute("COMMIT")
@@ -80,6 +81,11 @@ class Index:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("UPDATE study SET changed = 0, grown = 0 WHERE key = ?", [(key,) for key in keys])
             self._db.execute("COMMIT")
+
+    def keep_content(self, key: str, content: str) -> None:
+        """What a study's files held when it was read (`lungscreen.series.hash_settled`)."""
+        with self._guard, self._turn:
+            self._db.execute("UPDATE study SET content = ? WHERE key = ?", (content, key))
 
     # -- studies -----------------------------------------------------------------------------------------------------
     def has_hole(self, key: str) -> bool:

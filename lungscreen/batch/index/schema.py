@@ -85,5 +85,17 @@ def _people_are_told_apart(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE file SET mtime_ns = 0")
 
 
-MIGRATIONS = (_first_schema, _headers_are_remembered, _without_refusals, _people_are_told_apart)
+def _content_is_remembered(connection: sqlite3.Connection) -> None:
+    """content: a hash of what was read, empty where nothing was. version: how often it was found to be another."""
+    connection.execute("ALTER TABLE study ADD COLUMN content TEXT NOT NULL DEFAULT ''")
+    connection.execute("ALTER TABLE study ADD COLUMN version INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS = (
+    _first_schema,
+    _headers_are_remembered,
+    _without_refusals,
+    _people_are_told_apart,
+    _content_is_remembered,
+)
 """One function a schema version; a version that was released is never changed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from lungscreen.comparison import PriorTable, names_somebody
 from lungscreen.database import guarded
 from lungscreen.pseudonyms import Pseudonyms
 from lungscreen.records import ClinicalData, Patient
-from lungscreen.series import Look, whole_identities
+from lungscreen.series import Look, hash_content, whole_identities
 
 __all__ = ["URGENT_FOLDER", "StudyTable"]
 
@@ -56,10 +56,12 @@ class StudyTable:
         with self._guard:
             row = self._db.execute("SELECT * FROM study WHERE key = ?", (key,)).fetchone()
             others = [recall_identity(other) for other in self._same_uid(row)]
+            parts = [recall_identity(other) for other in self._same_uid(row) if other["whole"] == row["id"]]
+            who = parts[0] if parts else recall_identity(row)
             return Task(
                 key,
-                whole_identities([recall_identity(row), *others])[recall_identity(row)],
-                tuple(self._image_looks(row) if row["kind"] == "image" else self._looks(row)),
+                whole_identities([who, *others])[who],
+                tuple(self._all_looks(row)),
                 input_hash,
                 attempt,
                 names=tuple(self._names_under(row["patient_id"])),
@@ -154,42 +156,57 @@ class StudyTable:
         return any(_holed(along) for along in places.values())
 
     # -- whether they are new ----------------------------------------------------------------------------------------
-    def update(self) -> None:
-        """Make anew the fingerprints of the studies whose files changed."""
+    def update(self, breathe: Callable[[], None] = lambda: None) -> None:
+        """Make anew the fingerprints of the studies whose files changed. breathe: called now and then."""
         for row in self._db.execute("SELECT * FROM study WHERE changed = 1 AND kind = 'ct'").fetchall():
             self._regroup(row)
         for part in self._db.execute("SELECT * FROM study WHERE changed = 1 AND whole != id").fetchall():
             self._db.execute("UPDATE study SET changed = 0, grown = 0 WHERE id = ?", (part["id"],))
             self._mark(part["whole"], part["grown"])
-        for study in self._db.execute("SELECT id FROM study WHERE changed = 1").fetchall():
+        for study in self._db.execute("SELECT * FROM study WHERE changed = 1").fetchall():
+            breathe()
             rows = self._db.execute(
                 "SELECT file.series, file.sop, CASE file.member WHEN '' THEN file.size ELSE 0 END, file.mtime_ns,"
                 " folder.path, place.path FROM file"
                 " JOIN folder ON folder.id = file.folder JOIN place ON place.id = folder.place"
                 f" WHERE file.study IN ({_PARTS})",
-                {"id": study[0]},
+                {"id": study["id"]},
             ).fetchall()
             parts = sorted({f"{series}\t{sop}\t{size}" for series, sop, size, *_ in rows})
-            times = sorted(str(row[3]) for row in rows)
+            stamp = self._names.digest("times", *sorted(str(row[3]) for row in rows))
+            version = study["version"] + int(stamp != study["stamp"] and self._is_rewritten(study))
+            parts += [f"version {version}"] if version else []
             self._db.execute(
-                "UPDATE study SET changed = 2, input = ?, stamp = ?, arrived = ?, files = ?, urgent = ? WHERE id = ?",
+                "UPDATE study SET changed = 2, input = ?, stamp = ?, arrived = ?, files = ?, urgent = ?, version = ?,"
+                " content = CASE version WHEN ? THEN content ELSE '' END WHERE id = ?",
                 (
                     self._names.digest("instances", *parts),
-                    self._names.digest("times", *times),
+                    stamp,
                     max((row[3] for row in rows), default=0) / 1e9,
                     len(rows),
                     any(_is_urgent(os.fsdecode(row[4]), os.fsdecode(row[5])) for row in rows),
-                    study[0],
+                    version,
+                    version,
+                    study["id"],
                 ),
             )
+
+    def _is_rewritten(self, study: sqlite3.Row) -> bool:
+        """Whether the files of a study that was read hold something else now."""
+        return bool(study["content"]) and hash_content(self._all_looks(study)) != study["content"]
+
+    def _all_looks(self, row: sqlite3.Row) -> list[Look]:
+        return self._image_looks(row) if row["kind"] == "image" else self._looks(row)
 
     def _regroup(self, row: sqlite3.Row) -> None:
         """Which of the identities with this UID, person and name are read as one study: under the oldest's key."""
         there = [recall_identity(other) for other in self._same_uid(row)]
         everyone = self._db.execute(f"SELECT * FROM study WHERE {_SAME_UID} ORDER BY id", _same_uid(row)).fetchall()
         agreed = len(set(whole_identities(there).values())) == 1
+        # also one whose files turned out to be these: it was corrected, and keeps its key
+        here = [other["id"] for other in everyone if other["moved"] or recall_identity(other) in there]
         for other in everyone:
-            whole = everyone[0]["id"] if agreed else other["id"]
+            whole = here[0] if agreed and other["id"] in here else other["id"]
             if whole != other["whole"]:
                 self._db.execute("UPDATE study SET whole = ?, moved = 0 WHERE id = ?", (whole, other["id"]))
                 for changed in (other["id"], whole, other["whole"]):

@@ -24,6 +24,8 @@ class Scan:
     offers: list[Offer] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
     """Inputs that cannot be reached now though they were once."""
+    withdrawn: list[str] = field(default_factory=list)
+    """Keys of studies that turned out to be another's: their files say so now."""
     opened: int = 0
     """Files that had to be opened."""
 
