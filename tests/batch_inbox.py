@@ -19,7 +19,7 @@ def chest_with_nodules(seed: int) -> np.ndarray:
     hu = chest()
     for z, y, x in NODULES[: 1 + seed % 3]:
         hu[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 1 + seed % 2] = 30
-    noise = np.random.default_rng(seed).normal(0, 15, hu.shape)
+    noise = np.random.default_rng(seed).normal(0, 5, hu.shape)
     return (hu + noise).astype(np.int16)
 
 
