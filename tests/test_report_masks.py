@@ -53,6 +53,25 @@ def test_labels_lie_on_the_source_grid_and_on_their_rows(tmp_path, name):
         _check_itk(folder / file, source, points)
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_nrrd_labels_are_those_of_nifti_on_the_grid_itk_compares(tmp_path, name):
+    """In every orientation ITK lays the labels over an image of the source's own grid, which it refuses of NIfTI's."""
+    source = SOURCES[name]
+    geometry, order, flips = source.canonical()
+    volume = make_volume(geometry, source_order=order, source_flips=flips)
+    folder = write_report(make_report(make_finding(volume), volume=volume), tmp_path, "masks", "masks-nrrd")
+    image = sitk.GetImageFromArray(np.zeros(source.shape, np.uint8))
+    image.SetOrigin(source.origin_mm)
+    image.SetSpacing(source.spacing_mm[::-1])
+    image.SetDirection((source.affine[:3, [2, 1, 0]] / np.array(source.spacing_mm[::-1])).ravel().tolist())
+    for kind in ("lungs", "findings"):
+        labels = sitk.ReadImage(str(folder / f"{kind}.nrrd"))
+        sitk.LabelOverlay(image, labels)
+        nifti = np.asarray(nibabel.load(folder / f"{kind}.nii.gz").dataobj).T
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(labels), nifti)
+        assert nifti.any()
+
+
 def _lung_points(report):
     """A place in each lung, by label."""
     mask, geometry = report.lungs.mask, report.volume.geometry

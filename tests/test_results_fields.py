@@ -196,9 +196,10 @@ def test_a_field_is_in_json_and_comes_back(path: Path, part: Part) -> None:
     assert text is not None
 
 
-@pytest.mark.parametrize(
-    ("path", "part"), [(p, part) for p, part in FIELDS if part.said.columns], ids=lambda v: str(v) if v else ""
-)
+IN_COLUMNS = [(path, part) for path, part in FIELDS if part.said.columns]
+
+
+@pytest.mark.parametrize(("path", "part"), IN_COLUMNS, ids=[".".join(path) for path, _ in IN_COLUMNS])
 def test_a_column_follows_its_field(path: Path, part: Part) -> None:
     """Its cells change with the field, and no other cell does."""
     before, after = whole(), at(whole(), path, lambda value: other(value, part))

@@ -20,6 +20,7 @@ OUTPUTS = {
     "page": "lungscreen.outputs.page.whole:ReportPage",
     "candidates": "lungscreen.outputs.candidates:CandidatesTable",
     "masks": "lungscreen.outputs.masks:Masks",
+    "masks-nrrd": "lungscreen.outputs.masks_nrrd:NrrdMasks",
     "pdf": "lungscreen.outputs.pdf:PdfReport",
     "fhir": "lungscreen.outputs.fhir:FhirBundle",
     "dicom": "lungscreen.outputs.dicom.output:DicomObjects",
