@@ -59,6 +59,7 @@ def _start_batch(room: Room) -> subprocess.Popen[bytes]:
     command = [
         sys.executable, "-m", "lungscreen.cli.main", "batch", "run", str(room.folders.inbox),
         "--out", str(room.folders.results), "--pipeline", room.config.pipeline, "--watch", "--quiet", "5",
+        "--outputs", "page,candidates,masks,room",
         "--poll", "5",
     ]  # fmt: skip
     if room.key_file is not None:
