@@ -82,7 +82,11 @@ class Client:
         return answer.json()
 
     def save(self, read: dict[str, Any], **content: Any) -> httpx.Response:
-        whole = {"acknowledged": [n["code"] for n in self.notices(read["study"])], "exam": {"quality": "good"}, **content}
+        whole = {
+            "acknowledged": [n["code"] for n in self.notices(read["study"])],
+            "exam": {"quality": "good"},
+            **content,
+        }
         return self.put(f"/api/v1/reads/{read['id']}", json=whole, headers={"If-Match": f'"{read["version"]}"'})
 
     def sign(self, read: dict[str, Any], password: str = PASSWORD) -> httpx.Response:

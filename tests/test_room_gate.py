@@ -6,6 +6,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ pytest.importorskip("fastapi", reason="the reading room's extra is not installed
 from report_examples import PATIENT, key_of
 from room_factory import OWN_PLACE, Client, Rooms, graded_finding, make_room, one_report, write_studies
 
+from lungscreen.errors import Notice
+from lungscreen.records import Report
 from lungscreen.room.app import STATIC
 from lungscreen.room.config import RoomConfig
 
@@ -35,7 +38,7 @@ def crawl(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
     """Every route of the OpenAPI and every page, as a reader who has opened the first study and signed nothing."""
     numbers = itertools.count(1)
     monkeypatch.setattr(secrets, "token_hex", lambda n=16: f"{next(numbers):0{2 * n}x}")
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda n=32: f"token-{next(numbers)}")
+    monkeypatch.setattr(secrets, "token_urlsafe", lambda _=32: f"token-{next(numbers)}")
     reader = rooms.client("anna")
     yield from told(reader, "POST", f"/api/v1/studies/{KEYS[0]}/reads")
     read = reader.open(KEYS[0])
@@ -52,7 +55,9 @@ def crawl(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
         yield from told(reader, "GET", page)
 
 
-def told(reader: Client, method: str, path: str, **more: Any) -> Iterator[tuple[str, int, list[tuple[str, str]], bytes]]:
+def told(
+    reader: Client, method: str, path: str, **more: Any
+) -> Iterator[tuple[str, int, list[tuple[str, str]], bytes]]:
     answer = reader.request(method, path, **more)
     headers = sorted((k, v) for k, v in answer.headers.items() if k != "date")
     yield f"{method} {path}", answer.status_code, headers, answer.content
@@ -84,12 +89,9 @@ def test_a_study_with_cad_and_one_without_answer_byte_for_byte_alike(
     tmp_path: Path, no_chance: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Status, headers but Date, and body, on every route and page, the worklist's order included."""
-    with_cad = write_studies(
-        tmp_path / "with",
-        one_report(UIDS[0], graded_finding()),
-        one_report(UIDS[1], graded_finding(), graded_finding(location=graded_finding().location)),
-        one_report(UIDS[2]),
-    )
+    last = UIDS[KEYS.index(max(KEYS))]  # by arrival it comes last, by suspicion first
+    seen = {uid: (graded_finding(),) for uid in (UIDS[0], last)}
+    with_cad = write_studies(tmp_path / "with", *(noted(one_report(uid, *seen.get(uid, ()))) for uid in UIDS))
     without = write_studies(tmp_path / "without", *(one_report(uid) for uid in UIDS))
     answers = []
     for folder in (with_cad, without):
@@ -101,6 +103,12 @@ def test_a_study_with_cad_and_one_without_answer_byte_for_byte_alike(
     assert 500 not in statuses
     for one, other in zip(*answers, strict=True):
         assert one == other, f"{one[0]} tells of CAD"
+
+
+def noted(report: Report) -> Report:
+    """The report with notices that only findings give."""
+    said = (Notice("findings-cut-off", "3 more findings."), Notice("no-nodule-marks", "2 marks."))
+    return replace(report, notices=(*report.notices, *said), cut_off=3)
 
 
 def test_no_answer_to_an_unsigned_reader_holds_what_cad_said(
@@ -139,7 +147,8 @@ def test_the_gate_opens_with_the_readers_own_signature_only(tmp_path: Path) -> N
         assert [f["number"] for f in anna.cad(read).json()["findings"]] == [1]
         assert anna.get(f"/api/v1/studies/{KEYS[0]}/report").json()["category"] == "4B"
         rows = {row["study"]: row["cad"] for row in anna.get("/api/v1/worklist").json()["rows"]}
-        assert rows[KEYS[0]]["category"] == "4B" and rows[KEYS[1]] is None
+        assert rows[KEYS[0]]["category"] == "4B"
+        assert rows[KEYS[1]] is None
         assert ben.cad(read).status_code == 404
         for path in ("report", "report.html"):
             assert ben.get(f"/api/v1/studies/{KEYS[0]}/{path}").json()["code"] == "first-read-unsigned"
@@ -172,7 +181,8 @@ def test_after_the_signature_the_first_read_stays_as_it_was(tmp_path: Path) -> N
         # one nodule that both have is counted once, and the reader's own word stands
         assert [row["source"] for row in read["computed"]["findings"]] == ["reader"]
         final = anna.sign(read).json()
-        assert final["state"] == "final" and len(final["sha256"]["final"]) == 64
+        assert final["state"] == "final"
+        assert len(final["sha256"]["final"]) == 64
         assert anna.save(final, marks=[mark]).json()["code"] == "read-signed"
 
 
