@@ -6,6 +6,7 @@ import ast
 import configparser
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,15 @@ SHARE_ABOVE = 0.016
 """Of all blocks, above `MOST_COMPLEX`: on its way to 0.01."""
 HIGHEST = 18
 """On its way to 14."""
+
+
+# -- who owns what ---------------------------------------------------------------------------------------------------
+def test_the_results_folder_has_one_owner() -> None:
+    """Where a study lies stands in results/folder.py; everybody else asks it."""
+    spelled = re.compile(r"""/ "studies"|"studies/|studies/\[""")
+    owner = PACKAGE / "results" / "folder.py"
+    others = (path for path in PACKAGE.rglob("*.py") if path != owner)
+    assert [path.name for path in others if spelled.search(path.read_text(encoding="utf-8"))] == []
 
 
 # -- who imports whom ------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from pathlib import Path
 from lungscreen.errors import OutputError
 from lungscreen.files import replace_file
 from lungscreen.outputs.room_pack import PACK_FILE, Pack
+from lungscreen.results.folder import ResultsFolder
 
 __all__ = ["KEY", "RoomFolders"]
 
@@ -88,20 +89,18 @@ class RoomFolders:
         """A study's folder in the results."""
         if not KEY.fullmatch(key):
             raise ValueError("expected a study's key")
-        return self.results / "studies" / key
+        return ResultsFolder(self.results).study(key)
 
     def study_keys(self) -> list[str]:
         """Of all studies that have whole results."""
-        found = (path.parent.name for path in self.results.glob(f"studies/[!.]*/{_REPORT}"))
-        return sorted(name for name in found if KEY.fullmatch(name))
+        return [key for key in ResultsFolder(self.results).study_keys() if KEY.fullmatch(key)]
 
     def stamp(self, key: str) -> str:
         """Of a study's report: another stamp, another report.
 
         Errors: OSError where there is none.
         """
-        status = (self.study(key) / _REPORT).stat()
-        return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+        return "-".join(map(str, ResultsFolder(self.results).stamp(key)))
 
     # -- results as a read saw them ----------------------------------------------------------------------------------
     def pinned(self, pin: str) -> Path:

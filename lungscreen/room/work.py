@@ -140,9 +140,10 @@ def _kept_outlines(results: Path, key: str, volume: Any) -> dict[int, Any] | Non
     from lungscreen.outputs.masks import read_mask
     from lungscreen.outputs.outlines import outline_polygons
     from lungscreen.records import Outline
+    from lungscreen.results.folder import ResultsFolder
 
     try:
-        labels = read_mask(results / "studies" / key / "findings.nii.gz", volume)
+        labels = read_mask(ResultsFolder(results).study(key) / "findings.nii.gz", volume)
     except Exception:  # whatever nibabel throws at a damaged file: the pixels are shown without outlines
         return None
     found = {}
