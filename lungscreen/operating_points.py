@@ -10,5 +10,5 @@ from types import MappingProxyType
 
 __all__ = ["OPERATING_POINTS"]
 
-OPERATING_POINTS = MappingProxyType({"screening": 4.0, "second-reader": 1.0, "high-specificity": 0.5})
-"""Name → false marks per 5 litres of lung (about a scan) at which a detector's training sets the point's score."""
+OPERATING_POINTS = MappingProxyType({"screening": 2.0, "second-reader": 1.0, "high-specificity": 0.5})
+"""Name → false marks per 5 litres of lung (about a scan) at which training sets the point's score."""

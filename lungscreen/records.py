@@ -309,12 +309,15 @@ class Lungs:
 # -- candidates and findings -----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A place that the detector points at."""
+    """A place that may be a nodule or a mass."""
 
     centre_mm: Vector
     diameter_mm: float
     score: float
-    """Detector's score, 0 to 1; no probability of anything."""
+    """Calibrated probability that it is one; of the first stage alone, the heatmap's score, which only orders marks."""
+    heat: float | None = None
+    """The heatmap's score, 0 to 1; None where something else pointed here: a dense place, a reader, an earlier
+    report."""
 
 
 class NoduleType(StrEnum):
@@ -429,15 +432,10 @@ class Attribution:
 
 @dataclass(frozen=True, eq=False)
 class Rating:
-    """All that the classifier says of one candidate.
-
-    nodule_probability: that it is a nodule at all, and no vessel, scar or other false mark of the detector; None where
-    the weights do not tell.
-    """
+    """All that the classifier says of one candidate."""
 
     malignancy: Malignancy
     attributes: Attributes
-    nodule_probability: float | None = None
     attribution: Attribution | None = None
 
 

@@ -22,7 +22,7 @@ from lungscreen.errors import WeightsError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["WeightsFile", "add_weights", "find_weights", "load_tensors", "sha256_of"]
+__all__ = ["WeightsFile", "add_weights", "find_weights", "has_weights", "load_tensors", "sha256_of"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,14 @@ def find_weights(name: str, folder: Path | None = None) -> WeightsFile:
     if actual != found.sha256:
         raise WeightsError("weights-invalid", f"expected sha256 {found.sha256}, got {actual}", str(path))
     return found
+
+
+def has_weights(name: str, folder: Path) -> bool:
+    """Whether a folder's manifest has an entry of that name; False where it cannot be read."""
+    try:
+        return name in json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["weights"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_tensors(weights: WeightsFile) -> dict[str, torch.Tensor]:

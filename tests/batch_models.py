@@ -51,7 +51,6 @@ class SpotClassifier:
 
     patch_size = 16
     name = "test 1"
-    no_nodule_below = None
 
     def rate(self, patches: NDArray[np.float32]) -> Answers:
         """(n, p, p, p) → what it says of them; everything looks alike to it but for density."""

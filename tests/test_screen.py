@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from dicom_factory import make_series
 from doubting import doubt_every_mark
 
+from lungscreen.classify.second_look import SecondLook
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.phantom import make_phantom, sized, write_dicom
@@ -155,34 +156,36 @@ def screened_with_doubts(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_second_look_can_take_every_mark_for_no_nodule(
     phantom_folder: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No category from them, a place in report.json, the page, the notices and candidates.csv; large ones stay."""
+    """No category from them, whatever their size; a place in report.json, the page, the notices and candidates.csv."""
     out = tmp_path / "out"
     report = screened_with_doubts(phantom_folder, out, monkeypatch)
     dropped, kept = report["no_nodules"], report["findings"]
-    assert dropped, "this phantom has marks below 20 mm"
-    assert all(mark["mean_diameter_mm"] is None or mark["mean_diameter_mm"] < 20 for mark in dropped)  # type: ignore[attr-defined]
-    assert all("second-look-doubts" in {n["code"] for n in finding["notices"]} for finding in kept)  # type: ignore[attr-defined]
-    assert len(dropped) + len(kept) == len(rows(results / "findings.csv"))  # type: ignore[arg-type]
+    assert dropped, "this phantom has marks"
+    assert kept == []
+    assert {mark["nodule_probability"] for mark in dropped} == {0.03}  # type: ignore[attr-defined]
     assert "no-nodule-marks" in {notice["code"] for notice in report["notices"]}  # type: ignore[attr-defined]
     told = [row["verdict"] for row in rows(out / "candidates.csv")]
     assert told.count("no nodule") == len(dropped)  # type: ignore[arg-type]
-    assert len(rows(out / "findings.csv")) == len(kept)  # type: ignore[arg-type]
-    if not kept:
-        assert report["category"] == "1"
+    assert rows(out / "findings.csv") == []
+    assert report["category"] == "1"
     page = next(out.glob("studies/*/report.html")).read_text(encoding="utf-8")
     assert "takes for no nodule" in page
 
 
 def test_a_pipeline_can_do_without_the_second_look(
-    phantom_folder: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Then scores are the heatmap's, and nobody says of a mark whether it is a nodule."""
     pipeline = tmp_path / "plain.toml"
-    pipeline.write_text('name = "plain"\n[findings]\nsecond_look = false\n')
-    report = screened_with_doubts(phantom_folder, tmp_path / "out", monkeypatch, "--pipeline", str(pipeline))
+    pipeline.write_text('name = "plain"\n[findings]\nsecond_look = false\nthreshold = 0.3\n')
+    monkeypatch.setattr(SecondLook, "rate_marks", None)
+    assert main(["screen", str(phantom_folder), "--out", str(tmp_path / "out"), "--pipeline", str(pipeline)]) == 0
+    report = report_of(tmp_path / "out")
     assert report["no_nodules"] == []
     findings = report["findings"]
-    assert len(findings) == len(rows(results / "findings.csv"))  # type: ignore[arg-type]
     assert {finding["second_look"] for finding in findings} == {None}  # type: ignore[attr-defined]
+    assert {finding["nodule_probability"] for finding in findings} == {None}  # type: ignore[attr-defined]
+    assert all(finding["detection_score"] >= 0.3 for finding in findings)  # type: ignore[attr-defined]
 
 
 # -- the same study in other clothes ---------------------------------------------------------------------------------

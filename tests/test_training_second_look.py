@@ -1,36 +1,42 @@
-"""Training the second look: where false marks are looked for, learning and going on, the run from the command line."""
+"""Training the second look: what is surely no nodule, what is set in, learning and going on, curves, the run."""
 
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from small_cubes import assert_nobody_is_on_two_sides, cubes_of, write_cubes
 
-from lungscreen.classify import load_classifier
-from lungscreen.classify.preparation import scale_hu
+from lungscreen.classify import load_second_look
+from lungscreen.classify.second_look import ScoreScale
+from lungscreen.classify.two_views import TwoViews, TwoViewsConfig
 from lungscreen.cli.main import main
 from lungscreen.config import packaged_folder, read_table, read_toml
-from lungscreen.errors import InputError, LungscreenError, UsageError, WeightsError
+from lungscreen.errors import InputError, LungscreenError, UsageError
+from lungscreen.operating_points import OPERATING_POINTS
 from lungscreen.phantom import sized
-from lungscreen.training.classifier.data import Cubes
-from lungscreen.training.classifier.recipe import ClassifierSplit
-from lungscreen.training.second_look import places as places_module
-from lungscreen.training.second_look import run, train
-from lungscreen.training.second_look.places import Places, join_places, mine_cubes, mine_phantoms
-from lungscreen.training.second_look.recipe import Mining, SecondLookTraining
-from lungscreen.training.second_look.run import make_second_look, sides_of
-from lungscreen.training.second_look.train import choose_threshold, rate_places, train_second_look
-from lungscreen.weights import find_weights, load_tensors
+from lungscreen.training.second_look import chests, run
+from lungscreen.training.second_look.calibrate import Answered, choose
+from lungscreen.training.second_look.chests import KINDS, WholeChest, draw_chest, find_places
+from lungscreen.training.second_look.cubes import CubePlaces, find_cube_places
+from lungscreen.training.second_look.insertion import BOX, LungBox, SourceNodule, cut_box, set_in_mass, set_in_nodule
+from lungscreen.training.second_look.recipe import Mining, SampleShares, SecondLookSplit, SecondLookTraining
+from lungscreen.training.second_look.run import make_second_look
+from lungscreen.training.second_look.samples import Deck, draw_samples
+from lungscreen.training.second_look.train import train_second_look
+from lungscreen.weights import find_weights
 
-SPLIT = ClassifierSplit(("2",), ("9",), ("P3",))
-RECIPE = SecondLookTraining(SPLIT, widths=(8, 8, 8), patch=24, steps=30, made=0.0, rate=1e-2, ema=0.8, save_every=15)
+SPLIT = SecondLookSplit(("2",), ("9",), ("P3",), phantoms=(71,))
+VIEWS = TwoViewsConfig((8, 8, 8), (8, 8, 8), 24, 24, 8)
+RECIPE = SecondLookTraining(SPLIT, network=VIEWS, steps=12, batch=8, rate=2e-3, ema=0.8, save_every=6)
+FEW = Mining(scan_marks=8, scan_spots=(20, 20), scan_places=10)
 
 
 class BrightDetector:
@@ -57,7 +63,12 @@ def write_others(folder: Path, rows: list[tuple[str, str, float, float, float, f
         csv.writer(file).writerows([("cube", "kind", "z", "y", "x", "diameter_mm"), *rows])
 
 
-# -- where false marks are looked for --------------------------------------------------------------------------------
+def cube_places(folder: Path, count: int, mining: Mining, *detectors: BrightDetector) -> CubePlaces:
+    cubes = cubes_of(count)
+    return find_cube_places(folder, cubes, np.arange(count), detectors, mining, SampleShares())
+
+
+# -- cubes -----------------------------------------------------------------------------------------------------------
 def test_false_marks_lie_away_from_all_that_was_annotated(tmp_path: Path) -> None:
     """A bright spot is a false mark, unless it is annotated, at the cube's face, or in a cube that is not placed."""
     cubes = cubes_of(3)
@@ -66,279 +77,303 @@ def test_false_marks_lie_away_from_all_that_was_annotated(tmp_path: Path) -> Non
     write_others(write_cubes(cubes, tmp_path), [("c1", "excluded", 12, 12, 12, -1.0)])
     table = tmp_path / "cubes" / "cubes.csv"
     table.write_text(table.read_text().replace("c2,1.2.2,P2,9,yes", "c2,1.2.2,P2,9,no"))
-    places = mine_cubes(tmp_path, cubes, [BrightDetector()], Mining(most=(4, 4), spots=(0, 0)))
-    false = ~places.nodule
-    spots = {(places.names[n], *places.centres[n].astype(int)) for n in np.flatnonzero(false)}
-    assert ("c0", 12, 12, 12) in spots
-    assert {("c0", 36, 38, 37), ("c1", 36, 38, 37)} <= spots
-    assert ("c1", 12, 12, 12) not in spots
-    assert not any(name == "c2" or z == 2 for name, z, _, _ in spots)
+    mining = Mining(cube_marks=4, cube_spots=(0, 0))
+    places = find_cube_places(tmp_path, cubes, np.arange(3), [BrightDetector()], mining, SampleShares())
+    false = np.flatnonzero(~places.nodule)
+    spots = {(int(places.of[n]), *(int(v) for v in places.at[n])) for n in false}
+    assert {(0, 12, 12, 12), (0, 36, 38, 37), (1, 36, 38, 37)} <= spots
+    assert (1, 12, 12, 12) not in spots
+    assert not any(cube == 2 or z == 2 for cube, z, _, _ in spots)
     assert places.nodule[:3].all()
     assert places.score[false].min() > 0
-    for n in np.flatnonzero(false):
-        cube = places.cube[n]
-        assert not cubes.masks[cube][tuple(places.centres[n].astype(int))]
 
 
 def test_of_two_detectors_the_higher_score_stays_and_weak_marks_do_not_count(tmp_path: Path) -> None:
     cubes = cubes_of(1)
     cubes.hu[0, 12, 12, 12] = 300
     write_others(write_cubes(cubes, tmp_path), [])
-    both = [BrightDetector((0.3, 0.04)), BrightDetector((0.6, 0.04))]
-    places = mine_cubes(tmp_path, cubes, both, Mining(spots=(0, 0)))
-    at = np.flatnonzero((places.centres == 12).all(axis=1))
+    both = [BrightDetector((0.3, 0.01)), BrightDetector((0.6, 0.01))]
+    places = find_cube_places(tmp_path, cubes, np.arange(1), both, Mining(cube_spots=(0, 0)), SampleShares())
+    at = np.flatnonzero((places.at == 12).all(axis=1))
     assert places.score[at].tolist() == [pytest.approx(0.6)]
     assert set(places.score[~places.nodule].round(3)) == {np.float32(0.6).round(3)}
 
 
-def test_dense_places_join_the_marks_and_count_as_weak(tmp_path: Path) -> None:
-    """A vessel that no detector marked is none of the nodules either."""
-    cubes = cubes_of(1)
-    cubes.hu[0, 36, 10:16, 36:40] = 100
-    write_others(write_cubes(cubes, tmp_path), [])
-    places = mine_cubes(tmp_path, cubes, [BrightDetector((0.01, 0.01))], Mining(spots=(1, 0)))
-    assert places.score.max() == 0
-    spot = places.centres[~places.nodule]
-    assert spot.shape == (1, 3)
-    assert np.abs(spot[0] - (36, 12.5, 37.5)).max() <= 2
-
-
 def test_a_bump_of_the_wall_is_a_large_dense_place(tmp_path: Path) -> None:
-    """A hill of fat on the chest wall, far wider than a vessel, is found at the larger scale."""
+    """A hill of fat on the chest wall, far wider than a vessel, is found at the larger scale, whoever marked it."""
     cubes = cubes_of(1)
     z, y, x = np.meshgrid(*[np.arange(50)] * 3, indexing="ij")
     hill = ((z - 34) ** 2 + (y - 34) ** 2) / 49 + (x - 41) ** 2 / 144 <= 1
     cubes.hu[0][hill | (x > 38)] = -100
     write_others(write_cubes(cubes, tmp_path), [])
-    places = mine_cubes(tmp_path, cubes, [BrightDetector((0.01, 0.01))], Mining(spots=(0, 1)))
-    spot = places.centres[~places.nodule]
+    mining = Mining(cube_spots=(0, 1))
+    places = find_cube_places(tmp_path, cubes, np.arange(1), [BrightDetector((0.01, 0.01))], mining, SampleShares())
+    spot = places.at[~places.nodule]
     assert spot.shape == (1, 3)
     assert np.abs(spot[0] - (34, 34, 37)).max() <= 4
-
-
-def test_phantoms_give_nodules_and_the_marks_of_one_detector_in_turn() -> None:
-    """Nodules have their sizes, marks their scores; both lie in the middle of a cube."""
-    detectors = [BrightDetector(), BrightDetector((0.5, 0.5))]
-    places = mine_phantoms([71, 72], detectors, Mining(most=(8, 5)), nodules=2, size="tiny")
-    assert places.made.all()
-    assert not places.outlined.any()
-    assert 1 <= places.nodule.sum() <= 4
-    assert (places.diameter_mm[places.nodule] >= 4).all()
-    assert (places.score[places.nodule] == 0).all()
-    second = np.array([name == "phantom 72" for name in places.names])
-    assert set(places.score[second & ~places.nodule]) == {0.5}
-    assert 1 <= (second & ~places.nodule).sum() <= 5
-    assert {round(float(score), 3) for score in places.score[~second & ~places.nodule]} <= {0.1, 0.2}
-    middle = places.hu[:, 23:27, 23:27, 23:27].max(axis=(1, 2, 3))
-    assert (middle[places.nodule] > -800).all()
-    assert (middle[~places.nodule] > 200).all()
+    assert places.score.max() == 0
 
 
 def test_tables_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    write_cubes(cubes_of(1), tmp_path)
     with pytest.raises(InputError) as refusal:
-        mine_cubes(write_cubes(cubes_of(1), tmp_path), cubes_of(1), [BrightDetector()], Mining())
+        cube_places(tmp_path, 1, Mining(), BrightDetector())
     assert refusal.value.code == "training-data-invalid"
 
 
-# -- learning --------------------------------------------------------------------------------------------------------
-def places_of(cubes: Cubes, other: tuple[int, int, int]) -> Places:
-    """The cubes' nodules, and a place beside each that is none."""
+def test_rare_nodules_are_drawn_more_often() -> None:
+    """Faint ones three times as often as others."""
+    cubes = cubes_of(4)
+    cubes.hu[2][cubes.masks[2]] = -650
     count = len(cubes.names)
-    return Places(
-        cubes.hu,
-        cubes.masks,
-        np.tile(np.arange(count), 2),
-        np.concatenate([cubes.centres, np.tile(np.array(other, np.float32), (count, 1))]),
-        np.arange(2 * count) < count,
-        np.arange(2 * count) < count,
-        np.zeros(2 * count, np.float32),
-        np.concatenate([cubes.diameter_mm, np.zeros(count, np.float32)]),
-        cubes.names * 2,
-        np.zeros(2 * count, dtype=bool),
-    )
+    nothing, sure = np.zeros(count, np.float32), np.ones(count, bool)
+    places = CubePlaces(cubes, SampleShares(), np.arange(count), cubes.centres, sure, nothing)
+    rng, drawn = np.random.default_rng(0), np.zeros(count)
+    for _ in range(800):
+        at = places.draw(rng, nodule=True)[0]
+        drawn[np.flatnonzero((cubes.centres == at).all(axis=1))[0]] += 1
+    assert 2 < drawn[2] / drawn[3] < 4.5
 
 
-def test_the_second_look_learns_to_tell_a_nodule_from_none(tmp_path: Path) -> None:
-    """Balls are told from empty places of cubes that were not learned from; a run that was stopped ends at the same
-    weights.
-    """
-    places = places_of(cubes_of(16), (10, 12, 38))
-    train = np.flatnonzero(places.cube < 12)
-    network = train_second_look(RECIPE, places, train)
-    unseen = np.flatnonzero(places.cube >= 12)
-    after = rate_places([network], places, unseen, 24)
-    assert after[places.nodule[unseen]].min() > after[~places.nodule[unseen]].max()
-    with pytest.raises(UsageError, match="both"):
-        train_second_look(RECIPE, places, train[places.nodule[train]])
-    kept, said = tmp_path / "second_look.pt", []
+# -- chests ----------------------------------------------------------------------------------------------------------
+def chest_of(*, sure: bool) -> WholeChest:
+    """A box of lung with tissue around; a nodule, and dense places inside and outside the lung."""
+    hu = np.full((80, 80, 80), 40, np.int16)
+    lung = np.zeros(hu.shape, bool)
+    lung[12:68, 12:68, 12:68] = True
+    hu[lung] = -850
+    for place in ((30, 30, 30), (50, 50, 50)):
+        hu[tuple(slice(p - 3, p + 4) for p in place)] = 60
+    hu[40, 40, 7] = 900
+    return WholeChest("c", hu, lung, ((30.0, 30.0, 30.0, 7.0),), (), sure, False, np.empty((0, 6), np.float32))
+
+
+def test_what_lies_in_the_lungs_of_an_unsure_scan_is_left_out() -> None:
+    """Outside them it is surely no nodule, whoever annotated the scan."""
+    for sure in (True, False):
+        chest = chest_of(sure=sure)
+        places = find_places(chest, [BrightDetector()], FEW)
+        assert len(places)
+        assert np.linalg.norm(places[:, :3] - (30, 30, 30), axis=1).min() > 6
+        inside = [bool(chest.lung[tuple(np.rint(p).astype(int))]) for p in places[:, :3]]
+        dense = np.linalg.norm(places[:, :3] - (50, 50, 50), axis=1).min() < 4
+        assert dense == sure
+        assert any(inside) == sure
+        assert not all(inside)
+        assert set(places[:, 4]) <= set(range(len(KINDS)))
+
+
+def test_places_of_a_phantom_lie_away_from_its_nodules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chests, "sized", lambda _, **options: sized("tiny", **options))
+    chest = draw_chest(71, [BrightDetector()], FEW, nodules=2)
+    assert chest.made
+    assert chest.sure
+    assert chest.nodules
+    for *centre, size in chest.nodules:
+        assert np.linalg.norm(chest.places[:, :3] - centre, axis=1).min() > size / 2 + 5.9
+        assert chest.hu[tuple(np.rint(centre).astype(int))] > -800
+
+
+# -- what is set in --------------------------------------------------------------------------------------------------
+def lung_box() -> LungBox:
+    """Lung, beyond a wall of tissue with a rib in it."""
+    hu = np.full((BOX,) * 3, -850, np.float32)
+    lung = np.ones(hu.shape, bool)
+    hu[:, :, 60:], lung[:, :, 60:] = 40, False
+    hu[40:56, 40:56, 62:70] = 700
+    return LungBox(hu, np.zeros(hu.shape, bool), lung)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mass_fills_lung_and_spares_bone(seed: int) -> None:
+    place = lung_box()
+    assert set_in_mass(np.random.default_rng(seed), place, 20.0)
+    assert place.mask[BOX // 2, BOX // 2, BOX // 2]
+    assert place.mask.sum() > 4000
+    inside = place.mask & place.lung
+    assert np.median(place.hu[inside]) > -150
+    assert (place.hu[40:56, 40:56, 62:70] >= 700).all()
+    assert not place.mask[40:56, 40:56, 62:70].any()
+
+
+def test_a_nodule_is_enlarged_and_one_that_would_be_hidden_is_not_set_in() -> None:
+    cubes = cubes_of(2)
+    source = SourceNodule(cubes.hu[1], cubes.masks[1], 12.0)
+    place = lung_box()
+    assert set_in_nodule(np.random.default_rng(0), place, source, 3.0, solid=True)
+    size = (6 * place.mask[:, :, :60].sum() / math.pi) ** (1 / 3)
+    assert 25 < size < 42
+    tissue = LungBox(np.full((BOX,) * 3, 60, np.float32), np.zeros((BOX,) * 3, bool), np.ones((BOX,) * 3, bool))
+    before = tissue.hu.copy()
+    assert not set_in_nodule(np.random.default_rng(0), tissue, source, 1.0)
+    assert (tissue.hu == before).all()
+
+
+def test_a_box_beyond_the_array_goes_on_with_its_edge() -> None:
+    array = np.arange(27).reshape(3, 3, 3)
+    assert cut_box(array, np.array([0, 0, 0]), 4)[:2, :2, :2].tolist() == [[[0, 0], [0, 0]], [[0, 0], [0, 0]]]
+    assert cut_box(array, np.array([2, 2, 2]), 4)[3, 3, 3] == 26
+
+
+# -- samples and learning --------------------------------------------------------------------------------------------
+def deck_of(views: TwoViewsConfig = VIEWS) -> Deck:
+    cubes = cubes_of(8)
+    count = len(cubes.names)
+    of = np.tile(np.arange(count), 2)
+    at = np.concatenate([cubes.centres, np.tile(np.array([[10, 12, 38]], np.float32), (count, 1))])
+    places = CubePlaces(cubes, SampleShares(), of, at, np.arange(2 * count) < count, np.zeros(2 * count, np.float32))
+    chest = chest_of(sure=True)
+    found = replace(chest, places=find_places(chest, [BrightDetector()], FEW))
+    return Deck(places, (found,), (replace(found, made=True),), SampleShares(), views)
+
+
+def test_a_step_has_its_own_batch_half_of_it_nodules() -> None:
+    deck = deck_of()
+    first, again, other = (draw_samples(deck, 16, 0, step) for step in (3, 3, 4))
+    assert torch.equal(first.close, again.close)
+    assert torch.equal(first.wide, again.wide)
+    assert not torch.equal(first.close, other.close)
+    assert first.nodule.tolist() == [1.0, 0.0] * 8
+    assert not first.outlined[1::2].any()
+    assert first.close.shape == (16, 1, 24, 24, 24)
+    assert first.wide_mask.shape == (16, 1, 24, 24, 24)
+    assert first.close.min() >= 0
+    assert first.close.max() <= 1
+    middle = first.close_mask[first.outlined][:, 0, 10:14, 10:14, 10:14].amax((1, 2, 3))
+    assert (middle > 0.5).float().mean() > 0.8, "the nodule is near the middle"
+
+
+def test_it_learns_and_a_run_that_was_stopped_continues_as_if_it_had_not_been(tmp_path: Path) -> None:
+    deck, losses = deck_of(), []
+
+    def fresh() -> TwoViews:
+        torch.manual_seed(0)
+        return TwoViews(VIEWS)
+
+    whole = train_second_look(replace(RECIPE, steps=24), deck, fresh(), "id", None, losses.append)
+    first, last = (float(line.rsplit(" ", 1)[1]) for line in (losses[0], losses[-1]))
+    assert last < first
+    kept = tmp_path / "second_look.pt"
 
     class StoppedError(Exception):
         pass
 
-    def stop(line: str) -> None:
-        said.append(line)
-        if len(said) == 2:
+    def stop(_: str) -> None:
+        if kept.exists():
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train_second_look(RECIPE, places, train, kept, stop)
-    again = train_second_look(RECIPE, places, train, kept, said.append)
-    assert [line.split(":")[0] for line in said] == [f"second look, step {n}/30" for n in (15, 30, 30)]
-    for one, other in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
-    with pytest.raises(UsageError, match="another recipe"):
-        train_second_look(replace(RECIPE, seed=1), places, train, kept)
-    with pytest.raises(UsageError, match="another recipe"):
-        train_second_look(RECIPE, places, train[1:], kept)
+        train_second_look(replace(RECIPE, steps=24), deck, fresh(), "id", kept, stop)
+    again = train_second_look(replace(RECIPE, steps=24), deck, fresh(), "id", kept)
+    for key, value in again.state_dict().items():
+        assert torch.equal(value, whole.state_dict()[key]), key
+    with pytest.raises(LungscreenError) as refusal:
+        train_second_look(RECIPE, deck, fresh(), "another", kept)
+    assert refusal.value.code == "config-invalid"
 
 
-def test_made_places_are_drawn_too_and_a_loss_that_is_no_number_stops_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With every place made, or some: both halves come from them; without an outline only the answer is learned."""
-    places = places_of(cubes_of(4), (10, 12, 38))
-    made = replace(places, made=np.ones(8, dtype=bool), outlined=np.zeros(8, dtype=bool))
-    both = join_places(places, made)
-    short = replace(RECIPE, steps=2, save_every=2)
-    for some, learned in ((made, np.arange(8)), (both, np.arange(16))):
-        network = train_second_look(replace(short, made=0.5), some, learned)
-        assert all(torch.isfinite(value).all() for value in network.state_dict().values())
-    monkeypatch.setattr(train, "OUTLINE_WEIGHT", float("inf"))
-    with pytest.raises(WeightsError) as refusal:
-        train_second_look(short, places, np.arange(8))
-    assert refusal.value.code == "training-diverged"
+# -- curves and points -----------------------------------------------------------------------------------------------
+def answered(seed: int, hits: int, false: int, litres: float) -> Answered:
+    """Nodules answer high, the others low, with some overlap."""
+    rng = np.random.default_rng(seed)
+    hit = np.where(np.arange(hits + false) < hits, np.arange(hits + false), -1)
+    heat = np.clip(rng.normal(np.where(hit >= 0, 0.6, 0.2), 0.15), 0.01, 0.99)
+    return Answered(heat, rng.normal(np.where(hit >= 0, 2.0, -2.0), 1.2), hit, hits, litres)
 
 
-def test_faint_nodules_are_drawn_more_often_and_strong_false_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One nodule of two is ground-glass, one mark of two strong: both make up most of what is learned from."""
-    places = places_of(cubes_of(2), (10, 12, 38))
-    places.hu[0][places.masks[0]] = -650
-    places.score[2:] = (0.8, 0.08)
-    drawn: list[int] = []
-    real = train._draw_places
-
-    def watched(*given: Any) -> np.ndarray:
-        chosen = real(*given)
-        drawn.extend(chosen)
-        return chosen
-
-    monkeypatch.setattr(train, "_draw_places", watched)
-    config = replace(RECIPE, steps=60, widths=(2, 2, 2), faint=9.0, strong=1.0)
-    train_second_look(config, places, np.arange(4))
-    count = np.bincount(drawn, minlength=4)
-    assert count[:2].sum() == count[2:].sum() == 240
-    assert count[0] / 240 == pytest.approx(0.9, abs=0.06)
-    assert count[2] / 240 == pytest.approx(0.8 / 0.88, abs=0.06)
+def test_points_are_scores_with_so_many_false_marks_a_scan() -> None:
+    some = [answered(n, 3, 30, 5.0) for n in range(10)]
+    chosen = choose(some, (np.array([3.0, 4.0, 2.5]), np.array([-3.0, -2.0, 0.0])), 10)
+    scale: ScoreScale = chosen.scale
+    scores = np.concatenate([scale.of_marks(a.heat, a.look)[a.hit < 0] for a in some])
+    for name, rate in OPERATING_POINTS.items():
+        assert (scores > chosen.points[name]).sum() == rate * 10
+    assert chosen.doubtful < chosen.points["screening"] < chosen.points["second-reader"]
+    assert chosen.sensitivity["screening"] >= chosen.sensitivity["high-specificity"]
+    assert min(scale.mark[1:]) >= 0
+    assert scale.of_masses(np.array([4.0]))[0] > scale.of_masses(np.array([-3.0]))[0]
 
 
-def test_the_threshold_keeps_the_share_asked_for() -> None:
-    probability = np.linspace(0.01, 1.0, 100)
-    for share, lost in ((1.0, 0), (0.99, 1), (0.955, 4)):
-        assert (probability < choose_threshold(probability, share)).sum() == lost
+def test_a_probability_is_what_a_scan_holds() -> None:
+    """Of the marks on 100 scans with 1.34 nodules each, the mean probability is the nodules' share."""
+    some = [answered(n, 1, 20, 5.0) for n in range(60)]
+    chosen = choose(some, (np.array([3.0]), np.array([-3.0])), 60)
+    both = [chosen.scale.of_marks(a.heat, a.look) for a in some]
+    hit = np.concatenate([a.hit >= 0 for a in some])
+    scores = np.concatenate(both)
+    expected = scores[hit].mean() * (1186 / 888) + scores[~hit].sum() / 60
+    assert expected == pytest.approx(1186 / 888, rel=0.05)
 
 
 # -- the run ---------------------------------------------------------------------------------------------------------
-def test_a_run_from_the_command_line_gives_the_classifier_another_second_look(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What rates and outlines stays; the new answer is the network's that was trained; the run goes on where it
-    stands.
-    """
-    cubes = cubes_of(16)
-    data = write_cubes(cubes, tmp_path / "data")
+def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, list[str]]:
+    data = write_cubes(cubes_of(16), tmp_path / "data")
     write_others(data, [])
     monkeypatch.setattr(run, "load_detector", lambda _: BrightDetector())
-    monkeypatch.setattr(places_module, "sized", lambda _, **options: sized("tiny", **options))
+    monkeypatch.setattr(run, "SET_IN", 4)
+    monkeypatch.setattr(chests, "sized", lambda _, **options: sized("tiny", **options))
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        "steps = 2\npatch = 24\nwidths = [4, 4, 8]\n"
-        '[split]\ntrain_subsets = ["2"]\nchoice_subsets = ["9"]\nheld_out_patients = ["P3"]\n'
-        "[mining]\nphantoms = [71]\nheld_out_phantoms = [72]\n"
+        "steps = 2\nbatch = 4\n"
+        '[split]\ntrain_subsets = ["2"]\nchoice_subsets = ["9"]\nheld_out_patients = ["P3"]\nphantoms = [71]\n'
+        "[network]\nclose = [4, 4, 4]\nwide = [4, 4, 4]\nclose_voxels = 24\nwide_voxels = 24\nhidden = 8\n"
+        "[mining]\nscan_marks = 8\nscan_spots = [10, 10]\nscan_places = 5\n"
     )
     out = tmp_path / "out"
-    words = ["train", "second-look", "--config", str(recipe), "--data", str(data), "--out", str(out)]
+    return data, out, ["train", "second-look", "--config", str(recipe), "--data", str(data), "--out", str(out)]
+
+
+def test_a_run_from_the_command_line_makes_weights_that_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With curves and operating points; it goes on where it stands, and another run can begin with it."""
+    _, out, words = small_run(tmp_path, monkeypatch)
     assert main(words) == 0
-    with (out / "second_look.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    use = {row["cube"]: row["use"] for row in rows}
-    assert (use["c3"], use["c0"], use["c15"]) == ("held out", "learned", "choice")
-    assert (use["phantom 71"], use["phantom 72"]) == ("learned", "held out")
-    shipped, made = find_weights("classifier"), find_weights("classifier", out / "weights")
-    before, after = load_tensors(shipped), load_tensors(made)
-    kept = [key for key in before if not key.startswith("second_look.")]
-    assert kept
-    assert all(torch.equal(before[key], after[key]) for key in kept)
-    assert made.parameters["calibration"] == shipped.parameters["calibration"]
-    real = [row for row in rows if row["nodule"] == "1" and row["use"] == "learned" and row["cube"] in cubes.names]
-    learned = [float(row["probability"]) for row in real]
-    assert 0 < made.parameters["no_nodule_below"] <= min(learned)
-    classifier = load_classifier(made)
-    size = classifier.patch_size
-    hu = np.random.default_rng(0).normal(-500, 200, (2, size, size, size)).astype(np.float32)
-    answers = classifier.rate(scale_hu(hu))
-    assert answers.nodule is not None
-    edge = (size - 24) // 2
-    hu[:, :edge] = 0
-    assert np.array_equal(classifier.rate(scale_hu(hu)).nodule, answers.nodule)
-    hu[:, edge : edge + 8] = 0
-    assert not np.array_equal(classifier.rate(scale_hu(hu)).nodule, answers.nodule)
-    monkeypatch.setattr(run, "mine_places", None)
+    made = find_weights("second_look", out / "weights")
+    assert set(made.parameters["operating_points"]) == {"screening", "second-reader", "high-specificity"}
+    assert 0 <= made.parameters["doubtful"] <= made.parameters["operating_points"]["screening"] <= 1
+    look = load_second_look(made)
+    hu: NDArray[np.int16] = np.random.default_rng(0).normal(-500, 200, (60, 60, 60)).astype(np.int16)
+    assert 0 < look.rate_marks(hu, np.array([[30, 30, 30, 5, 0.4]], np.float32))[0] < 1
     first = load_file(made.path)
-    assert main(words) == 0
+    monkeypatch.setattr(chests, "propose_masses", None)
+    assert main(words) == 0, "places are taken as they were found"
     assert all(torch.equal(value, first[key]) for key, value in load_file(made.path).items())
 
 
 def test_runs_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another run's places, damaged places, a person on both sides, nobody to choose on."""
-    cubes = cubes_of(16)
-    data = write_cubes(cubes, tmp_path / "data")
-    write_others(data, [])
-    monkeypatch.setattr(run, "load_detector", lambda _: BrightDetector())
-    config, weights, out = replace(RECIPE, steps=1), find_weights("classifier"), tmp_path / "out"
-    with pytest.raises(UsageError, match="no nodules"):
-        make_second_look(replace(config, split=replace(SPLIT, choice_subsets=("7",))), data, weights, out)
-    with pytest.raises(UsageError, match="other data or detectors"):
-        make_second_look(replace(config, mining=Mining(spots=(1, 0))), data, weights, out)
-    (out / "places.npz").write_bytes(b"no places")
-    with pytest.raises(LungscreenError) as refusal:
-        make_second_look(config, data, weights, out)
-    assert refusal.value.code == "training-data-invalid"
-    both = replace(cubes, persons=("P0",) * len(cubes.names))
+    """Nobody to choose on, and a person on both sides."""
+    data, out, _ = small_run(tmp_path, monkeypatch)
+    with pytest.raises(UsageError, match="no cubes or no chests"):
+        make_second_look(replace(RECIPE, split=replace(SPLIT, choice_subsets=("7",))), data, out)
+    both = replace(cubes_of(16), persons=("P0",) * 16)
+    monkeypatch.setattr(run, "read_cubes", lambda _: both)
     with pytest.raises(UsageError, match="1 persons"):
-        sides_of(config, both, places_of(both, (10, 12, 38)))
+        make_second_look(RECIPE, data, out)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"batch": 3},
-        {"made": 1.0},
-        {"sensitivity": 0.0},
-        {"strong": -1.0},
-        {"faint": 0.0},
-        {"patch": 16},
-        {"widths": (2, 2)},
-    ],
-)
+@pytest.mark.parametrize("wrong", [{"batch": 3}, {"steps": 0}, {"rate": 0.0}, {"ema": 1.0}, {"rise": 0.0}])
 def test_a_recipe_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         replace(RECIPE, **wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"phantoms": (1,), "held_out_phantoms": (1,)}, {"least": (0.0, 0.1)}, {"most": (0, 1)}, {"spots": (-1, 0)}],
-)
+@pytest.mark.parametrize("wrong", [{"cubes": 1.2}, {"phantoms": 0.6}, {"masses": 0.9}, {"faint": 0.0}])
+def test_shares_that_contradict_themselves_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        SampleShares(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"least": 0.0}, {"cube_marks": -1}, {"scan_spots": (-1, 0)}])
 def test_a_search_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"expected|held out"):
+    with pytest.raises(ValueError, match="expected"):
         Mining(**wrong)  # type: ignore[arg-type]
 
 
-def test_the_shipped_recipe_keeps_the_test_data_out() -> None:
+@pytest.mark.parametrize("name", ["train_second_look", *(f"train_second_look_{part}" for part in ("base", "a", "b"))])
+def test_the_shipped_recipes_keep_the_test_data_out(name: str) -> None:
     """Nobody of subset 1 or of the whole test scans is learned from or chosen on; nobody is on both sides."""
-    recipe = packaged_folder("pipelines") / "train_second_look.toml"
-    config = read_table(SecondLookTraining, read_toml(recipe), "train_second_look")
+    config = read_table(SecondLookTraining, read_toml(packaged_folder("pipelines") / f"{name}.toml"), name)
     assert not {*config.split.train_subsets, *config.split.choice_subsets} & {"0", "1", "5"}
     assert set(config.split.held_out_patients) == {f"LIDC-IDRI-{n:04d}" for n in (1, 3, 4, 5, 7, 63)}
-    assert not {*config.mining.phantoms, *config.mining.held_out_phantoms} & set(range(900, 950))
+    assert not {"LIDC-IDRI-0001", "LUNG1-003"} & {*config.split.scans, *config.split.choice_scans}
+    assert not set(config.split.phantoms) & set(range(900, 950))
     assert_nobody_is_on_two_sides(config.split)

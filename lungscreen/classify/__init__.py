@@ -1,4 +1,4 @@
-"""Classify: Volume, Candidates ─► Rating of each: malignancy, attributes, whether it is a nodule, what was looked at.
+"""Classify: Volume, Candidates ─► Rating of each: malignancy, attributes, what was looked at.
 
 The malignancy's probability says how likely more than half of the radiologists would rate the nodule 4 or 5
 ("moderately" or "highly suspicious"). It was learned from radiologists' opinion, not from pathology, and is no cancer
@@ -25,9 +25,11 @@ from lungscreen.records import Attributes, Attribution, Candidate, Malignancy, R
 
 if TYPE_CHECKING:
     from lungscreen.classify.inference import TrainedClassifier
+    from lungscreen.classify.second_look import SecondLook
     from lungscreen.weights import WeightsFile
 
 __all__ = [
+    "SECOND_LOOK",
     "Answers",
     "Calibration",
     "Classifier",
@@ -35,8 +37,14 @@ __all__ = [
     "classify_nodules",
     "cut_patches",
     "find_classifier",
+    "find_second_look",
     "load_classifier",
+    "load_second_look",
 ]
+
+
+SECOND_LOOK = "second_look"
+"""Its weights' name in a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +72,6 @@ class Classifier(Protocol):
     @property
     def name(self) -> str:
         """Stands in the report beside what it says."""
-        ...
-
-    @property
-    def no_nodule_below(self) -> float | None:
-        """Probability of being a nodule below which a mark is taken for none; None where it does not tell."""
         ...
 
     def rate(self, patches: NDArray[np.float32]) -> Answers:
@@ -122,10 +125,29 @@ def load_classifier(weights: WeightsFile | None = None) -> TrainedClassifier:
     return classifier
 
 
+def find_second_look(folder: str = "") -> WeightsFile:
+    """The second look's weights: those of a folder, else the shipped ones.
+
+    Errors: `weights-invalid`.
+    """
+    from lungscreen.weights import find_weights
+
+    return find_weights(SECOND_LOOK, Path(folder) if folder else None)
+
+
+def load_second_look(weights: WeightsFile | None = None) -> SecondLook:
+    """The second look of these weights (None: the shipped ones). Imports torch.
+
+    Errors: `weights-invalid`.
+    """
+    inference = importlib.import_module("lungscreen.classify.second_look")
+    second_look: SecondLook = inference.SecondLook.from_weights(weights or find_second_look())
+    return second_look
+
+
 def _rating(answers: Answers, place: int, centre_mm: Vector, model: str) -> Rating:
     return Rating(
         Malignancy(float(answers.malignancy[place]), model),
         Attributes(*(float(value) for value in answers.attributes[place])),
-        None if answers.nodule is None else float(answers.nodule[place]),
         Attribution(centre_mm, answers.heat[place]),
     )

@@ -19,21 +19,17 @@ class Answers:
     calcified (0 to 1), as in `records.Attributes`.
     heat: (n, p, p, p), 0 to 1: how much each place raised the suspicion, as a share of what the place that counted most
     did to it, for or against.
-    nodule: (n,) probability that it is a nodule at all; None where the weights do not tell.
     """
 
     malignancy: NDArray[np.float64]
     attributes: NDArray[np.float64]
     heat: NDArray[np.float32]
-    nodule: NDArray[np.float64] | None = None
 
 
 def join_answers(parts: list[Answers]) -> Answers:
     """Answers on batches, one after the other. Expects at least one."""
-    nodule = [part.nodule for part in parts if part.nodule is not None]
     return Answers(
         np.concatenate([part.malignancy for part in parts]),
         np.concatenate([part.attributes for part in parts]),
         np.concatenate([part.heat for part in parts]),
-        np.concatenate(nodule) if nodule else None,
     )

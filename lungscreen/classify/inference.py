@@ -21,7 +21,7 @@ from lungscreen.classify.score import Score
 from lungscreen.errors import WeightsError
 from lungscreen.weights import WeightsFile, load_tensors
 
-__all__ = ["TrainedClassifier", "cut_views", "find_views", "mean_logits", "measure_patches"]
+__all__ = ["TrainedClassifier", "cut_views", "find_views", "has_bfloat16", "mean_logits", "measure_patches"]
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (4,))
 """Axes that a patch is mirrored along; the results are averaged."""
@@ -36,24 +36,18 @@ class TrainedClassifier:
 
     raters: give ratings, from the middle `view` voxels of a patch, or from where `find_views` moves them.  outliners:
     draw the outline that is measured.
-    second_look: tell a nodule from what was taken for one, from the middle `second_view` voxels; may be empty.
     """
 
     raters: Sequence[Network]
     outliners: Sequence[Network]
-    second_look: Sequence[Network]
     patch_size: int
     view: int
     calibration: Calibration
     name: str
     score: Score | None = None
     """None: the network's suspicion alone is calibrated."""
-    second_view: int = 0
-    """0: `view`."""
     reach: int = 0
     """Voxels that the view moves to the nodule, at most."""
-    no_nodule_below: float | None = None
-    """Probability of being a nodule below which a candidate is taken for none; None where the weights do not tell."""
 
     @classmethod
     def from_weights(cls, weights: WeightsFile) -> TrainedClassifier:
@@ -65,28 +59,23 @@ class TrainedClassifier:
         try:
             patch = int(architecture["patch"])
             raters = [_network(architecture, tensors, f"member{n}.") for n in range(int(architecture["members"]))]
-            outliner, second = architecture.get("outliner"), architecture.get("second_look")
+            outliner = architecture.get("outliner")
             return cls(
                 raters,
                 [_network(outliner, tensors, "outliner.")] if outliner else raters,
-                [_network(second, tensors, "second_look.")] if second else [],
                 patch,
                 int(architecture.get("view", patch)),
                 Calibration(**numbers["calibration"]),
                 f"classifier {weights.version} ({weights.sha256[:12]})",
                 Score.from_numbers(numbers["score"]) if "score" in numbers else None,
-                int(second.get("view", 0)) if second else 0,
                 int(architecture.get("reach", 0)),
-                float(numbers["no_nodule_below"]) if second else None,
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = f"no classifier of this version: {error}"
             raise WeightsError("weights-invalid", reason, str(weights.path)) from None
 
     def rate(self, patches: NDArray[np.float32]) -> Answers:
-        """(n, p, p, p) in 0 … 1, n at least 1 → malignancy, attributes, what was looked at, and whether it is a
-        nodule.
-        """
+        """(n, p, p, p) in 0 … 1, n at least 1 → malignancy, attributes and what was looked at."""
         return join_answers([self._rate(patches[at : at + AT_ONCE]) for at in range(0, len(patches), AT_ONCE)])
 
     def outline(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -109,13 +98,7 @@ class TrainedClassifier:
         heat = np.zeros(patches.shape, dtype=np.float32)
         for whole, place, part in zip(heat, places, heat_of(self.raters, tensor, seen).numpy(), strict=True):
             whole[_box(place, self.view)] = part
-        nodule = None
-        if self.second_look:
-            view = self.second_view or self.view
-            seen_again = cut_views(patches, _middle(patches, view), view)
-            answers = mean_logits(self.second_look, torch.from_numpy(seen_again)[:, None])[0]
-            nodule = 1 / (1 + np.exp(-answers[:, 0].astype(float)))
-        return Answers(self.calibration.probability(score), attributes_of(logits), heat, nodule)
+        return Answers(self.calibration.probability(score), attributes_of(logits), heat)
 
 
 def measure_patches(patches: NDArray[np.float32], inside: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -135,7 +118,7 @@ def mean_logits(
     """
     ratings: list[Tensor] = []
     outlines: list[Tensor] = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
         for member in members:
             member.eval()
             for axes in mirrorings:
@@ -196,6 +179,6 @@ def _network(architecture: Mapping[str, Any], tensors: dict[str, Tensor], prefix
     return channels_last.eval()
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself; where it does not, float32 is faster."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported())

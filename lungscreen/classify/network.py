@@ -14,7 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ATTRIBUTES", "OUTPUTS", "FoldedNetwork", "Network", "NoduleNetwork"]
+__all__ = [
+    "ATTRIBUTES",
+    "OUTPUTS",
+    "FoldedNetwork",
+    "FoldedTrunk",
+    "Network",
+    "NoduleNetwork",
+    "count_features",
+    "pool_features",
+    "rating_head",
+]
 
 ATTRIBUTES = ("subtlety", "sphericity", "margin", "lobulation", "spiculation", "texture")
 """LIDC's ratings 1 to 5 that the network gives, scaled to 0 … 1."""
@@ -40,8 +50,7 @@ class Network(nn.Module):
 
     def judge(self, patch: Tensor, maps: Sequence[Tensor], inside: Tensor) -> Tensor:
         """Ratings from what was seen, logits. inside: probability that a voxel is the nodule's."""
-        features = [*(_pool(one, inside) for one in maps), _size_and_density(patch, inside)]
-        ratings: Tensor = self.ratings(torch.cat(features, dim=1))
+        ratings: Tensor = self.ratings(pool_features(patch, maps, inside))
         return ratings
 
 
@@ -59,7 +68,7 @@ class NoduleNetwork(Network):
         self.lateral2, self.up1 = nn.Conv3d(c, b, 1), _convolution(b, b)
         self.lateral1 = nn.Conv3d(b, a, 1)
         self.outline = nn.Sequential(nn.Conv3d(2 * a, 8, 1), nn.ReLU(inplace=True), nn.Conv3d(8, 1, 1))
-        self.ratings = _head(2 * (b + c + d) + 4, hidden, dropout, len(OUTPUTS))
+        self.ratings = rating_head(count_features((b, c, d)), hidden, dropout, len(OUTPUTS))
 
     def look(self, patch: Tensor) -> tuple[list[Tensor], Tensor]:
         """The feature maps that the ratings are drawn from, finest first, and the outline's logits."""
@@ -73,8 +82,33 @@ class NoduleNetwork(Network):
         return [half, quarter, eighth], outline
 
 
-class FoldedNetwork(Network):
-    """At half resolution from the start, a voxel's eight parts as channels: features at 2, 4 and 8 mm.
+class FoldedTrunk(nn.Module):
+    """Features and an outline at half resolution from the start, a voxel's eight parts as channels: 2, 4 and 8
+    voxels.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        b, c, d = widths
+        self.stem = nn.Sequential(_convolution(8, b), _Residual(b))
+        self.down2 = nn.Sequential(_convolution(b, c, 2), _Residual(c))
+        self.down3 = nn.Sequential(_convolution(c, d, 2), _Residual(d))
+        self.lateral3, self.up2 = nn.Conv3d(d, c, 1), _convolution(c, c)
+        self.lateral2 = nn.Conv3d(c, b, 1)
+        self.outline = nn.Sequential(nn.Conv3d(2 * b, 16, 1), nn.ReLU(inplace=True), nn.Conv3d(16, 8, 1))
+
+    def look(self, patch: Tensor) -> tuple[list[Tensor], Tensor]:
+        """See `Network.look`."""
+        half = self.stem(_fold(patch))
+        quarter = self.down2(half)
+        eighth = self.down3(quarter)
+        quarter = self.up2(quarter + _to_size_of(self.lateral3(eighth), quarter))
+        outline = self.outline(torch.cat([half, _to_size_of(self.lateral2(quarter), half)], dim=1)).float()
+        return [half, quarter, eighth], _unfold(outline)
+
+
+class FoldedNetwork(FoldedTrunk, Network):
+    """Ratings from what a `FoldedTrunk` sees.
 
     normalised: features are brought to one scale before ratings are drawn from them; what they learn from a nodule's
     size comes sooner.
@@ -88,29 +122,26 @@ class FoldedNetwork(Network):
         outputs: int = len(OUTPUTS),
         normalised: bool = False,
     ) -> None:
-        super().__init__()
-        b, c, d = widths
-        self.stem = nn.Sequential(_convolution(8, b), _Residual(b))
-        self.down2 = nn.Sequential(_convolution(b, c, 2), _Residual(c))
-        self.down3 = nn.Sequential(_convolution(c, d, 2), _Residual(d))
-        self.lateral3, self.up2 = nn.Conv3d(d, c, 1), _convolution(c, c)
-        self.lateral2 = nn.Conv3d(c, b, 1)
-        self.outline = nn.Sequential(nn.Conv3d(2 * b, 16, 1), nn.ReLU(inplace=True), nn.Conv3d(16, 8, 1))
-        features = 2 * (b + c + d) + 4
-        head = _head(features, hidden, dropout, outputs)
+        super().__init__(widths)
+        features = count_features(widths)
+        head = rating_head(features, hidden, dropout, outputs)
         self.ratings = nn.Sequential(nn.BatchNorm1d(features), *head) if normalised else head
 
-    def look(self, patch: Tensor) -> tuple[list[Tensor], Tensor]:
-        """See `Network.look`."""
-        half = self.stem(_fold(patch))
-        quarter = self.down2(half)
-        eighth = self.down3(quarter)
-        quarter = self.up2(quarter + _to_size_of(self.lateral3(eighth), quarter))
-        outline = self.outline(torch.cat([half, _to_size_of(self.lateral2(quarter), half)], dim=1)).float()
-        return [half, quarter, eighth], _unfold(outline)
+
+def pool_features(patch: Tensor, maps: Sequence[Tensor], inside: Tensor) -> Tensor:
+    """What a patch and its maps say of the place: means inside the outline and over all, size, density; (n,
+    features).
+    """
+    return torch.cat([*(_pool(one, inside) for one in maps), _size_and_density(patch, inside)], dim=1)
 
 
-def _head(inputs: int, hidden: int, dropout: float, outputs: int) -> nn.Sequential:
+def count_features(widths: Sequence[int]) -> int:
+    """Of `pool_features`, where maps have so many channels."""
+    return 2 * sum(widths) + 4
+
+
+def rating_head(inputs: int, hidden: int, dropout: float, outputs: int) -> nn.Sequential:
+    """Two layers from features to ratings."""
     return nn.Sequential(
         nn.Dropout(dropout),
         nn.Linear(inputs, hidden),

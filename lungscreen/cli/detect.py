@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="DIR",
-        help="folder with a manifest and a detector's weights (default: the pipeline's)",
+        help="folder with a manifest and a detector's weights, perhaps a second look's too (default: the pipeline's)",
+    )
+    parser.add_argument(
+        "--first-stage", action="store_true", help="score by the heatmap alone: no second look, no search for masses"
     )
     add_log_json(parser)
 
@@ -39,7 +42,12 @@ def run(args: argparse.Namespace) -> int:
 
     start_logs(args.log_json)
     read, complete = detect_inputs(
-        args.inputs, args.out, read_pipeline(args.pipeline), use_lungs=not args.no_lungs, weights=args.weights
+        args.inputs,
+        args.out,
+        read_pipeline(args.pipeline),
+        use_lungs=not args.no_lungs,
+        weights=args.weights,
+        first_stage=args.first_stage,
     )
     print(args.out / "candidates.csv")
     print(f"{read} volumes searched. {RESEARCH_USE}", file=sys.stderr)

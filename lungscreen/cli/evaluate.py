@@ -132,13 +132,14 @@ def _run_robustness(args: argparse.Namespace) -> int:
     from lungscreen.jobs.detect import load_search, with_weights
     from lungscreen.jobs.studies import is_complete, prepare_output, read_volumes
     from lungscreen.outputs.tables import refused_csv
-    from lungscreen.pipeline import operating_points, pipeline_hash
+    from lungscreen.pipeline import operating_points, pipeline_hash, second_look_of
 
     pipeline = with_weights(chosen_pipeline(args), args.weights)
     weights, point = find_detector(pipeline.detect), pipeline.findings.operating_point
+    scores = second_look_of(pipeline) or weights
     try:
         config = RobustnessConfig(
-            threshold=operating_points(weights, pipeline)[point],
+            threshold=operating_points(scores, pipeline)[point],
             doses=tuple(args.dose or RobustnessConfig.doses),
             slices_mm=tuple(args.slices or RobustnessConfig.slices_mm),
             seed=args.seed,

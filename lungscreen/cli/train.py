@@ -47,14 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 metavar="DIR",
                 help="weights/ whose network draws the outlines instead of the ones that rate",
             )
-        if name == "second-look":
-            sub.add_argument(
-                "--weights",
-                type=Path,
-                metavar="DIR",
-                help="weights/ of the classifier that the second look joins, instead of the shipped ones",
-            )
-        if name == "detector":
+        if name in ("detector", "second-look"):
             sub.add_argument(
                 "--begin-with",
                 type=Path,
@@ -114,12 +107,14 @@ def _train_classifier(args: argparse.Namespace) -> None:
 
 
 def _train_second_look(args: argparse.Namespace) -> None:
+    from lungscreen.classify import SECOND_LOOK
     from lungscreen.config import read_table, read_toml
     from lungscreen.training.second_look import SecondLookTraining, make_second_look
     from lungscreen.weights import find_weights
 
     config = read_table(SecondLookTraining, read_toml(args.config), args.config.name)
-    print(make_second_look(config, args.data, find_weights("classifier", args.weights), args.out, _say).path)
+    begin_with = [find_weights(SECOND_LOOK, folder) for folder in args.begin_with]
+    print(make_second_look(config, args.data, args.out, begin_with, _say).path)
 
 
 def _fusion_arguments(parser: argparse.ArgumentParser) -> None:
@@ -168,7 +163,7 @@ KINDS: dict[str, tuple[str, Callable[[argparse.Namespace], None]]] = {
     "detector": ("train the nodule detector", _train_detector),
     "seams": ("examine whether a small network can tell inserted nodules from real ones", _check_seams),
     "classifier": ("train the network that outlines nodules and rates their malignancy", _train_classifier),
-    "second-look": ("train the network that tells a nodule from what was taken for one", _train_second_look),
+    "second-look": ("train the network that tells nodules and masses from what was taken for one", _train_second_look),
     "fusion": ("fit a site's own model on its outcomes: the network's logit and the patient data", _train_fusion),
 }
 """What can be trained → what it is, and how."""

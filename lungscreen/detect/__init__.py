@@ -1,5 +1,24 @@
-"""Detect: where a nodule may be."""
+"""Detect: where a nodule or a mass may be."""
 
-from lungscreen.detect.stage import DetectConfig, Detector, Marks, detect_nodules, find_detector, load_detector
+from lungscreen.detect.masses import MassConfig, propose_masses
+from lungscreen.detect.stage import (
+    DetectConfig,
+    Detector,
+    Marks,
+    PlaceJudge,
+    detect_nodules,
+    find_detector,
+    load_detector,
+)
 
-__all__ = ["DetectConfig", "Detector", "Marks", "detect_nodules", "find_detector", "load_detector"]
+__all__ = [
+    "DetectConfig",
+    "Detector",
+    "Marks",
+    "MassConfig",
+    "PlaceJudge",
+    "detect_nodules",
+    "find_detector",
+    "load_detector",
+    "propose_masses",
+]

@@ -1,13 +1,16 @@
 """Volume, Lungs ─► Candidate…
 
-    lungs + room → box at 1 mm → detector (heatmap, tiles) → marks in the lungs → merged, sorted → LPS mm
+    lungs + room → box at 1 mm ─┬─► detector (heatmap, tiles) → marks in the lungs → merged ─┬─► second look → one score
+                                └─► dense places in the closed lungs: masses, perhaps ───────┘
 
 The candidates go down to a very low score on purpose: which of them become findings is the operating point's business.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lungscreen.detect.masses import MassConfig, propose_masses
 from lungscreen.detect.resampling import Spacing, resample_box
 from lungscreen.errors import WeightsError
 from lungscreen.geometry import Box, Geometry
@@ -23,10 +27,25 @@ from lungscreen.records import Candidate, Lungs, Volume
 if TYPE_CHECKING:
     from lungscreen.weights import WeightsFile
 
-__all__ = ["DetectConfig", "Detector", "Marks", "detect_nodules", "find_detector", "load_detector", "merge_marks"]
+__all__ = [
+    "DetectConfig",
+    "Detector",
+    "Marks",
+    "PlaceJudge",
+    "detect_nodules",
+    "find_detector",
+    "load_detector",
+    "merge_marks",
+]
 
 Marks = NDArray[np.float32]
 """(n, 5): z, y, x in voxels of the array that was searched, diameter in mm, score 0 to 1."""
+
+SECOND_LOOK_MM = 1.0
+"""Voxel size that the second look wants."""
+
+LIKELY_SHARE = 0.5
+"""A mass at least so likely, as a share of the likeliest mark inside it, is what is reported of the place."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,8 @@ class DetectConfig:
     bundle: folder of a MONAI bundle that looks instead of the shipped network; it brings a window of its own instead of
     tile_voxels and halo_voxels.
     weights: folder of a manifest and a detector's weights, with their operating points, instead of the shipped ones.
+    second_look: folder of a manifest and a second look's weights, with their operating points, instead of the shipped
+    ones. masses: where a mass may be.  large_mm: a mass from this diameter on takes the place of the marks inside it.
     """
 
     room_mm: float = 4.0
@@ -53,6 +74,9 @@ class DetectConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     bundle: str = ""
     weights: str = ""
+    second_look: str = ""
+    masses: MassConfig = field(default_factory=MassConfig)
+    large_mm: float = 25.0
 
     def __post_init__(self) -> None:
         if min(self.room_mm, self.context_mm, self.merge_mm, self.halo_voxels) < 0:
@@ -78,14 +102,33 @@ class Detector(Protocol):
         ...
 
 
-def detect_nodules(
-    volume: Volume, lungs: Lungs | None, detector: Detector, config: DetectConfig | None = None
-) -> tuple[Candidate, ...]:
-    """Places that look like nodules, the highest score first; `max_candidates` at most.
+class PlaceJudge(Protocol):
+    """Tells nodules and masses from what was taken for one, in HU (z, y, x) at 1 mm."""
 
-    lungs: None searches the whole volume, whatever its size.  Deterministic; the grid's spacing, orientation and origin
+    def rate_marks(self, hu: NDArray[np.int16], marks: Marks) -> NDArray[np.float64]:
+        """Marks, the highest heat first → probability that each is a nodule, (n,)."""
+        ...
+
+    def rate_masses(self, hu: NDArray[np.int16], balls: NDArray[np.float32]) -> Marks:
+        """Balls (m, 4), as `propose_masses` gives them → what lies there: its middle, diameter, probability of being
+        a mass.
+        """
+        ...
+
+
+def detect_nodules(
+    volume: Volume,
+    lungs: Lungs | None,
+    detector: Detector,
+    config: DetectConfig | None = None,
+    second_look: PlaceJudge | None = None,
+) -> tuple[Candidate, ...]:
+    """Places that may be nodules or masses, the highest score first; `max_candidates` at most.
+
+    lungs: None searches the whole volume, whatever its size, and for no masses.  second_look: makes one score of what
+    both networks say; None leaves the heatmap's.  Deterministic; the grid's spacing, orientation and origin
     only enter through the volume's geometry.
-    Errors: `weights-invalid` when the detector's numbers are not finite.
+    Errors: `weights-invalid` when a network's numbers are not finite.
     """
     config = config or DetectConfig()
     box = _search_box(volume, lungs, config)
@@ -97,7 +140,20 @@ def detect_nodules(
     if not np.isfinite(marks).all():
         raise WeightsError("weights-invalid", "the detector's numbers are not finite")
     marks[:, :3] = np.clip(marks[:, :3], 0, np.array(hu.shape) - 1)
-    return _candidates(merge_marks(marks, detector.spacing_mm, config), geometry)
+    marks = merge_marks(marks, detector.spacing_mm, config)
+    if second_look is None:
+        return _candidates(marks, marks[:, 4], geometry)
+    if detector.spacing_mm != SECOND_LOOK_MM:
+        places = geometry.to_mm(marks[:, :3]).reshape(-1, 3)
+        hu, geometry = resample_box(volume.hu, volume.geometry, box, SECOND_LOOK_MM)
+        marks[:, :3] = np.array([geometry.to_index(place) for place in places]).reshape(-1, 3)
+    scores = second_look.rate_marks(hu, marks)
+    found = _candidates(marks, scores, geometry)
+    if lungs is not None:
+        inside = _lungs_on_grid(lungs, volume.geometry, box, hu.shape, SECOND_LOOK_MM)
+        masses = second_look.rate_masses(hu, propose_masses(hu, inside, config.masses))
+        found = _join_masses(found, _candidates(masses, masses[:, 4], geometry, heat=False), config)
+    return tuple(sorted(found, key=lambda one: -one.score))[: config.max_candidates]
 
 
 def find_detector(config: DetectConfig) -> WeightsFile:
@@ -162,25 +218,67 @@ def _search_box(volume: Volume, lungs: Lungs | None, config: DetectConfig) -> Bo
     return sides[0], sides[1], sides[2]
 
 
+def _lungs_on_grid(
+    lungs: Lungs, geometry: Geometry, box: Box, shape: tuple[int, ...], spacing_mm: Spacing
+) -> NDArray[np.bool_]:
+    """The lungs in a box, on a grid of this shape and spacing."""
+    part = lungs.mask[box] > 0
+    index = [
+        np.clip(np.rint(np.arange(n) * step / s).astype(int), 0, have - 1)
+        for n, step, s, have in zip(shape, np.broadcast_to(spacing_mm, 3), geometry.spacing_mm, part.shape, strict=True)
+    ]
+    return part[np.ix_(*index)]
+
+
 def _near_lungs(
     lungs: Lungs, geometry: Geometry, box: Box, shape: tuple[int, ...], spacing_mm: Spacing, config: DetectConfig
 ) -> NDArray[np.bool_]:
     """Lungs grown by `room_mm` along each axis, on the detector's grid."""
-    part = lungs.mask[box] > 0
-    steps = [float(step) for step in np.broadcast_to(spacing_mm, 3)]
-    index = [
-        np.clip(np.rint(np.arange(n) * step / s).astype(int), 0, have - 1)
-        for n, step, s, have in zip(shape, steps, geometry.spacing_mm, part.shape, strict=True)
-    ]
-    near = part[np.ix_(*index)].astype(np.uint8)
-    for axis, step in enumerate(steps):
-        near = ndimage.maximum_filter1d(near, 2 * round(config.room_mm / step) + 1, axis=axis, mode="constant")
+    near = _lungs_on_grid(lungs, geometry, box, shape, spacing_mm).astype(np.uint8)
+    for axis, step in enumerate(np.broadcast_to(spacing_mm, 3)):
+        near = ndimage.maximum_filter1d(near, 2 * round(config.room_mm / float(step)) + 1, axis=axis, mode="constant")
     return near.astype(bool)
 
 
-def _candidates(marks: Marks, geometry: Geometry) -> tuple[Candidate, ...]:
+def _join_masses(
+    marks: Sequence[Candidate], masses: Sequence[Candidate], config: DetectConfig
+) -> tuple[Candidate, ...]:
+    """Marks and masses, each place once: a large mass that is likely takes the marks inside it, else a mark the
+    mass.
+    """
+    kept = list(marks)
+    for mass in sorted(masses, key=lambda one: -one.score):
+        inside = [one for one in kept if _overlap(one, mass, config)]
+        if not inside:
+            kept.append(mass)
+        elif _takes(mass, inside, config):
+            heat = max((one.heat for one in inside if one.heat is not None), default=None)
+            score = max(mass.score, *(one.score for one in inside))
+            kept = [*(one for one in kept if one not in inside), replace(mass, score=score, heat=heat)]
+    return tuple(kept)
+
+
+def _takes(mass: Candidate, inside: Sequence[Candidate], config: DetectConfig) -> bool:
+    """Whether a mass stands for the marks inside it: it is large, larger than they are, and nearly as likely."""
+    if mass.diameter_mm < config.large_mm or any(one.diameter_mm >= mass.diameter_mm for one in inside):
+        return False
+    return mass.score >= LIKELY_SHARE * max(one.score for one in inside)
+
+
+def _overlap(one: Candidate, mass: Candidate, config: DetectConfig) -> bool:
+    return _apart(one, mass) < max(config.merge_mm, one.diameter_mm / 2, mass.diameter_mm / 2)
+
+
+def _apart(one: Candidate, other: Candidate) -> float:
+    return math.dist(one.centre_mm, other.centre_mm)
+
+
+def _candidates(
+    marks: Marks, scores: NDArray[np.floating], geometry: Geometry, heat: bool = True
+) -> tuple[Candidate, ...]:
+    """heat: whether the marks' own scores are the heatmap's."""
     places = geometry.to_mm(marks[:, :3]).reshape(-1, 3)
     return tuple(
-        Candidate((float(x), float(y), float(z)), float(diameter), float(score))
-        for (x, y, z), (diameter, score) in zip(places, marks[:, 3:5], strict=True)
+        Candidate((float(x), float(y), float(z)), float(diameter), float(score), float(own) if heat else None)
+        for (x, y, z), diameter, score, own in zip(places, marks[:, 3], scores, marks[:, 4], strict=True)
     )

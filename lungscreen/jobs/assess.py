@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungscreen.assess import advise_findings, assess_baseline
-from lungscreen.classify import find_classifier, load_classifier
-from lungscreen.classify.inference import TrainedClassifier
 from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.errors import InputError, Refusal
 from lungscreen.files import replace_file
@@ -22,7 +20,7 @@ from lungscreen.geometry import Vector
 from lungscreen.jobs.studies import any_size, guard_study, is_complete, prepare_output, show_progress
 from lungscreen.lungs import segment_lungs
 from lungscreen.outputs.tables import findings_csv, refused_csv
-from lungscreen.pipeline import Pipeline, grade_candidates, keep_doubtful, read_first_series
+from lungscreen.pipeline import Networks, Pipeline, grade_candidates, keep_doubtful, load_networks, read_first_series
 from lungscreen.records import Candidate, Study
 from lungscreen.results.build import build_finding
 from lungscreen.results.columns import Owner, empty_cells, finding_cells
@@ -98,7 +96,7 @@ def assess_points(
     Errors: `usage`, `output-failed`, `weights-invalid`.
     """
     prepare_output(out, inputs)
-    classifier = load_classifier(find_classifier(pipeline.classify))
+    networks = load_networks(pipeline)
     pipeline = any_size(pipeline)
     wanted = _by_series(points)
     inventory = find_series(inputs, pipeline.series, skip=out)
@@ -108,7 +106,7 @@ def assess_points(
     for study in show_progress(marked):
         numbers = wanted[study.series[0].series_uid]
         with guard_study(study, refusals):
-            graded = _grade(study, [points[n] for n in numbers], pipeline, classifier, clinical, use_lungs)
+            graded = _grade(study, [points[n] for n in numbers], pipeline, networks, clinical, use_lungs)
             rows.update(zip(numbers, graded, strict=True))
     missing = {point.series_uid for n, point in enumerate(points) if n not in rows}
     refusals += _missing_series(missing, inventory.studies)
@@ -128,7 +126,7 @@ def _grade(
     study: Study,
     points: Sequence[Point],
     pipeline: Pipeline,
-    classifier: TrainedClassifier,
+    networks: Networks,
     clinical: ClinicalTable | None,
     use_lungs: bool,
 ) -> list[_Assessed]:
@@ -136,7 +134,7 @@ def _grade(
     study, volume = read_first_series(study, pipeline.volume)
     lungs = segment_lungs(volume, pipeline.lungs) if use_lungs else None
     marks = [Candidate(point.centre_mm, math.nan, math.nan) for point in points]
-    found = grade_candidates(volume, lungs, marks, classifier, pipeline)
+    found = grade_candidates(volume, lungs, marks, networks, pipeline)
     person, said = match_clinical(clinical, study.patient, study.exam)
     doubted = [keep_doubtful(finding, "a reader marked it") for finding in found]
     graded = assess_baseline(doubted, lungs, person, pipeline.assess).findings

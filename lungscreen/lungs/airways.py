@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.lungs.grid import CoarseGrid, Mask
+from lungscreen.lungs.grid import CoarseGrid
+from lungscreen.morphology import Mask
 
 __all__ = ["DARK_HU", "find_airways"]
 

@@ -15,10 +15,11 @@ from lungscreen.errors import VolumeError
 from lungscreen.lungs.airways import find_airways
 from lungscreen.lungs.fill import add_masses, add_pockets, close_lungs
 from lungscreen.lungs.find import body_middle, chest_box, find_gas, find_inside, lung_like, split_sides
-from lungscreen.lungs.grid import CoarseGrid, Mask, dilated
+from lungscreen.lungs.grid import CoarseGrid
 from lungscreen.lungs.left_out import measure_left_out
 from lungscreen.lungs.mask import LungMask
 from lungscreen.lungs.refine import refine_border
+from lungscreen.morphology import Mask, dilated
 from lungscreen.records import Volume
 
 if TYPE_CHECKING:

@@ -14,16 +14,13 @@ from scipy import ndimage
 
 from lungscreen.lungs.grid import (
     CoarseGrid,
-    Mask,
-    closed,
-    dilated,
-    eroded,
     labelled,
     largest_first,
     slice_hulls,
     widened,
     without_holes,
 )
+from lungscreen.morphology import Mask, closed, dilated, eroded
 
 __all__ = ["Filled", "add_masses", "add_pockets", "close_lungs"]
 

@@ -12,15 +12,14 @@ from scipy import ndimage
 from lungscreen.geometry import Box
 from lungscreen.lungs.grid import (
     CoarseGrid,
-    Mask,
     box_around,
-    distance_mm,
     labelled,
     largest_first,
     narrowed,
     slice_hulls,
     widened,
 )
+from lungscreen.morphology import Mask, distance_mm
 
 __all__ = ["body_middle", "chest_box", "find_gas", "find_inside", "lung_like", "split_sides"]
 

@@ -1,4 +1,4 @@
-"""The coarse grid of the lung stage: shrinking, balls in millimetres, components.
+"""The coarse grid of the lung stage: shrinking, boxes, components.
 
     int16 HU, about 0.7 × 0.7 × 1 mm ─► float32 HU, about 2.2 mm, whole voxels averaged
 
@@ -9,7 +9,6 @@ has a few million voxels; the border is drawn again on the volume's own grid by 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +16,12 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
 from lungscreen.geometry import Box
+from lungscreen.morphology import Mask
 
 __all__ = [
     "CLIP_HU",
     "CoarseGrid",
-    "Mask",
     "box_around",
-    "closed",
-    "dilated",
-    "distance_mm",
-    "eroded",
     "labelled",
     "largest_first",
     "narrowed",
@@ -34,8 +29,6 @@ __all__ = [
     "widened",
     "without_holes",
 ]
-
-Mask = NDArray[np.bool_]
 
 CLIP_HU = (-1024, 1000)
 """Metal and overflow say nothing about lungs; clipped, they cannot outweigh a voxel's neighbours either."""
@@ -88,37 +81,6 @@ class CoarseGrid:
     def pixel_mm2(self) -> float:
         """Area of one coarse voxel in its slice."""
         return self.spacing_mm[1] * self.spacing_mm[2]
-
-
-def distance_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Distance (mm) of each voxel to the nearest voxel of the mask, from centre to centre; 0 inside it."""
-    import SimpleITK
-
-    sitk: Any = SimpleITK
-    if not mask.any():
-        return np.full(mask.shape, np.inf, np.float32)
-    image = sitk.GetImageFromArray(mask.view(np.uint8))
-    image.SetSpacing(spacing_mm[::-1])
-    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    return np.asarray(np.maximum(sitk.GetArrayViewFromImage(distance), 0), dtype=np.float32)
-
-
-def dilated(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """Everything within a ball's radius of the mask."""
-    return np.asarray(distance_mm(mask, spacing_mm) <= radius_mm)
-
-
-def eroded(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """What is farther than a ball's radius from everything else; the world beyond the array counts as mask."""
-    return np.asarray(distance_mm(~mask, spacing_mm) > radius_mm)
-
-
-def closed(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """Closing by a ball: gaps that the ball cannot enter from outside are filled."""
-    margin = [int(np.ceil(radius_mm / s)) + 1 for s in spacing_mm]
-    padded = np.pad(mask, [(m, m) for m in margin])
-    filled = eroded(dilated(padded, radius_mm, spacing_mm), radius_mm, spacing_mm)
-    return filled[tuple(slice(m, m + n) for m, n in zip(margin, mask.shape, strict=True))] | mask
 
 
 def widened(mask: Mask, steps: tuple[int, int, int]) -> Mask:

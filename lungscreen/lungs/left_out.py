@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.lungs.grid import CoarseGrid, Mask, labelled, largest_first, narrowed, slice_hulls, widened
+from lungscreen.lungs.grid import CoarseGrid, labelled, largest_first, narrowed, slice_hulls, widened
+from lungscreen.morphology import Mask
 
 __all__ = ["measure_left_out"]
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.lungs.grid import CoarseGrid, Mask, narrowed, widened
+from lungscreen.lungs.grid import CoarseGrid, narrowed, widened
+from lungscreen.morphology import Mask
 
 __all__ = ["refine_border"]
 

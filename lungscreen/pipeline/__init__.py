@@ -11,7 +11,14 @@ networks    Networks, load_networks
 from lungscreen.pipeline.chain import screen_study
 from lungscreen.pipeline.exam import Prepared, grade_candidates, prepare_study, read_exam
 from lungscreen.pipeline.first_series import read_first_series
-from lungscreen.pipeline.networks import Networks, RatingNetwork, load_networks, operating_points, used_weights
+from lungscreen.pipeline.networks import (
+    Networks,
+    RatingNetwork,
+    load_networks,
+    operating_points,
+    second_look_of,
+    used_weights,
+)
 from lungscreen.pipeline.priors import compare_with_priors
 from lungscreen.pipeline.selection import FindingsConfig, keep_doubtful
 from lungscreen.pipeline.settings import Pipeline, pipeline_hash, read_pipeline
@@ -33,5 +40,6 @@ __all__ = [
     "read_first_series",
     "read_pipeline",
     "screen_study",
+    "second_look_of",
     "used_weights",
 ]

@@ -17,7 +17,7 @@ from lungscreen.detect import detect_nodules
 from lungscreen.lungs import segment_lungs
 from lungscreen.measure import find_lung_boxes, locate_nodule, measure_nodules
 from lungscreen.pipeline.first_series import read_first_series
-from lungscreen.pipeline.networks import Networks, RatingNetwork
+from lungscreen.pipeline.networks import Networks
 from lungscreen.pipeline.selection import look_twice
 from lungscreen.pipeline.settings import Pipeline
 from lungscreen.records import Candidate, Finding, Location, Lungs, Measured, Rating, Reading, Study, Volume
@@ -61,11 +61,11 @@ def read_exam(
     """
     clock, volume, lungs = clock or Stopwatch(), prepared.volume, prepared.lungs
     with clock.stage("detect"):
-        candidates = detect_nodules(volume, lungs, networks.detector, pipeline.detect)
-    threshold = networks.threshold(pipeline)
-    chosen = [candidate for candidate in candidates if candidate.score >= threshold]
+        candidates = detect_nodules(volume, lungs, networks.detector, pipeline.detect, networks.second_look)
+    least = networks.least(pipeline)
+    chosen = [candidate for candidate in candidates if candidate.score >= least]
     chosen += [] if prior is None else prior.unmarked(chosen)
-    found = grade_candidates(volume, lungs, chosen, networks.classifier, pipeline, clock)
+    found = grade_candidates(volume, lungs, chosen, networks, pipeline, clock)
     return Reading(volume, lungs, candidates, tuple(found))
 
 
@@ -73,12 +73,12 @@ def grade_candidates(
     volume: Volume,
     lungs: Lungs | None,
     candidates: Sequence[Candidate],
-    classifier: RatingNetwork,
+    networks: Networks,
     pipeline: Pipeline,
     clock: Stopwatch | None = None,
 ) -> list[Finding]:
     """Each candidate outlined, measured, typed, located and rated, in order; not ranked, not yet assessed."""
-    clock = clock or Stopwatch()
+    clock, classifier = clock or Stopwatch(), networks.classifier
     with clock.stage("measure"):
         measured = measure_nodules(volume, lungs, candidates, pipeline.measure, classifier)
     with clock.stage("classify"):
@@ -89,9 +89,25 @@ def grade_candidates(
             locate_nodule(volume, lungs, candidate.centre_mm, one.outline, boxes)
             for candidate, one in zip(candidates, measured, strict=True)
         ]
-    below = classifier.no_nodule_below if pipeline.findings.second_look else None
-    graded = zip(candidates, places, measured, ratings, strict=True)
+        probabilities = _probabilities(volume, candidates, networks)
+    below = networks.threshold(pipeline)
+    graded = zip(candidates, places, measured, ratings, probabilities, strict=True)
     return [_finding(*parts, below, pipeline.findings.mass_mm) for parts in graded]
+
+
+def _probabilities(volume: Volume, candidates: Sequence[Candidate], networks: Networks) -> list[float | None]:
+    """That each is a nodule: the candidate's own score; of a place that no network pointed at, what the second look
+    says.
+    """
+    if networks.second_look is None:
+        return [None] * len(candidates)
+    found = [candidate.score if candidate.score > 0 else None for candidate in candidates]
+    inside = (volume.geometry.contains(candidate.centre_mm) for candidate in candidates)
+    asked = [n for n, (known, there) in enumerate(zip(found, inside, strict=True)) if known is None and there]
+    answers = networks.second_look.rate_points(volume, [candidates[n].centre_mm for n in asked])
+    for n, answer in zip(asked, answers, strict=True):
+        found[n] = float(answer)
+    return found
 
 
 def _finding(
@@ -99,10 +115,11 @@ def _finding(
     location: Location,
     measured: Measured,
     rating: Rating | None,
-    no_nodule_below: float | None,
+    is_nodule: float | None,
+    no_nodule_below: float,
     mass_mm: float,
 ) -> Finding:
-    size, is_nodule = measured.measurement, None if rating is None else rating.nodule_probability
+    size = measured.measurement
     return Finding(
         number=0,
         candidate=candidate,

@@ -82,8 +82,8 @@ def _by_images(
         text = f"The lungs of the earlier exam of {prior.date} could not be aligned with this exam's."
         return None, (Notice("prior-not-aligned", text),)
     pairing = pair_exams(exam, then, alignment, between.threshold, pipeline.comparison)
-    seen_then = grade_candidates(then.volume, then.lungs, pairing.marks_then, networks.classifier, pipeline)
-    seen_now = grade_candidates(exam.volume, exam.lungs, pairing.marks_now, networks.classifier, pipeline)
+    seen_then = grade_candidates(then.volume, then.lungs, pairing.marks_then, networks, pipeline)
+    seen_now = grade_candidates(exam.volume, exam.lungs, pairing.marks_now, networks, pipeline)
     return compare_images(pairing, seen_then, seen_now, between), ()
 
 

@@ -2,9 +2,9 @@
 
 What is graded and what is listed are two steps: the limit of findings cuts the list, never the exam's category.
 
-The second look is the classifier's own answer to whether a mark is a nodule at all. What it takes for none gets neither
-a malignancy, nor a category, nor a risk; it is listed apart and never dropped in silence. It decides nothing about what
-is large, what an earlier exam shows, or what grew.
+A mark whose score (the probability that it is a nodule at all) is below the operating point is taken for none: it gets
+neither a malignancy, nor a category, nor a risk, whatever its size; from the score of doubtful marks on it is listed
+apart. The score decides nothing about what an earlier exam shows, or what grew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from lungscreen.records import NOT_ASSESSED, Candidate, Evidence, Finding, Verdi
 from lungscreen.results.assemble import rank_findings
 
 __all__ = [
-    "LARGE_MM",
     "FindingsConfig",
     "Listed",
     "Selection",
@@ -34,10 +33,6 @@ __all__ = [
     "verdicts_of",
     "was_4b",
 ]
-
-LARGE_MM = 20.0
-"""From this size on, by the outline or by the detector, a mark stays a finding whatever the second look says: a missed
-large nodule is the worst mistake, and false marks of that size are rare and quickly seen."""
 
 LIST_ORDER = ("4X", "4B", "4A", "3", NOT_ASSESSED, "2", "1")
 """Categories of findings in the order in which the limit spares them."""
@@ -60,10 +55,10 @@ class FindingsConfig:
     most: int = 20
     """Findings of one study that are listed, the most suspicious by category; how many more there were is said."""
     threshold: float | None = None
-    """Detection score from which a candidate becomes a finding, instead of the operating point's; needed by a bundle,
+    """Score from which a candidate becomes a finding, instead of the operating point's; needed by a bundle,
     whose scores those do not fit."""
     second_look: bool = True
-    """Whether marks that the classifier takes for no nodule are listed apart instead of graded."""
+    """Whether a candidate's score is what heatmap and second look say together; else it is the heatmap's alone."""
 
     def __post_init__(self) -> None:
         if self.operating_point not in OPERATING_POINTS:
@@ -99,12 +94,12 @@ class Listed:
     left_out: tuple[Finding, ...] = ()
 
 
-def look_twice(probability: float | None, below: float | None) -> Literal["", "nodule", "no nodule"]:
-    """What a mark is taken for: its probability of being a nodule against the threshold of the weights.
+def look_twice(probability: float | None, below: float) -> Literal["", "nodule", "no nodule"]:
+    """What a mark is taken for: its probability of being a nodule against the operating point's score.
 
-    Empty where the weights have no such output or no threshold.
+    Empty where no network tells.
     """
-    if probability is None or below is None:
+    if probability is None:
         return ""
     return "no nodule" if probability < below else "nodule"
 
@@ -200,9 +195,6 @@ def verdicts_of(candidates: Sequence[Candidate], selection: Selection, listed: L
 
 def _why_kept(finding: Finding) -> str:
     """Why the second look does not decide about a mark, in words; empty where it does."""
-    size = 0.0 if finding.measurement is None else finding.measurement.mean_diameter_mm
-    if max(size, finding.candidate.diameter_mm) >= LARGE_MM:
-        return f"it measures {LARGE_MM:g} mm or more, by its outline or by the detector"
     change = finding.change
     if change is not None and any(past.how in READ_BEFORE for past in change.exams):
         return "it was a finding of an earlier exam"

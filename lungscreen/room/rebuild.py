@@ -121,7 +121,7 @@ def _rating(row: ReportedFinding) -> Rating | None:
     if row.attributes is None:
         return None
     rated = Malignancy(row.malignancy.probability, row.malignancy.model or "") if row.malignancy else None
-    return Rating(cast(Malignancy, rated), _attributes(row.attributes), row.nodule_probability)
+    return Rating(cast(Malignancy, rated), _attributes(row.attributes))
 
 
 def _attributes(row: ReportedAttributes) -> Attributes:

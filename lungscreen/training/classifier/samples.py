@@ -16,7 +16,7 @@ from torch.nn import functional
 from lungscreen.classify.preparation import scale_hu
 from lungscreen.training.classifier.data import SIDE, Cubes
 
-__all__ = ["Variation", "cut_turned", "draw_batch", "shift_centres", "to_tensors"]
+__all__ = ["Variation", "blur_some", "cut_turned", "draw_batch", "shift_centres", "to_tensors"]
 
 Indices = NDArray[np.intp]
 
@@ -69,13 +69,13 @@ def draw_batch(
     patch = patch * (1 + v.gain * torch.randn(one, generator=generator)) + v.offset * torch.randn(
         one, generator=generator
     )
-    patch = _blurred(patch, v.blur, generator)
-    noise = _blurred(torch.randn(patch.shape, generator=generator), 0.5, generator)
+    patch = blur_some(patch, v.blur, generator)
+    noise = blur_some(torch.randn(patch.shape, generator=generator), 0.5, generator)
     patch = patch + noise * torch.rand(one, generator=generator) * v.noise
     return patch.clamp(0, 1).contiguous(memory_format=torch.channels_last_3d), mask
 
 
-def _blurred(patch: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def blur_some(patch: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """A share of the samples averaged over three voxels along one axis, or along all."""
     kind = torch.randint(4, (len(patch),), generator=generator)
     chosen = torch.rand(len(patch), generator=generator) < share

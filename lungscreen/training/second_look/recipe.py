@@ -4,80 +4,120 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+from lungscreen.classify.two_views import TwoViewsConfig
 from lungscreen.config import config_hash
-from lungscreen.training.classifier.recipe import PATCHES, ClassifierSplit
-from lungscreen.training.classifier.samples import Variation
 
-__all__ = ["Mining", "SecondLookTraining"]
+__all__ = ["Mining", "SampleShares", "SecondLookSplit", "SecondLookTraining"]
+
+
+@dataclass(frozen=True)
+class SecondLookSplit:
+    """Who is learned from, and who chooses.
+
+    train_subsets: LUNA16's official subsets whose cubes are learned from.  choice_subsets: those whose cubes choose the
+    curves and operating points.  held_out_patients: in neither.  scans: whole scans that are learned from.
+    choice_scans: whole scans, every nodule of theirs known, that choose.  phantoms: seeds learned from.
+    """
+
+    train_subsets: tuple[str, ...]
+    choice_subsets: tuple[str, ...]
+    held_out_patients: tuple[str, ...] = ()
+    scans: tuple[str, ...] = ()
+    choice_scans: tuple[str, ...] = ()
+    phantoms: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if set(self.train_subsets) & set(self.choice_subsets) or set(self.scans) & set(self.choice_scans):
+            raise ValueError("a subset or a scan is learned from and used for choices")
+        if not self.train_subsets or not self.choice_subsets:
+            raise ValueError("expected subsets to learn from and subsets to choose on")
 
 
 @dataclass(frozen=True)
 class Mining:
     """Where false marks come from.
 
-    detectors: folders of weights that look, as `[detect] weights` names them; empty: the shipped ones. Of a phantom one
-    of them looks, in turn.  least: score from which a mark counts, of the cubes and of the phantoms.  most: marks of a
-    cube, the highest, and of a phantom.  spots: densest places of a cube beside its marks, small ones and large ones.
-    phantoms: seeds learned from;
-    held_out_phantoms: seeds that are only looked at in the end.
+    detectors: folders of weights that look, as `[detect] weights` names them; empty: the shipped ones.  least: score
+    from which a mark counts.  cube_marks, cube_spots: marks of a cube, and densest small and large places of it.
+    scan_marks, scan_spots: the same of a whole scan; scan_places: places at and outside its lungs' border drawn at
+    random. near_mm: how far outside the lungs a place may lie.
     """
 
     detectors: tuple[str, ...] = ()
-    least: tuple[float, float] = (0.05, 0.09)
-    most: tuple[int, int] = (8, 16)
-    spots: tuple[int, int] = (5, 3)
-    phantoms: tuple[int, ...] = ()
-    held_out_phantoms: tuple[int, ...] = ()
+    least: float = 0.02
+    cube_marks: int = 12
+    cube_spots: tuple[int, int] = (6, 4)
+    scan_marks: int = 250
+    scan_spots: tuple[int, int] = (200, 150)
+    scan_places: int = 120
+    near_mm: float = 12.0
 
     def __post_init__(self) -> None:
-        if set(self.phantoms) & set(self.held_out_phantoms):
-            raise ValueError("a phantom is learned from and held out")
-        if not (0 < min(self.least) <= max(self.least) < 1 and min(self.most) >= 1 and min(self.spots) >= 0):
-            raise ValueError("expected 0 < least < 1, most of at least 1, no spots or some")
+        counts = (self.cube_marks, *self.cube_spots, self.scan_marks, *self.scan_spots, self.scan_places)
+        if not 0 < self.least < 1 or min(counts) < 0 or self.near_mm < 0:
+            raise ValueError("expected least between 0 and 1, and no counts or lengths below 0")
+
+
+@dataclass(frozen=True)
+class SampleShares:
+    """How samples are drawn, as shares of 1.
+
+    cubes, phantoms: of all samples; the rest comes from whole scans.  masses: of the positives of scans that are
+    masses, of which `enlarged` are real nodules enlarged, the others made.  known: of the positives of scans that are
+    annotated there.  decoys: of the places without a mark into which other normal tissue is set.  mirrored: of
+    samples of scans that are cut and mirrored outwards, as cubes are.  faint, large, part_solid: how much more often
+    such a nodule of a cube comes.
+    """
+
+    cubes: float = 0.5
+    phantoms: float = 0.15
+    masses: float = 0.4
+    enlarged: float = 0.45
+    known: float = 0.15
+    decoys: float = 0.35
+    mirrored: float = 0.3
+    faint: float = 3.0
+    large: float = 2.0
+    part_solid: float = 2.0
+
+    def __post_init__(self) -> None:
+        shares = (self.cubes, self.phantoms, self.masses, self.enlarged, self.known, self.decoys, self.mirrored)
+        if min(shares) < 0 or self.cubes + self.phantoms > 1 or max(shares) > 1 or self.masses + self.known > 1:
+            raise ValueError("expected shares of 0 to 1")
+        if min(self.faint, self.large, self.part_solid) <= 0:
+            raise ValueError("faint, large, part_solid: expected more than 0")
 
 
 @dataclass(frozen=True)
 class SecondLookTraining:
-    """The whole recipe: `pipelines/train_second_look.toml`.
+    """The whole recipe: `pipelines/train_second_look*.toml`.
 
-    split: who is learned from, whose nodules choose the threshold, who is in neither.  steps: of `batch` places, half
-    of them nodules.  rate: highest learning rate.  made: share of phantoms' places among either half.  strong: a false
-    mark is drawn in proportion to this power of its score.  faint: how much more often a nodule is drawn that is mostly
-    ground-glass.
-    ema: decay of the running mean of the weights, which is what ships.  patch: voxels of the cube that the network
-    sees, 1 mm each.  sensitivity: share of nodules that the threshold must keep, of the choice subsets and of those
-    learned from.  save_every: steps between checkpoints; what is drawn between two of them follows from the seed and
-    the step, so it is part of the run's identity.
+    steps: of `batch` samples, half of them nodules.  rate: highest learning rate.  rise: share of the steps in which it
+    rises; then it falls by a cosine, where `fall`.  ema: decay of the running mean of the weights, which is what ships.
+    save_every: steps between checkpoints.
     """
 
-    split: ClassifierSplit
+    split: SecondLookSplit
     mining: Mining = field(default_factory=Mining)
-    variation: Variation = field(default_factory=lambda: Variation(shift_mm=3.0))
-    widths: tuple[int, ...] = (16, 32, 64)
-    patch: int = 32
-    steps: int = 3000
-    batch: int = 8
-    rate: float = 2e-3
+    shares: SampleShares = field(default_factory=SampleShares)
+    network: TwoViewsConfig = field(default_factory=TwoViewsConfig)
+    steps: int = 800
+    batch: int = 16
+    rate: float = 1.5e-3
+    rise: float = 0.08
+    fall: bool = True
     weight_decay: float = 0.05
-    made: float = 0.25
-    strong: float = 1.5
-    faint: float = 1.0
-    ema: float = 0.995
-    sensitivity: float = 0.99
-    save_every: int = 250
+    ema: float = 0.997
+    save_every: int = 50
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.save_every, self.batch // 2) < 1 or self.batch % 2:
+        if self.steps < 1 or self.save_every < 1 or self.batch < 2 or self.batch % 2:
             raise ValueError("expected steps and save_every of at least 1 and an even batch of at least 2")
-        if not all((0 < self.rate < 1, 0 <= self.made < 1, 0 <= self.ema < 1, 0 < self.sensitivity <= 1)):
-            raise ValueError("expected 0 < rate < 1, 0 <= made < 1, 0 <= ema < 1, 0 < sensitivity <= 1")
-        if self.strong < 0 or self.faint <= 0 or self.patch not in PATCHES or len(self.widths) != 3:
-            raise ValueError(
-                f"expected strong of at least 0, faint above 0, a patch of one of {PATCHES} voxels and three widths"
-            )
+        if not (0 < self.rate < 1 and 0 <= self.ema < 1 and 0 < self.rise < 1 and self.weight_decay >= 0):
+            raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, 0 < rise < 1, weight_decay of at least 0")
 
     def identity(self, *what: object) -> str:
         """A hash over all that decides what is learned from the same places."""
-        table = {key: value for key, value in asdict(self).items() if key not in {"mining", "sensitivity"}}
+        table = {key: value for key, value in asdict(self).items() if key != "save_every"}
         return config_hash(table, *what)

@@ -1,177 +1,155 @@
-"""A run of the second look's training: cubes, weights ─► places ─► network, threshold ─► weights with it, table.
+"""A run of the second look's training: cubes, chests ─► places ─► network ─► curves and operating points ─► weights.
 
-What ships with it (the network that rates, the one that draws outlines, score, calibration) is taken over as it is.
+RUN/shards          whole scans at 1 mm, as the detector's training prepares them
+RUN/places          what is no nodule in each chest; found once, a run that was stopped takes it as it is
+RUN/second_look.pt  checkpoint
+RUN/weights         the second look and what belongs to it
 """
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from lungscreen.classify.network import FoldedNetwork
+from lungscreen.classify.second_look import ScoreScale, SecondLook
+from lungscreen.classify.two_views import TwoViews
 from lungscreen.config import config_hash
-from lungscreen.detect import load_detector
-from lungscreen.errors import LungscreenError, UsageError
+from lungscreen.detect import DetectConfig, Detector, load_detector
+from lungscreen.errors import UsageError, WeightsError
 from lungscreen.files import replace_file
 from lungscreen.training.classifier.data import Cubes, read_cubes, select
-from lungscreen.training.classifier.scores import write_table
-from lungscreen.training.second_look.places import Places, mine_places
+from lungscreen.training.detector.data import prepare_scans
+from lungscreen.training.second_look.calibrate import Choice, answer_chest, answer_cube, answer_masses, choose
+from lungscreen.training.second_look.chests import WholeChest, draw_chest, read_chest
+from lungscreen.training.second_look.cubes import find_cube_places, read_annotated
 from lungscreen.training.second_look.recipe import SecondLookTraining
-from lungscreen.training.second_look.train import choose_threshold, rate_places, train_second_look
-from lungscreen.weights import WeightsFile, add_weights, find_weights, load_tensors
+from lungscreen.training.second_look.samples import Deck
+from lungscreen.training.second_look.train import begin_with_mean, train_second_look
+from lungscreen.weights import WeightsFile, add_weights, find_weights
 
-__all__ = ["make_second_look", "replace_second_look", "sides_of"]
+__all__ = ["make_second_look"]
 
 Progress = Callable[[str], None]
 
-DRAWS = 4
-"""Centres from which each nodule for choices is looked at."""
-
-TOLD_SCORE = 0.1
-"""Detectors' score from which a false mark that was learned from is in the table."""
-
-PARTS = ("cube", "centres", "nodule", "outlined", "score", "diameter_mm", "made")
-"""Of `Places`, beside names and voxels."""
+SET_IN = 40
+"""Masses that are set into each scan for choices."""
 
 
 def make_second_look(
-    config: SecondLookTraining, data: Path, weights: WeightsFile, out: Path, progress: Progress = lambda _: None
+    config: SecondLookTraining,
+    data: Path,
+    out: Path,
+    begin_with: Sequence[WeightsFile] = (),
+    progress: Progress = lambda _: None,
 ) -> WeightsFile:
-    """Look for false marks, learn, choose the threshold; or go on with the run in `out`.
+    """Look for false marks, learn, choose; or go on with the run in `out`.
 
-    weights: the classifier's, which get the new second look. Written: `places.npz`, `second_look.pt`, `second_look.csv`
-    (a row
-    a place: who it is of, what it is, the probability of being a nodule) and `weights`.
+    begin_with: weights of earlier runs, which are averaged; by chance without.
 
     Errors: `config-invalid` where `out` holds another run or the split is empty, `training-data-invalid`,
     `training-diverged`, `weights-invalid`.
     """
     out.mkdir(parents=True, exist_ok=True)
     cubes = read_cubes(data)
-    detectors = [find_weights("detector", Path(name)) for name in config.mining.detectors] or [find_weights("detector")]
-    places = _places_of(config, data, cubes, detectors, out / "places.npz", progress)
-    train, choice = sides_of(config, cubes, places)
-    learned = train & places.nodule & ~places.made
-    if not (learned.any() and (choice & places.nodule).any()):
-        raise UsageError("config-invalid", "the split leaves no nodules to learn from or to choose on")
-    network = train_second_look(config, places, np.flatnonzero(train), out / "second_look.pt", progress)
-    known = rate_places([network], places, np.flatnonzero(learned), config.patch)
-    threshold = _choose_threshold(config, places, network, np.flatnonzero(choice & places.nodule), known)
-    progress(f"threshold {threshold:.4f}")
-    made = replace_second_look(weights, network, config, threshold, out / "weights")
-    _write_rows(out / "second_look.csv", config, places, network, train, choice)
-    return made
+    files = [find_weights("detector", Path(name)) for name in config.mining.detectors] or [find_weights("detector")]
+    detectors = [load_detector(file) for file in files]
+    if config.split.scans or config.split.choice_scans:
+        prepare_scans(data, out / "shards", (*config.split.scans, *config.split.choice_scans), progress)
+    deck = _deal(config, data, cubes, detectors, out, progress)
+    network = _begin(config, begin_with)
+    identity = config.identity([file.sha256 for file in (*files, *begin_with)], list(cubes.names))
+    mean = train_second_look(config, deck, network, identity, out / "second_look.pt", progress)
+    choice = _choose(config, data, cubes, deck, detectors[-1], mean, out, progress)
+    return _write(config, mean, choice, out / "weights")
 
 
-def _choose_threshold(
-    config: SecondLookTraining,
-    places: Places,
-    network: FoldedNetwork,
-    choice: NDArray[np.intp],
-    learned: NDArray[np.float64],
-) -> float:
-    """Keeps enough of the nodules for choices, each from several centres, and of those learned from: the former are
-    few, and the lowest of a few is a matter of luck.
-    """
-    draws = [rate_places([network], places, choice, config.patch, seed=seed) for seed in range(1, DRAWS + 1)]
-    return min(choose_threshold(some, config.sensitivity) for some in (np.concatenate(draws), learned))
-
-
-def sides_of(config: SecondLookTraining, cubes: Cubes, places: Places) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which places are learned from, and which choose; everything else is held out."""
-    split = config.split
-    names = [
-        {cubes.names[n] for n in select(cubes, subsets, split.held_out_patients)}
-        for subsets in (split.train_subsets, split.choice_subsets)
-    ]
-    persons = dict(zip(cubes.names, cubes.persons, strict=True))
-    if twice := {persons[name] for name in names[0]} & {persons[name] for name in names[1]}:
-        raise UsageError("config-invalid", f"{len(twice)} persons are learned from and used for choices")
-    names[0] |= {f"phantom {seed}" for seed in config.mining.phantoms}
-    train, choice = (np.array([name in known for name in places.names]) for known in names)
-    return train, choice
-
-
-def replace_second_look(
-    weights: WeightsFile, network: FoldedNetwork, config: SecondLookTraining, threshold: float, folder: Path
-) -> WeightsFile:
-    """The classifier's weights, in `folder`, with this second look instead of the one that they had, if any."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value for key, value in load_tensors(weights).items() if not key.startswith("second_look.")}
-    tensors |= {f"second_look.{key}": value for key, value in network.state_dict().items()}
-    kind = {"network": "folded", "widths": list(config.widths), "outputs": 1, "view": config.patch}
-    architecture = {**weights.architecture, "second_look": kind}
-    numbers = {**weights.parameters, "no_nodule_below": threshold}
-    return add_weights(folder, "classifier", tensors, weights.version, architecture, numbers)
-
-
-def _write_rows(
-    path: Path,
-    config: SecondLookTraining,
-    places: Places,
-    network: FoldedNetwork,
-    train: NDArray[np.bool_],
-    choice: NDArray[np.bool_],
-) -> None:
-    """Every place but the weak ones among the false marks that were learned from, which are thousands and say
-    little.
-    """
-    told = np.flatnonzero(~train | places.nodule | (places.score >= TOLD_SCORE))
-    rows = [
-        {
-            "cube": places.names[n],
-            "use": "choice" if choice[n] else "learned" if train[n] else "held out",
-            "nodule": int(places.nodule[n]),
-            "diameter_mm": f"{places.diameter_mm[n]:.2f}",
-            "detector_score": f"{places.score[n]:.4f}",
-            "probability": f"{probability:.6f}",
-        }
-        for n, probability in zip(told, rate_places([network], places, told, config.patch), strict=True)
-    ]
-    write_table(path, rows)
-
-
-# -- places that were found before -----------------------------------------------------------------------------------
-def _places_of(
+def _deal(
     config: SecondLookTraining,
     data: Path,
     cubes: Cubes,
-    detectors: Sequence[WeightsFile],
-    path: Path,
+    detectors: Sequence[Detector],
+    out: Path,
     progress: Progress,
-) -> Places:
-    """As they were found before in this run, or found now."""
-    identity = config_hash(config.mining, [weights.sha256 for weights in detectors], list(cubes.names))
-    if path.exists():
-        return _known_places(path, cubes, identity)
-    places = mine_places(data, cubes, [load_detector(weights) for weights in detectors], config.mining, progress)
-    parts = {name: getattr(places, name) for name in PARTS}
-    made, names = places.hu[len(cubes.names) :], np.array(json.dumps([identity, list(places.names)]))
-    content = io.BytesIO()
-    np.savez(content, made=made, names=names, **{f"of_{name}": value for name, value in parts.items()})
-    replace_file(path, content.getvalue())
-    return places
+) -> Deck:
+    """Everything that is learned from.
+
+    Errors: `config-invalid` where the split leaves nothing, or a person is learned from and used for choices.
+    """
+    split = config.split
+    chosen = select(cubes, split.train_subsets, split.held_out_patients)
+    choosing = select(cubes, split.choice_subsets, split.held_out_patients)
+    twice = {cubes.persons[n] for n in chosen} & {cubes.persons[n] for n in choosing}
+    if twice:
+        raise UsageError("config-invalid", f"{len(twice)} persons are learned from and used for choices")
+    if not len(chosen) or not len(choosing) or not (split.scans or split.phantoms):
+        raise UsageError("config-invalid", "the split leaves no cubes or no chests")
+    places = find_cube_places(data, cubes, chosen, detectors, config.mining, config.shares, progress)
+    scans = tuple(_kept(out, name, config, detectors, progress) for name in split.scans)
+    phantoms = tuple(_kept(out, seed, config, detectors, progress) for seed in split.phantoms)
+    return Deck(places, scans, phantoms, config.shares, config.network)
 
 
-def _known_places(path: Path, cubes: Cubes, identity: str) -> Places:
-    """Errors: `config-invalid` for another run's, `training-data-invalid` where they cannot be read."""
+def _kept(
+    out: Path, which: str | int, config: SecondLookTraining, detectors: Sequence[Detector], progress: Progress
+) -> WholeChest:
+    """A scan by its name or a phantom by its seed, its places as they were found before in this run, or found now."""
+    identity = config_hash(asdict(config.mining), str(which))[:16]
+    path = out / "places" / f"{which}-{identity}.npy"
+    known = path.exists()
+    asked = ((), None) if known else (detectors, config.mining)
+    chest = draw_chest(which, *asked) if isinstance(which, int) else read_chest(out / "shards", which, *asked)
+    if known:
+        return replace(chest, places=np.load(path, allow_pickle=False))
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, chest.places)
+    progress(f"{chest.name}: {len(chest.places)} places that are no nodules")
+    return chest
+
+
+def _begin(config: SecondLookTraining, weights: Sequence[WeightsFile]) -> TwoViews:
+    """Errors: `weights-invalid`."""
+    torch.manual_seed(config.seed)
+    network = TwoViews(config.network)
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            found, names = json.loads(str(kept["names"]))
-            made = kept["made"]
-            parts = {name: kept[f"of_{name}"] for name in PARTS}
-    except (OSError, KeyError, ValueError, EOFError) as error:
-        raise LungscreenError("training-data-invalid", f"cannot read the places: {error!r}", str(path)) from None
-    if found != identity:
-        raise UsageError("config-invalid", "the folder holds a run of other data or detectors", str(path))
-    return Places(
-        hu=np.concatenate([cubes.hu, made]),
-        masks=np.concatenate([cubes.masks, np.zeros(made.shape, dtype=bool)]),
-        names=tuple(names),
-        **parts,
-    )
+        if weights:
+            begin_with_mean(network, weights)
+    except (KeyError, RuntimeError) as error:
+        raise WeightsError("weights-invalid", f"not weights to begin with: {str(error)[:300]}") from None
+    return network
+
+
+def _choose(
+    config: SecondLookTraining,
+    data: Path,
+    cubes: Cubes,
+    deck: Deck,
+    detector: Detector,
+    network: TwoViews,
+    out: Path,
+    progress: Progress,
+) -> Choice:
+    """Curves and points on the choice cubes and scans; the last detector's marks."""
+    settings = DetectConfig()
+    look = SecondLook(network, ScoreScale((0, 0, 1), (0, 1), (0, 1), (0, 1)), "in training")
+    known = read_annotated(data, cubes)
+    chosen = select(cubes, config.split.choice_subsets, config.split.held_out_patients)
+    answered = [answer_cube(cubes, int(n), known.get(cubes.names[n]), detector, look, settings) for n in chosen]
+    chests = [read_chest(out / "shards", name) for name in config.split.choice_scans]
+    answered += [answer_chest(chest, detector, look, settings) for chest in chests if chest.sure]
+    where = chests or list(deck.phantoms)
+    choice = choose(answered, answer_masses(deck, where, look, SET_IN, config.seed), len(where))
+    for name, point in choice.points.items():
+        progress(f"{name}: from {point:.3f} on, {choice.sensitivity[name]:.3f} of the nodules for choices")
+    return choice
+
+
+def _write(config: SecondLookTraining, network: TwoViews, choice: Choice, folder: Path) -> WeightsFile:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "manifest.json").exists():
+        replace_file(folder / "manifest.json", '{"schema": 1, "weights": {}}\n')
+    numbers = {"scale": asdict(choice.scale), "operating_points": dict(choice.points), "doubtful": choice.doubtful}
+    return add_weights(folder, "second_look", network.state_dict(), "1", asdict(config.network), numbers)
