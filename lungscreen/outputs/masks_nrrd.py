@@ -31,7 +31,7 @@ class NrrdMasks:
 
 
 def nrrd_bytes(array: NDArray[Any], volume: Volume) -> bytes:
-    """A canonical array of uint8 or uint16 labels as NRRD 4 on the source's grid, LPS; the same labels give the same bytes."""
+    """A canonical array of uint8 or uint16 labels as NRRD 4 on the source's grid, LPS; equal labels, equal bytes."""
     labels, geometry = source_grid(array, volume)
     # NRRD names its fastest axis first: the last one here.
     axes = [geometry.affine[:3, n] for n in (2, 1, 0)]
