@@ -40,8 +40,9 @@ export function duration(seconds) {
   return days ? `${days} d ${hours % 24} h` : hours ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
 }
 
-/** @param {string|null|undefined} day YYYYMMDD or ISO @returns {string} */
+/** @param {string|number|null|undefined} day YYYYMMDD, ISO, or POSIX seconds @returns {string} */
 export function date(day) {
   if (!day) return "";
+  if (typeof day === "number") return new Date(day * 1000).toISOString().slice(0, 10);
   return /^\d{8}$/.test(day) ? `${day.slice(0, 4)}-${day.slice(4, 6)}-${day.slice(6)}` : day.slice(0, 10);
 }

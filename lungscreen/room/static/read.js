@@ -26,6 +26,7 @@ async function start() {
   describe(study);
   const viewer = study.volume ? look(study) : null;
   const page = { me, study, viewer, programme: await knownProgramme, reading: /** @type {Reading|null} */ (null), panel: /** @type {Panel|null} */ (null), keys: /** @type {Keys|null} */ (null) };
+  viewer?.addEventListener("measured", () => offerMeasure(page));
   await openRead(page);
   bindKeys(page);
   notices(page);
@@ -113,7 +114,6 @@ async function openRead(page) {
   panel.addEventListener("sign", () => askPassword(page));
   reading.addEventListener("changed", () => drawShapes(page));
   reading.addEventListener("conflict", () => askConflict(page));
-  if (page.viewer) page.viewer.addEventListener("measured", () => offerMeasure(page));
   if (reading.open) new ActiveTime((seconds) => reading.tellActive(seconds));
   if (page.study.gate === "open" || read.cad_shown || read.state !== "reading") await showCad(page);
   drawShapes(page);
