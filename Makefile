@@ -2,16 +2,26 @@
 PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 SHARED ?= ../shared
+ROOM_PORT ?= 8080
 SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-all test-dicom chaos check bench compare docs clean install
+.PHONY: demo room browser test-browser test test-all test-dicom chaos check bench compare docs clean install
 
 demo: .venv/installed
 	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7 --overwrite
 	$(BIN)/lungscreen screen demo/studies --out demo/results
 	@echo "Reports: $(CURDIR)/demo/results/worklist.html"
+
+# A reading room on phantoms: prints its address and a first login, and answers until Ctrl+C.
+room: .venv/installed-room
+	@test -d room/results || { $(BIN)/lungscreen phantom --out room/studies --patients 2 --size small --seed 7 --overwrite \
+		&& $(BIN)/lungscreen screen room/studies --out room/results --outputs json,page,room; }
+	@test -f room/login || { printf 'phantom-%s' "$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(12))')" > room/login \
+		&& $(BIN)/lungscreen room user add reader --role reader --password-stdin --results room/results < room/login; }
+	@echo "Sign in as: reader   Password: $$(cat room/login)"
+	$(BIN)/lungscreen room serve room/results --port $(ROOM_PORT)
 
 install: .venv/installed
 
@@ -26,6 +36,14 @@ test-dicom: .venv/installed-dev
 	@command -v dsrdump >/dev/null && command -v pdftotext >/dev/null || $(SUDO) apt-get install --yes dcmtk poppler-utils
 	$(BIN)/python -m pytest tests/test_outputs_dicom.py tests/test_outputs_pdf.py tests/test_outputs_fhir.py \
 		tests/test_export.py tests/test_deidentify.py
+
+# The reading room in a real browser: Chromium from Debian. Without it these tests skip and say so.
+browser:
+	@command -v chromium >/dev/null || { $(SUDO) apt-get update && \
+		$(SUDO) apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=120 chromium; }
+
+test-browser: .venv/installed-browser browser
+	$(BIN)/python -m pytest tests/test_room_viewer.py tests/test_room_pages.py
 
 chaos: .venv/installed-dev
 	$(BIN)/python -m pytest -s tests/test_batch_kill.py tests/test_batch_hostile.py tests/test_batch_numbers.py
@@ -60,10 +78,18 @@ bench: .venv/installed-dev
 	$(PIP) --editable ".[dev]"
 	@touch $@
 
+.venv/installed-room: .venv/installed
+	$(PIP) --editable ".[room]"
+	@touch $@
+
+.venv/installed-browser: .venv/installed-dev
+	$(PIP) --editable ".[dev,browser]"
+	@touch $@
+
 # The tests on a Ray cluster run where it is installed: 240 MB that the default tests do without.
 .venv/installed-ray: .venv/installed-dev
 	$(PIP) --editable ".[dev,ray]"
 	@touch $@
 
 clean:
-	rm -rf .venv build dist demo bench .coverage htmlcov *.egg-info
+	rm -rf .venv build dist demo room bench .coverage htmlcov *.egg-info

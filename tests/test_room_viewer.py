@@ -35,8 +35,7 @@ def grey(hu: np.ndarray, centre: float = -600, width: float = 1500) -> np.ndarra
 
 def read(folder: Path) -> Volume:
     """As the pipeline does."""
-    (series,), _ = find_series([folder])
-    return build_volume(series, VolumeConfig(min_slices=1, min_extent_mm=0))
+    return build_volume(find_series([folder]).studies[0].series[0], VolumeConfig(min_slices=1, min_extent_mm=0))
 
 
 def plane(hu: np.ndarray, axis: int, n: int) -> np.ndarray:
