@@ -460,7 +460,7 @@ EFFECTS = {
     "k": "() => window.room.viewer.linked",
     "?": "() => document.querySelector('#dialog').open",
 }
-PREPARE = """(key) => { const { viewer } = window.room; viewer.active = viewer.panes[0]; viewer.moveTo([18, 10, 10]);
+PREPARE = """(key) => { const { viewer } = window.room; viewer.active = viewer.panes[0]; viewer.panes[1].thickness = 10; viewer.moveTo([18, 10, 10]);
     viewer.look.width = 1234; viewer.look.centre = 99; viewer.active.fit(); viewer.active.thickness = 0; viewer.setMeasuring(key === "Escape");
     if (key === "=") viewer.active.zoom(2); }"""
 

@@ -222,7 +222,7 @@ export class Panel extends EventTarget {
     const { computed, state, id } = this.reading.read;
     this.#drawList();
     fill(this.result,
-      computed && el("p", { class: "verdict" }, el("span", { class: `chip c${String(computed.category).replace(/[^0-9A-Za-z]/g, "")}` }, computed.category), " ", computed.label),
+      computed && el("p", { class: "verdict" }, el("span", { class: `chip c${String(computed.category).replace(/[^0-9A-Za-z]/g, "")}` }, computed.category), " ", computed.label === computed.category ? "" : computed.label),
       computed && el("p", {}, computed.reason ?? ""), computed && el("p", {}, computed.management ?? ""),
       computed?.not_assessed?.length && el("p", { class: "soft" }, `Not assessed: ${computed.not_assessed.join("; ")}.`),
       ...(computed?.notices ?? []).map((/** @type {any} */ notice) => el("p", { class: "soft" }, notice.text)),
