@@ -28,6 +28,10 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+_ALWAYS: dict[str, Any] = {
+    "me": {"name": "anna", "role": "reader", "settings": {}},
+    "programme": {"mode": "second-reader", "autosave_ms": 500, "reject_reasons": [], "types": [], "qualities": []},
+}
 _KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -66,67 +70,74 @@ class Pages:
         return f"{self.url}/static/read.html?study={key}{extra}"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, exams: dict[str, Exam]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.exams = exams
+        self.asked: list[str] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/v1/"):
+            return self._answer(*path.removeprefix("/api/v1/").split("/"))
+        file = STATIC / (path.removeprefix("/static/") if path != "/" else "index.html")
+        return self._send(200, file.read_bytes(), _KINDS[file.suffix]) if file.is_file() else self._problem(404)
+
+    def do_POST(self) -> None:
+        self.server.asked.append(self.path)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._problem(409, "study-leased")
+
+    def _answer(self, what: str, key: str = "", part: str = "", *rest: str) -> None:
+        exam = self.server.exams.get(key)
+        if what in _ALWAYS:
+            self._json(_ALWAYS[what])
+        elif exam is None:
+            self._problem(404)
+        elif part == "slices":
+            self._pixels(exam.hu[int(rest[0]) : int(rest[1])])
+        else:
+            self._json({"priors": []} if part == "priors" else exam.view(key))
+
+    def _pixels(self, hu: NDArray[np.int16]) -> None:
+        both = hu.astype("<i2").tobytes()
+        body = gzip.compress(both[1::2] + both[0::2], 1)
+        self._send(200, body, "application/octet-stream", {"Content-Encoding": "gzip"})
+
+    def _json(self, value: Any, status: int = 200, kind: str = "application/json") -> None:
+        self._send(status, json.dumps(value).encode(), kind)
+
+    def _problem(self, status: int, code: str = "not-found") -> None:
+        self._json({"code": code, "title": code, "status": status}, status, "application/problem+json")
+
+    def _send(self, status: int, body: bytes, kind: str, more: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": POLICY}
+        for name, value in {**headers, "Cache-Control": "no-store", **(more or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 @contextmanager
 def serve_exams(exams: dict[str, Exam]) -> Iterator[Pages]:
     """The pages and the pixel routes of docs/reference/room-api.md on a free port of 127.0.0.1."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            path = self.path.partition("?")[0]
-            if path == "/" or path.startswith("/static/"):
-                file = STATIC / (path.removeprefix("/static/") if path != "/" else "index.html")
-                return self._send(200, file.read_bytes(), _KINDS[file.suffix]) if file.is_file() else self._problem(404)
-            parts = path.removeprefix("/api/v1/").split("/")
-            if parts[0] == "me":
-                return self._json({"name": "anna", "role": "reader", "settings": {}})
-            if parts[0] == "programme":
-                return self._json({"mode": "second-reader", "autosave_ms": 500, "reject_reasons": [], "types": [], "qualities": []})
-            exam = exams.get(parts[1]) if parts[0] == "studies" and len(parts) > 1 else None
-            if exam is None:
-                return self._problem(404)
-            if len(parts) == 2:
-                return self._json(exam.view(parts[1]))
-            if parts[2] == "slices":
-                return self._pixels(exam.hu[int(parts[3]) : int(parts[4])])
-            return self._json({"priors": []}) if parts[2] == "priors" else self._problem(404)
-
-        def do_POST(self) -> None:
-            asked.append(self.path)
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self._problem(409, "study-leased")
-
-        def _pixels(self, hu: NDArray[np.int16]) -> None:
-            both = hu.astype("<i2").tobytes()
-            body = gzip.compress(both[1::2] + both[0::2], 1)
-            self._send(200, body, "application/octet-stream", {"Content-Encoding": "gzip"})
-
-        def _json(self, value: Any, status: int = 200, kind: str = "application/json") -> None:
-            self._send(status, json.dumps(value).encode(), kind)
-
-        def _problem(self, status: int, code: str = "not-found") -> None:
-            self._json({"code": code, "title": code, "status": status}, status, "application/problem+json")
-
-        def _send(self, status: int, body: bytes, kind: str, more: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": POLICY}
-            for name, value in {**headers, "Cache-Control": "no-store", **(more or {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(exams)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield Pages(f"http://127.0.0.1:{server.server_address[1]}", asked, exams)
+        yield Pages(f"http://127.0.0.1:{server.server_address[1]}", server.asked, exams)
     finally:
         server.shutdown()
         server.server_close()
@@ -148,7 +159,9 @@ def open_browser() -> Iterator[Any]:
 
 
 @contextmanager
-def watched_page(browser: Any, origin: str, *, width: int = 1400, height: int = 900, expected: tuple[str, ...] = ()) -> Iterator[Any]:
+def watched_page(
+    browser: Any, origin: str, *, width: int = 1400, height: int = 900, expected: tuple[str, ...] = ()
+) -> Iterator[Any]:
     """A page in a context of its own; an error in its console, or a request to elsewhere, fails the test.
 
     expected: parts of console messages that the test provokes.
@@ -157,7 +170,10 @@ def watched_page(browser: Any, origin: str, *, width: int = 1400, height: int = 
     page, wrong = context.new_page(), []
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
-    page.on("request", lambda r: wrong.append(f"elsewhere: {r.url}") if not r.url.startswith((origin, "data:", "blob:")) else None)
+    page.on(
+        "request",
+        lambda r: wrong.append(f"elsewhere: {r.url}") if not r.url.startswith((origin, "data:", "blob:")) else None,
+    )
     try:
         yield page
     finally:
@@ -168,7 +184,11 @@ def watched_page(browser: Any, origin: str, *, width: int = 1400, height: int = 
 
 def axe_violations(page: Any) -> list[str]:
     """What axe-core finds on a page, by WCAG 2.2 A and AA."""
-    axe = pytest.importorskip("axe_playwright_python", reason="no accessibility tests: axe-playwright-python is not installed")
+    axe = pytest.importorskip(
+        "axe_playwright_python", reason="no accessibility tests: axe-playwright-python is not installed"
+    )
     page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8") + "; undefined")
-    found = page.evaluate("() => axe.run(document, {runOnly: ['wcag2a','wcag2aa','wcag21aa','wcag22aa']})")["violations"]
+    found = page.evaluate("() => axe.run(document, {runOnly: ['wcag2a','wcag2aa','wcag21aa','wcag22aa']})")[
+        "violations"
+    ]
     return [f"{v['id']}: {[n['html'][:160] for n in v['nodes']]}" for v in found]

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ from room_factory import OWN_PLACE, PASSWORD, graded_finding, make_room, one_rep
 from lungscreen.records import Patient
 from lungscreen.room.config import DoubleReading, RoomConfig
 
-REFUSED = ("status of 401", "status of 409", "status of 404", "status of 412")  # the browser says each refusal in its console
+REFUSED = (
+    "status of 401",
+    "status of 409",
+    "status of 404",
+    "status of 412",
+)  # the browser says each refusal in its console
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +51,15 @@ def listening(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def opened_room(tmp_path: Path, config: RoomConfig | None = None, people: dict[str, str] | None = None) -> Iterator[tuple[str, Any]]:
+def opened_room(
+    tmp_path: Path, config: RoomConfig | None = None, people: dict[str, str] | None = None
+) -> Iterator[tuple[str, Any]]:
     """Two studies, one with two marks of CAD, and a listening room for them."""
     ball, other = graded_finding(), graded_finding(number=2)
-    reports = (one_report("1.2.3", ball, other), one_report("1.2.4", patient=Patient("P-2", "Roe^Jane", "19500505", "F")))
+    reports = (
+        one_report("1.2.3", ball, other),
+        one_report("1.2.4", patient=Patient("P-2", "Roe^Jane", "19500505", "F")),
+    )
     results = write_studies(tmp_path / "results", *reports)
     with make_room(results, config) as rooms:
         for name, role in (people or {"anna": "reader"}).items():
@@ -102,15 +113,21 @@ def saved(page: Any) -> None:
 
 def test_a_second_reader_session_from_login_to_report(browser: Any, tmp_path: Path) -> None:
     """Login, worklist, own nodule, CAD asked for too early and refused, first signature, CAD, decisions, report."""
-    with opened_room(tmp_path) as (url, rooms), watched_page(browser, url, expected=REFUSED) as page:
+    with opened_room(tmp_path) as (url, _), watched_page(browser, url, expected=REFUSED) as page:
         sign_in(page, url)
         assert axe_violations(page) == []
         assert page.locator("#cad-head").is_hidden()
         open_first(page)
         watch(page)
         assert axe_violations(page) == []
-        key, read = page.evaluate("async () => { const key = new URLSearchParams(location.search).get('study'); return [key, (await (await fetch(`/api/v1/studies/${key}`)).json()).read]; }")
-        early = page.evaluate("async (read) => { const a = await fetch(`/api/v1/reads/${read}/cad`); return [a.status, (await a.json()).code]; }", read)
+        read = page.evaluate(
+            """async () => { const key = new URLSearchParams(location.search).get('study');
+            return (await (await fetch(`/api/v1/studies/${key}`)).json()).read; }"""
+        )
+        early = page.evaluate(
+            "async (read) => { const a = await fetch(`/api/v1/reads/${read}/cad`); return [a.status, (await a.json()).code]; }",
+            read,
+        )
         assert early == [409, "first-read-unsigned"]
 
         go_to(page, OWN_PLACE)
@@ -138,7 +155,9 @@ def test_a_second_reader_session_from_login_to_report(browser: Any, tmp_path: Pa
         page.locator(".nodule.cad").first.click()
         page.keyboard.press("a")
         page.locator(".nodule.cad", has_text="accept").wait_for()
-        assert page.locator(".nodule.cad[aria-pressed=true]").get_attribute("data-id") == "cad2"  # the next one that is open
+        assert (
+            page.locator(".nodule.cad[aria-pressed=true]").get_attribute("data-id") == "cad2"
+        )  # the next one that is open
         page.keyboard.press("x")
         page.locator("#dialog").get_by_text("vessel").click()
         page.locator(".nodule.cad", has_text="reject").wait_for()
@@ -202,7 +221,7 @@ def test_a_killed_tab_loses_nothing_that_was_typed(browser: Any, tmp_path: Path)
 
 def test_what_two_windows_say_is_asked_about(browser: Any, tmp_path: Path) -> None:
     """A read that was saved elsewhere in between is not overwritten silently."""
-    with opened_room(tmp_path) as (url, rooms), watched_page(browser, url, expected=REFUSED) as page:
+    with opened_room(tmp_path) as (url, _), watched_page(browser, url, expected=REFUSED) as page:
         sign_in(page, url)
         open_first(page)
         other = page.context.new_page()
@@ -237,14 +256,23 @@ def test_a_service_that_is_away_is_said_and_waited_for(browser: Any, tmp_path: P
         assert page.get_by_label("Remarks").input_value() == "typed while away"
 
 
+def _read_twice(rooms: Any) -> None:
+    """One reader accepts what CAD found, the other rejects it all."""
+    rows = rooms.client("cleo").get("/api/v1/worklist").json()["rows"]
+    key = next(row["study"] for row in rows if row["patient_id"] == PATIENT.patient_id)
+    rooms.client("anna").read_to_end(key)
+    rooms.client("bert").read_to_end(key, "reject")
+
+
 def test_two_reads_that_differ_go_to_arbitration(browser: Any, tmp_path: Path) -> None:
     """Double reading: two readers sign, neither learns of the other, an arbiter sees both and reads."""
-    config = RoomConfig(mode="second-reader", double_reading=DoubleReading(active=True, tiers=(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)))
+    config = RoomConfig(
+        mode="second-reader", double_reading=DoubleReading(active=True, tiers=(1, 2, 3, 4, 5, 6, 7, 8, 9, 10))
+    )
     people = {"anna": "reader", "bert": "reader", "cleo": "arbiter"}
     with opened_room(tmp_path, config, people) as (url, rooms):
-        key = next(row for row in rooms.client("cleo").get("/api/v1/worklist").json()["rows"] if row["patient_id"] == PATIENT.patient_id)["study"]
-        rooms.client("anna").read_to_end(key)
-        rooms.client("bert").read_to_end(key, "reject")
+        with ThreadPoolExecutor(1) as elsewhere:  # Playwright has this thread's event loop
+            elsewhere.submit(_read_twice, rooms).result()
         with watched_page(browser, url, expected=REFUSED) as page:
             sign_in(page, url, "cleo")
             page.locator("tr", has_text="arbitration").locator("a.open").click()
@@ -268,5 +296,3 @@ def test_the_worklist_needs_no_mouse(browser: Any, tmp_path: Path) -> None:
         page.keyboard.press("Enter")
         page.wait_for_url("**/static/read.html?study=*")
         page.wait_for_selector("html[data-ready=yes]", state="attached", timeout=30_000)
-
-

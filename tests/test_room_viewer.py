@@ -152,7 +152,9 @@ def test_the_marker_is_where_the_patient_has_it(browser: Any, pages: Pages, tmp_
                 const [x, y] = pane.origin; return pane.indexAt(x + column + 0.5, y + row + 0.5); }""",
                 [axis, int(row), int(column)],
             )
-            np.testing.assert_allclose(exam.geometry.to_mm(at), exam.geometry.to_mm(top), atol=0.8 if pose == "tilted" else 1e-6)
+            np.testing.assert_allclose(
+                exam.geometry.to_mm(at), exam.geometry.to_mm(top), atol=0.8 if pose == "tilted" else 1e-6
+            )
         if pose != "tilted":
             stored = np.array(_stored_place(orientation, place))
             np.testing.assert_allclose(exam.geometry.to_mm(top), stored, atol=1e-3)
@@ -183,7 +185,7 @@ def test_a_sphere_stays_round_after_gantry_tilt(browser: Any, pages: Pages, tmp_
     )  # fmt: skip
     volume = read(tmp_path / "tilt")
     pages.exams[KEY] = Exam(volume.hu, volume.geometry, list(volume.instance_numbers))
-    index = [int(round(c)) for c in volume.geometry.to_index(centre)]
+    index = [round(float(c)) for c in volume.geometry.to_index(centre)]
     with watched_page(browser, pages.url, expected=NOT_OURS) as page:
         open_study(page, pages)
         for axis in (0, 1, 2):
@@ -299,7 +301,14 @@ def test_the_probe_tells_the_stored_value(browser: Any, pages: Pages) -> None:
 def test_lengths_are_rounded_by_the_products_rule(browser: Any, pages: Pages) -> None:
     """Mean of both axes as `lungscreen.assess` has it, for halves that binary floats get wrong too."""
     rng = np.random.default_rng(5)
-    pairs = [*np.round(rng.uniform(0.1, 80, (300, 2)), 2).tolist(), [6.05, 5.95], [8.25, 7.35], [1.15, 1.05], [6.0, 5.9], [0.3, 0.2]]
+    pairs = [
+        *np.round(rng.uniform(0.1, 80, (300, 2)), 2).tolist(),
+        [6.05, 5.95],
+        [8.25, 7.35],
+        [1.15, 1.05],
+        [6.0, 5.9],
+        [0.3, 0.2],
+    ]
     with watched_page(browser, pages.url, expected=("404",)) as page:  # no other sign-in is offered
         page.goto(f"{pages.url}/static/login.html")
         got = page.evaluate(
@@ -326,7 +335,10 @@ def test_a_length_is_drawn_twice_and_said(browser: Any, pages: Pages) -> None:
         text = page.evaluate("() => window.room.viewer.lastMeasure.text")
         long, short = page.evaluate("() => window.room.viewer.lastMeasure.lengths")
         assert (long, short) == (pytest.approx(8.0, abs=0.06), pytest.approx(6.0, abs=0.06))
-        assert text == f"{float(mean_diameter(long, long)):.1f} × {float(mean_diameter(short, short)):.1f} mm, mean {float(mean_diameter(long, short)):.1f} mm manual"
+        assert (
+            text
+            == f"{float(mean_diameter(long, long)):.1f} × {float(mean_diameter(short, short)):.1f} mm, mean {float(mean_diameter(long, short)):.1f} mm manual"
+        )
         page.locator("#measure").get_by_text(text).wait_for()
         page.keyboard.press("Backspace")
         assert page.evaluate("() => window.room.viewer.measures.length") == 0
@@ -344,8 +356,16 @@ def test_space_is_pythons(browser: Any, pages: Pages) -> None:
     geometry = Geometry(affine, (40, 50, 60))
     rng = np.random.default_rng(2)
     index = rng.uniform(0, 40, (50, 3))
-    nodes = rng.normal(0, 3, (4, 5, 6, 3)) + np.stack(np.meshgrid(*[np.arange(n) * 20.0 for n in (4, 5, 6)], indexing="ij"), -1)[..., ::-1]
-    table = {"origin_mm": [1.0, 2.0, 3.0], "step_mm": 20.0, "shape": [4, 5, 6], "to_earlier_mm": nodes.reshape(-1, 3).tolist()}
+    nodes = (
+        rng.normal(0, 3, (4, 5, 6, 3))
+        + np.stack(np.meshgrid(*[np.arange(n) * 20.0 for n in (4, 5, 6)], indexing="ij"), -1)[..., ::-1]
+    )
+    table = {
+        "origin_mm": [1.0, 2.0, 3.0],
+        "step_mm": 20.0,
+        "shape": [4, 5, 6],
+        "to_earlier_mm": nodes.reshape(-1, 3).tolist(),
+    }
     places = rng.uniform([1, 2, 3], [101, 82, 63], (50, 3))
     with watched_page(browser, pages.url, expected=("404",)) as page:  # no other sign-in is offered
         page.goto(f"{pages.url}/static/login.html")
@@ -502,7 +522,11 @@ def test_keys_are_off_while_text_is_typed_and_can_be_changed(browser: Any, pages
 
 def test_the_pages_are_accessible(browser: Any, pages: Pages) -> None:
     """axe-core finds nothing by WCAG 2.2 A and AA: viewer, list of keys, login."""
-    pages.exams[KEY] = Exam(marked(), Geometry.axial(SHAPE, (2.0, 0.7, 0.7)), notices=[{"code": "thick-slices", "text": "Slices are thick."}])
+    pages.exams[KEY] = Exam(
+        marked(),
+        Geometry.axial(SHAPE, (2.0, 0.7, 0.7)),
+        notices=[{"code": "thick-slices", "text": "Slices are thick."}],
+    )
     with watched_page(browser, pages.url, expected=(*NOT_OURS, "404")) as page:
         open_study(page, pages)
         assert axe_violations(page) == []
