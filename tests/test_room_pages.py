@@ -17,7 +17,7 @@ pytest.importorskip("fastapi", reason="the reading room is not installed")
 import uvicorn
 from report_examples import PATIENT
 from room_browser import axe_violations, open_browser, watched_page
-from room_factory import OWN_PLACE, PASSWORD, graded_finding, make_room, one_report, write_studies
+from room_factory import OWN_PLACE, PASSWORD, Rooms, graded_finding, make_room, one_report, write_studies
 
 from lungscreen.records import Patient
 from lungscreen.room.config import DoubleReading, RoomConfig
@@ -256,12 +256,14 @@ def test_a_service_that_is_away_is_said_and_waited_for(browser: Any, tmp_path: P
         assert page.get_by_label("Remarks").input_value() == "typed while away"
 
 
-def _read_twice(rooms: Any) -> None:
+def _read_twice(room: Any) -> None:
     """One reader accepts what CAD found, the other rejects it all."""
+    rooms = Rooms(room)
     rows = rooms.client("cleo").get("/api/v1/worklist").json()["rows"]
     key = next(row["study"] for row in rows if row["patient_id"] == PATIENT.patient_id)
     rooms.client("anna").read_to_end(key)
     rooms.client("bert").read_to_end(key, "reject")
+    rooms.runner.close()
 
 
 def test_two_reads_that_differ_go_to_arbitration(browser: Any, tmp_path: Path) -> None:
@@ -272,7 +274,7 @@ def test_two_reads_that_differ_go_to_arbitration(browser: Any, tmp_path: Path) -
     people = {"anna": "reader", "bert": "reader", "cleo": "arbiter"}
     with opened_room(tmp_path, config, people) as (url, rooms):
         with ThreadPoolExecutor(1) as elsewhere:  # Playwright has this thread's event loop
-            elsewhere.submit(_read_twice, rooms).result()
+            elsewhere.submit(_read_twice, rooms.room).result()
         with watched_page(browser, url, expected=REFUSED) as page:
             sign_in(page, url, "cleo")
             page.locator("tr", has_text="arbitration").locator("a.open").click()
