@@ -18,10 +18,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lungscreen.errors import UsageError
+from lungscreen.files import open_regular
 
 __all__ = ["config_hash", "packaged_folder", "read_table", "read_toml"]
 
 T = TypeVar("T")
+
+MOST_BYTES = 1 << 20
+"""A larger file is no configuration."""
+
+LARGEST = 1 << 62
+"""No setting is larger."""
 
 
 def packaged_folder(name: str) -> Path:
@@ -37,8 +44,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     Errors: `config-invalid`.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        with open_regular(path) as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UsageError("config-invalid", f"larger than {MOST_BYTES >> 20} MiB", str(path))
+        return tomllib.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise UsageError("config-invalid", "nested too deeply", str(path)) from None
+    except (OSError, ValueError) as error:
         raise UsageError("config-invalid", f"cannot read the configuration: {error}", str(path)) from None
 
 
@@ -94,7 +107,11 @@ def _choice(options: tuple[Any, ...], raw: Any, where: str) -> Any:
 def _plain_value(hint: Any, raw: Any, where: str) -> Any:
     """A number, a text or a truth value; a whole number may stand for a number."""
     if hint is float and type(raw) is int:
+        if abs(raw) > LARGEST:
+            raise UsageError("config-invalid", "expected a number of a possible size", where)
         return float(raw)
+    if type(raw) is int and abs(raw) > LARGEST:
+        raise UsageError("config-invalid", "expected a number of a possible size", where)
     if type(raw) is float and not math.isfinite(raw):
         raise UsageError("config-invalid", f"expected a finite number, got {raw}", where)
     return raw if type(raw) is hint else _expect(None, hint, f"{hint.__name__}, got {raw!r}", where)

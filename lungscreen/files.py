@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from lungscreen.errors import OutputError
 
-__all__ = ["clean_leftovers", "clean_scratch", "replace_file", "replace_folder", "scratch_folder"]
+__all__ = ["clean_leftovers", "clean_scratch", "open_regular", "replace_file", "replace_folder", "scratch_folder"]
 
 _NEW = ".new"
 """Ending of a folder or file that is being written; worth nothing after a crash."""
@@ -70,6 +73,18 @@ def replace_file(target: Path, content: str | bytes | Iterable[str]) -> None:
     except OSError as error:
         new.unlink(missing_ok=True)
         raise OutputError("output-failed", f"cannot write results: {error.strerror or error}", str(target)) from None
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """A plain file to read; a pipe or a device would keep us, or never end.
+
+    Errors: OSError, also where it is no plain file.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        yield file
 
 
 def clean_leftovers(folder: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lungscreen.errors import UsageError
+from lungscreen.files import open_regular
 
 __all__ = ["Pseudonyms", "default_key_file", "load_key"]
 
@@ -78,7 +79,7 @@ def load_key(path: Path | None = None, identified: bool = False) -> Pseudonyms:
     try:
         if path is None and not file.exists():
             _make(file)
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             mode = os.fstat(opened.fileno()).st_mode
             text = opened.read(MOST_KEY_BYTES + 1).strip()
     except OSError as error:

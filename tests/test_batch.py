@@ -348,14 +348,16 @@ def test_links_are_followed_but_never_in_circles(index: Index, inbox: Path) -> N
 
 
 def test_a_folder_that_goes_while_it_is_looked_at_ends_nothing(index: Index, inbox: Path) -> None:
-    """Listed, and gone before it is entered: it is said, and the others are found."""
+    """Listed, and gone before it is entered: it is looked at again, and the others are found."""
 
     def gone() -> bool:
         shutil.rmtree(inbox / "study001", ignore_errors=True)
         return False
 
-    assert len(index.scan([inbox], stop=gone).offers) == 1
-    assert "file-unreadable" in {r.code for r in index.input_refusals(inbox)}
+    scan = index.scan([inbox], stop=gone)
+    assert len(scan.offers) == 1
+    assert not scan.disturbed
+    assert "file-unreadable" not in {r.code for r in index.input_refusals(inbox)}
 
 
 def test_a_look_that_is_stopped_goes_on_where_it_was(index: Index, inbox: Path) -> None:

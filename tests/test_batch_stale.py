@@ -44,7 +44,7 @@ def values(out: Path) -> list[tuple[Any, ...]]:
 def box_with_study(folder: Path, **options: Any) -> list[Path]:
     return make_series(
         folder, chest_with_smooth_nodules(), step_mm=SPACING[0], spacing_mm=SPACING[1:], origin_mm=ORIGIN,
-        study_uid="1.2.3", series_uid="1.2.3.4", shuffle=False, **options,
+        shuffle=False, **{"study_uid": "1.2.3", "series_uid": "1.2.3.4"} | options,
     )  # fmt: skip
 
 

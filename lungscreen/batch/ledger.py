@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +21,17 @@ from typing import Any, Literal
 from lungscreen.database import guarded, open_database
 from lungscreen.errors import UsageError
 
-__all__ = ["LEDGER_FILE", "Ledger", "Offer", "State", "TaskRow"]
+__all__ = ["LEDGER_FILE", "Ledger", "Offer", "State", "TaskRow", "hourly_rate"]
 
 LEDGER_FILE = "ledger.sqlite"
 
 State = Literal["waiting", "running", "done", "refused", "failed"]
+
+LEAST_ENDED = 10
+"""Of fewer studies no speed is told."""
+
+LEAST_SPAN_S = 60.0
+"""And not of a shorter time."""
 
 ENDED = ("done", "refused", "failed")
 
@@ -114,6 +120,12 @@ def _results_are_sealed(connection: sqlite3.Connection) -> None:
 
 MIGRATIONS = (_first_schema, _results_are_sealed)
 """One function a schema version; a version that was released is never changed."""
+
+
+def hourly_rate(ends: Sequence[float]) -> float | None:
+    """Studies per hour from when each ended, in seconds; None where they are too few, or too near, to tell."""
+    span = max(ends) - min(ends) if len(ends) >= LEAST_ENDED else 0.0
+    return (len(ends) - 1) / span * 3600 if span >= LEAST_SPAN_S else None
 
 
 class Ledger:
@@ -382,13 +394,11 @@ class Ledger:
             return {(state, code): count for state, code, count in self._db.execute(query)}
 
     def rate(self, hours: float) -> float | None:
-        """Studies that ended per hour, over the last hours of work; None before the second one."""
+        """Studies that ended per hour, over the last hours of work; None before there are enough (`hourly_rate`)."""
         query = "SELECT ended FROM attempt WHERE outcome IN ('done', 'refused', 'failed') ORDER BY id DESC LIMIT 10000"
         with self._guard:
             ends = [datetime.fromisoformat(row[0]).timestamp() for row in self._db.execute(query)]
-        recent = [end for end in ends if end > ends[0] - hours * 3600]
-        span = max(recent) - min(recent) if len(recent) > 1 else 0.0
-        return (len(recent) - 1) / span * 3600 if span > 0 else None
+        return hourly_rate([end for end in ends if end > ends[0] - hours * 3600])
 
     def stage_figures(self) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
         """Mean seconds and largest memory (MiB) by stage, of the studies that were read."""

@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lungscreen.batch.ledger import LEDGER_FILE
 from lungscreen.errors import OutputError, UsageError
 
 __all__ = ["LOCK_FILE", "hold_lock", "is_held"]
 
 LOCK_FILE = "run.lock"
+
+FILE_MODE = 0o644
+"""Of a ledger that is made here."""
 
 
 @contextmanager
@@ -37,15 +41,39 @@ def hold_lock(out: Path) -> Iterator[None]:
             raise UsageError("out-in-use", f"another run is at work there ({holder})", str(out)) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        with _hold_ledger(out):
+            yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _hold_ledger(out: Path) -> Iterator[None]:
+    """The same lock on the ledger itself: somebody may remove the file above while a run holds it.
+
+    Errors: as of `hold_lock`.
+    """
+    try:
+        descriptor = os.open(out / LEDGER_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        raise OutputError("output-failed", f"cannot write there: {error.strerror}", str(out)) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise UsageError("out-in-use", "another run is at work there (its lock file is gone)", str(out)) from None
     finally:
         os.close(descriptor)
 
 
 def is_held(out: Path) -> bool:
     """Whether a run is at work there."""
+    return any(_is_locked(out / name) for name in (LOCK_FILE, LEDGER_FILE))
+
+
+def _is_locked(path: Path) -> bool:
     try:
-        descriptor = os.open(out / LOCK_FILE, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

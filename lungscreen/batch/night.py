@@ -9,6 +9,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.batch.drift import HISTORY_NIGHTS, NightComparison, compare_nights, drift_notices
-from lungscreen.batch.ledger import LEDGER_FILE, Ledger, TaskRow
+from lungscreen.batch.ledger import LEDGER_FILE, Ledger, TaskRow, hourly_rate
 from lungscreen.codes import CODES
 from lungscreen.errors import LungscreenError
 from lungscreen.files import replace_file
@@ -159,16 +160,26 @@ def _earlier(out: Path, key_fingerprint: str) -> list[TaskRow]:
     for path in sorted(out.resolve().parent.glob(f"*/{LEDGER_FILE}")):
         if path.parent == out.resolve():
             continue
-        try:
-            other = Ledger(path.parent, read_only=True)
-        except (LungscreenError, OSError):
-            continue  # somebody else's, or not readable: nothing of this night depends on it
-        try:
-            if other.key_fingerprint() == key_fingerprint:
-                rows += other.rows()
-        finally:
-            other.close()
-    return [row for row in rows if row.finished]
+        # somebody else's, damaged or not readable: nothing of this night depends on it
+        with suppress(LungscreenError, OSError, ValueError, TypeError):
+            rows += _ended_rows(path.parent, key_fingerprint)
+    return rows
+
+
+def _ended_rows(folder: Path, key_fingerprint: str) -> list[TaskRow]:
+    """Studies of another ledger that ended, if it was begun with this key.
+
+    Errors: those of `Ledger`; ValueError, TypeError where a time is none.
+    """
+    other = Ledger(folder, read_only=True)
+    try:
+        rows = other.rows() if other.key_fingerprint() == key_fingerprint else []
+    finally:
+        other.close()
+    ended = [row for row in rows if row.finished]
+    for row in ended:
+        night_of(row.finished)
+    return ended
 
 
 def _by_code(rows: Sequence[TaskRow]) -> list[tuple[str, list[TaskRow]]]:
@@ -226,9 +237,8 @@ def _seconds(rows: Sequence[TaskRow]) -> dict[str, dict[str, float]]:
 
 
 def _per_hour(rows: Sequence[TaskRow]) -> float | None:
-    ends = sorted(datetime.fromisoformat(row.finished).timestamp() for row in rows)
-    span = ends[-1] - ends[0] if len(ends) > 1 else 0.0
-    return round((len(ends) - 1) / span * 3600, 1) if span > 0 else None
+    rate = hourly_rate([datetime.fromisoformat(row.finished).timestamp() for row in rows])
+    return None if rate is None else round(rate, 1)
 
 
 def _quality(rows: Sequence[TaskRow]) -> list[dict[str, Any]]:

@@ -30,12 +30,15 @@ def read_status(night: Path) -> dict[str, Any]:
         ledger.close()
     running = is_held(night)
     left = counts["waiting"] + counts["running"]
+    interrupted = 0 if running else counts["running"]
     done_at = None
     if running and left and per_hour:
         done_at = (datetime.now(UTC) + timedelta(hours=left / per_hour)).isoformat(timespec="minutes")
     return {
         "at_work": running,
         **counts,
+        "running": counts["running"] - interrupted,
+        "interrupted": interrupted,
         "studies_per_hour": None if per_hour is None else round(per_hour, 1),
         "done_at": done_at,
         "codes": [
@@ -47,7 +50,15 @@ def read_status(night: Path) -> dict[str, Any]:
 
 def status_text(status: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [f"{name:<8} {status[name]:>7}" for name in ("waiting", "running", "done", "refused", "failed")]
+    names = (
+        "waiting",
+        "running",
+        *(("interrupted",) if status.get("interrupted") else ()),
+        "done",
+        "refused",
+        "failed",
+    )
+    lines = [f"{name:<8} {status[name]:>7}" for name in names]
     if status["studies_per_hour"] is not None:
         lines.append(f"{status['studies_per_hour']:g} studies per hour")
     if status["done_at"]:

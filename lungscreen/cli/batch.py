@@ -26,6 +26,7 @@ from lungscreen.cli.shared import (
     add_pipeline,
     chosen_pipeline,
     clinical_table,
+    name_missing,
 )
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def _run(args: argparse.Namespace) -> int:
     end = time.monotonic() + _seconds_until(args.until) if args.until else math.inf
     with _stopping_at_signals(stop):
         ended = run_batch(batch, stopped=lambda: stop.is_set() or time.monotonic() >= end)
+    name_missing(args.inputs)
     print(args.out / "worklist.html")
     _say_how_it_ended(ended)
     if stop.is_set() and not args.watch:

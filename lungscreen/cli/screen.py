@@ -16,6 +16,7 @@ from lungscreen.cli.shared import (
     chosen_pipeline,
     clinical_table,
     exit_code,
+    name_missing,
 )
 
 __all__ = ["add_arguments", "run"]
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         priors=args.priors,
         key_file=args.key_file,
     )
+    name_missing(args.inputs)
     print(args.out / "worklist.html")
     print(f"{summary.reports} of {summary.studies} studies read. {RESEARCH_USE}", file=sys.stderr)
     return exit_code(args.out, summary.complete)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ __all__ = [
     "chosen_pipeline",
     "clinical_table",
     "exit_code",
+    "name_missing",
 ]
 
 
@@ -120,6 +123,13 @@ def clinical_table(path: Path | None) -> ClinicalTable | None:
     for notice in table.notices:
         print(f"{path.name}: {plain_text(notice.text)}", file=sys.stderr)
     return table
+
+
+def name_missing(inputs: Sequence[Path]) -> None:
+    """Say which of the inputs do not exist; the rest is read all the same."""
+    for path in inputs:
+        if not os.path.lexists(path):
+            print(f"{plain_text(str(path))} does not exist.", file=sys.stderr)
 
 
 def exit_code(out: Path, complete: bool) -> ExitCode:

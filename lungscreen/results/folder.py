@@ -10,6 +10,7 @@ A study's key is a keyed hash (`lungscreen.pseudonyms`): it says nothing to who 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -120,10 +121,14 @@ class ResultsFolder:
 
     # -- how it is replaced ------------------------------------------------------------------------------------------
     def make(self, inputs: Iterable[Path] = ()) -> None:
-        """Make the folder, and see that it is none of the inputs.
+        """Make the folder, and see that it is none of the inputs, and that one of them exists.
 
-        Errors: `usage`, `output-failed`.
+        Errors: `usage`, `input-missing`, `output-failed`.
         """
+        inputs = tuple(inputs)
+        if inputs and not any(map(os.path.lexists, inputs)) and not (self.path / "ledger.sqlite").exists():
+            missing = ", ".join(map(str, inputs))
+            raise UsageError("input-missing", "no such file or folder: nothing was read", missing)
         if self.path.resolve() in {path.resolve() for path in inputs}:
             reason = "the results cannot go into the input itself: name another folder with --out"
             raise UsageError("usage", reason, str(self.path))

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lungscreen.files import open_regular
 from lungscreen.results.document import ReportDocument
 from lungscreen.results.values import UnreadableError, from_plain
 
@@ -47,7 +48,7 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES) -> Any:
     Errors: `UnreadableError`.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(most_bytes + 1)
         if len(content) > most_bytes:
             raise UnreadableError("larger than any report")

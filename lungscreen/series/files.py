@@ -77,6 +77,8 @@ class Walk:
         self._reader = reader
         self._skip = {_identity(skip.stat())} if skip is not None and skip.exists() else set()
         self._met: set[_Identity] = set()
+        self.vanished = 0
+        """Files and folders that were gone before they could be looked at, though they had just been listed."""
 
     def folders(self, path: Path) -> Iterator[Folder]:
         """The folders of one input that have files, each once; nothing where the input does not exist."""
@@ -99,7 +101,7 @@ class Walk:
             except OSError as error:  # gone since it was listed
                 failed.append(error)
                 identity = None
-            yield from _unreadable(failed)
+            yield from self._unreadable(failed)
             if identity is None or identity in entered:
                 folders.clear()
                 continue
@@ -107,7 +109,7 @@ class Walk:
             folders[:] = sorted(name for name in folders if not _is_left_behind(name))
             wanted = sorted(name for name in names if not _is_junk(name) and name.upper() != "DICOMDIR")
             yield Folder(Path(folder), (self._entry(Path(folder, name)) for name in wanted))
-        yield from _unreadable(failed)
+        yield from self._unreadable(failed)
 
     def _listed(self, path: Path) -> Iterator[Folder]:
         """A DICOMDIR that was named itself, with the files that it lists."""
@@ -121,10 +123,19 @@ class Walk:
                 entries.append(Entry(path, NO_FILE, NO_FILE, problems=tuple(problems), is_index=True))
             yield Folder(folder, iter(entries))
 
+    def _unreadable(self, failed: list[OSError]) -> Iterator[Folder]:
+        """A folder for each that could not be read since the last one; takes them off the list."""
+        for error in failed:
+            path = Path(error.filename)
+            self.vanished += not os.path.lexists(path)
+            yield Folder(path, iter([_no_file(path, "the folder cannot be read")]), listed=False)
+        failed.clear()
+
     def _entry(self, path: Path, named: bool = False) -> Entry:
         try:
             status = path.stat()
         except FileNotFoundError:
+            self.vanished += not os.path.lexists(path)
             return _no_file(path, "not a regular file, or a link to nowhere")
         except OSError as error:
             return _no_file(path, f"cannot be read ({error.strerror})")
@@ -135,14 +146,6 @@ class Walk:
             return Entry(path, COPY, COPY)
         self._met.add(identity)
         return Entry(path, status.st_size, status.st_mtime_ns, named)
-
-
-def _unreadable(failed: list[OSError]) -> Iterator[Folder]:
-    """A folder for each that could not be read since the last one; takes them off the list."""
-    for error in failed:
-        path = Path(error.filename)
-        yield Folder(path, iter([_no_file(path, "the folder cannot be read")]), listed=False)
-    failed.clear()
 
 
 def _no_file(path: Path, reason: str) -> Entry:

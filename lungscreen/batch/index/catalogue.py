@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from lungscreen.series import SeriesConfig
 from lungscreen.sources import SourceReader
 
 __all__ = ["Index"]
+
+AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Where something vanishes while it is looked at, the inputs are looked at again after so long, and again."""
 
 
 class Index:
@@ -64,16 +68,35 @@ class Index:
         with self._guard, quiet_pydicom(), SourceReader() as reader:
             self._files.begin()
             try:
-                number = self._db.execute("SELECT COALESCE(MAX(seen), 0) + 1 FROM folder").fetchone()[0]
-                visit = Visit(self._files, self._out, self._config, reader, scan, number, stop)
-                places = [visit.input(path) for path in dict.fromkeys(inputs)]
+                places = self._visit(inputs, reader, scan, stop)
                 if not stop():
                     self._studies.update(self._files.breathe)
-                    scan.withdrawn = self._studies.withdrawn()
-                    scan.offers = self._studies.offers(places if everything else None)
+                    scan.withdrawn = [] if scan.disturbed else self._studies.withdrawn()
+                    offers = self._studies.offers(places if everything else None)
+                    # what of a study vanished may be back for the next look
+                    scan.offers = [offer for offer in offers if offer.settled or not scan.disturbed]
             finally:
                 self._db.execute("COMMIT")
         return scan
+
+    def _visit(self, inputs: Sequence[Path], reader: SourceReader, scan: Scan, stop: Callable[[], bool]) -> list[int]:
+        """Look at the inputs until nothing vanishes meanwhile, but not for ever. Returns their numbers."""
+        pauses = iter(AGAIN_AFTER_S)
+        while True:
+            scan.away.clear()
+            number = self._db.execute("SELECT COALESCE(MAX(seen), 0) + 1 FROM folder").fetchone()[0]
+            visit = Visit(self._files, self._out, self._config, reader, scan, number, stop)
+            places = [visit.input(path) for path in dict.fromkeys(inputs)]
+            # an input that vanished in the look before is waited for
+            scan.disturbed = visit.is_disturbed or (scan.disturbed and bool(scan.away))
+            pause = next(pauses, None) if scan.disturbed else None
+            if pause is None or stop():
+                return places
+            self._db.execute("COMMIT")
+            end = time.monotonic() + pause
+            while time.monotonic() < end and not stop():
+                time.sleep(0.05)
+            self._files.begin()
 
     def settle(self, keys: Iterable[str]) -> None:
         """These studies were taken up by the ledger as they are now."""

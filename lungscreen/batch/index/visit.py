@@ -26,6 +26,8 @@ class Scan:
     """Inputs that cannot be reached now though they were once."""
     withdrawn: list[str] = field(default_factory=list)
     """Keys of studies that turned out to be another's: their files say so now."""
+    disturbed: bool = False
+    """Something vanished while it was looked at, and is not back."""
     opened: int = 0
     """Files that had to be opened."""
 
@@ -86,7 +88,17 @@ class Visit:
         if known == (entry.size, entry.mtime_ns) and not entry.is_index:
             return
         self._scan.opened += entry.is_file
-        self._files.replace_file(folder, name, look_into(entry, self._reader, self._config))
+        looks = look_into(entry, self._reader, self._config)
+        if entry.is_file and not os.path.lexists(entry.path):
+            # there a moment ago, and gone when it was opened: nothing is known of it
+            self._walk.vanished += 1
+            return
+        self._files.replace_file(folder, name, looks)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether something vanished while it was looked at."""
+        return self._walk.vanished > 0
 
 
 def _has_entries(folder: Path) -> bool:
