@@ -69,7 +69,13 @@ TABLE: dict[tuple[str, str], set[str]] = {
 }
 """Whom a route answers. A route that is not here fails the test."""
 
-HIDDEN = {("GET", "/"), ("GET", "/favicon.ico"), ("GET", "/openapi.json")}
+HIDDEN = {
+    ("GET", "/"),
+    ("GET", "/favicon.ico"),
+    ("GET", "/openapi.json"),
+    ("GET", "/oidc/login"),
+    ("GET", "/oidc/callback"),
+}
 """Pages, which hold no data."""
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.room.core import Room
 from lungscreen.room.problems import answer_problems
-from lungscreen.room.routes import final, health, oversight, people, reads, service, studies, worklist
+from lungscreen.room.routes import final, health, oidc, oversight, people, reads, service, studies, worklist
 from lungscreen.room.routes.answers import ProblemAnswer
 from lungscreen.room.shield import Shield
 
@@ -41,6 +41,7 @@ ROUTERS = (
     oversight.audit_routes,
     oversight.monthly_routes,
     health.health_routes,
+    oidc.oidc_routes,
 )
 
 
