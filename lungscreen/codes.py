@@ -672,8 +672,8 @@ CODES: dict[str, Code] = {
     ),
     "no-nodule-marks": Code(
         "notice",
-        "The second look takes marks above the operating point for no nodules: they are listed apart and not graded.",
-        "Glance over their pictures; `second_look = false` under [findings] of a pipeline grades them all.",
+        "Doubtful marks lie below the operating point: they are measured, listed apart and not graded.",
+        "Glance over their pictures; a lower `threshold` under [findings] of a pipeline grades them.",
     ),
     "second-look-doubts": Code(
         "notice",

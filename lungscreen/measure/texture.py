@@ -26,8 +26,14 @@ be."""
 GLASS_HU = -450.0
 """A ground-glass nodule's median is below this; blur takes small solid nodules nearly as low."""
 
-GLASS_SOLID_SHARE = 0.08
+GLASS_SOLID_SHARE = 0.05
 """A ground-glass nodule has less solid tissue than this."""
+
+THIN_MM, THIN_GLASS_HU = 2.5, -500.0
+"""Blur makes a solid nodule look like ground glass where no larger ball than this fits: there the median is lower still."""
+
+MIXED_SOLID_SHARE = 0.02
+"""A part-solid nodule has at least so much solid tissue."""
 
 SOLID_SOLID_SHARE = 0.7
 """A nodule with more solid tissue than this is solid."""
@@ -35,7 +41,7 @@ SOLID_SOLID_SHARE = 0.7
 PART_SOLID_LOW_HU = -500.0
 """A part-solid nodule's least dense twentieth is below this."""
 
-PART_SOLID_DEPTH_MM = 3.0
+PART_SOLID_DEPTH_MM = 2.6
 """Radius of the largest ball inside, below which blur does not let a solid core be told from ground glass."""
 
 RIM_MM = 1.5
@@ -90,9 +96,10 @@ def type_of(texture: Texture) -> NoduleType:
     """
     if texture.high_hu > CALCIUM_HU and texture.inner_hu > CALCIFIED_THROUGH_HU:
         return NoduleType.CALCIFIED
-    if texture.inner_hu < GLASS_HU and texture.solid_share < GLASS_SOLID_SHARE:
+    glass_hu = GLASS_HU if texture.depth_mm > THIN_MM else THIN_GLASS_HU
+    if texture.inner_hu < glass_hu and texture.solid_share < GLASS_SOLID_SHARE:
         return NoduleType.GROUND_GLASS
-    mixed = GLASS_SOLID_SHARE <= texture.solid_share < SOLID_SOLID_SHARE and texture.low_hu < PART_SOLID_LOW_HU
+    mixed = MIXED_SOLID_SHARE <= texture.solid_share < SOLID_SOLID_SHARE and texture.low_hu < PART_SOLID_LOW_HU
     return NoduleType.PART_SOLID if mixed and texture.depth_mm > PART_SOLID_DEPTH_MM else NoduleType.SOLID
 
 

@@ -463,7 +463,8 @@ class ReportedFinding:
     type: NoduleType = said(columns=(Column(12, "type"),))
     is_mass: bool = said("mean diameter above 30 mm")
     detection_score: float | None = said(
-        "the detector's score; no probability of anything; null: a reader's own mark",
+        "probability that it is a nodule or a mass, of heatmap and second look; 0: an earlier report's place; null: a "
+        "reader's own mark; without a second look the heatmap's score, no probability",
         digits=6, least=0, most=1, columns=(Column(13, "detection_score"),),
     )  # fmt: skip
     detector_diameter_mm: float | None = said(
@@ -513,7 +514,7 @@ class ReportedFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedMark:
-    """A mark above the operating point that the second look takes for no nodule."""
+    """A doubtful mark: below the operating point, and measured all the same."""
 
     number: int = said(least=1)
     position_mm: Vector = said("x, y, z in LPS mm", unit="mm", digits=2, off_page="the picture shows the place")
@@ -522,7 +523,7 @@ class ReportedMark:
     zone: Literal["upper", "middle", "lower", "unknown"] = said()
     slice_from_top: int = said("1 is the uppermost slice of the series", least=1)
     instance_number: int | None = said("DICOM InstanceNumber of that slice")
-    detection_score: float | None = said("the detector's score; no probability of anything", digits=6, least=0, most=1)
+    detection_score: float | None = said("as findings[].detection_score", digits=6, least=0, most=1)
     nodule_probability: float | None = said("that it is a nodule at all", digits=4, least=0, most=1)
     mean_diameter_mm: float | None = said("of what was outlined; null where nothing was", unit="mm", digits=1, least=0)
 
@@ -608,7 +609,7 @@ class ReportDocument:
     candidates: int = said("places the detector pointed at, down to a low score: see candidates.csv", least=0)
     findings: tuple[ReportedFinding, ...] = said("masses first, then by suspicion; may be empty")
     no_nodules: tuple[ReportedMark, ...] = said(
-        "marks above the operating point that the second look takes for no nodule; no findings",
+        "doubtful marks, their score below the operating point: measured, neither rated nor graded; no findings",
         since="1.2", default=(),
     )  # fmt: skip
     cut_off: int = said("findings above the operating point that the limit of findings left out", least=0)
