@@ -30,7 +30,7 @@ GLASS_SOLID_SHARE = 0.05
 """A ground-glass nodule has less solid tissue than this."""
 
 THIN_MM, THIN_GLASS_HU = 2.5, -500.0
-"""Blur makes a solid nodule look like ground glass where no larger ball than this fits: there the median is lower still."""
+"""Where no larger ball fits, blur makes a solid nodule look like ground glass: there the median is lower still."""
 
 MIXED_SOLID_SHARE = 0.02
 """A part-solid nodule has at least so much solid tissue."""
