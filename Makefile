@@ -46,7 +46,8 @@ test-browser: .venv/installed-browser browser
 	$(BIN)/python -m pytest tests/test_room_viewer.py tests/test_room_pages.py
 
 chaos: .venv/installed-dev
-	$(BIN)/python -m pytest -s tests/test_batch_kill.py tests/test_batch_hostile.py tests/test_batch_numbers.py
+	$(BIN)/python -m pytest -s tests/test_batch_kill.py tests/test_batch_hostile.py tests/test_batch_numbers.py \
+		tests/test_room_service.py
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
