@@ -64,6 +64,14 @@ def test_a_change_warns_of_itself_alone(name: str, changes: dict[str, Any]) -> N
     assert "threshold" in notice.text
 
 
+def test_scores_of_other_weights_are_not_compared() -> None:
+    """With new weights what rests on scores starts anew; the scans' own figures go on being compared."""
+    tonight = facts(1, 60, networks="new", top_score=0.99, findings=2, noise_hu=60.0)
+    before = facts(0, 900, networks="old")
+    assert drifted(tonight, before) == {"noise_hu"}
+    assert drifted(tonight, [*before, *facts(2, 200, networks="new")]) == {"noise_hu", "top_score", "with_finding"}
+
+
 def test_a_certain_but_small_difference_does_not_warn() -> None:
     """With thousands of studies a hundredth of a millimetre is beyond chance."""
     tonight = [replace(f, spacing_mm=1.0 if n % 10 else 1.01) for n, f in enumerate(facts(1, 3000))]

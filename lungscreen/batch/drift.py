@@ -40,6 +40,9 @@ MEASURED = {
 }
 """Figures that are compared by their distribution."""
 
+OF_SCORES = ("top_score", "with_finding")
+"""Figures that other weights change, whatever the scans."""
+
 COUNTED = {"kernel": "kernel", "with_finding": "share of studies with a finding"}
 """What is compared by its shares."""
 
@@ -73,10 +76,18 @@ class NightComparison:
 
 
 def compare_nights(tonight: Sequence[StudyFacts], before: Sequence[StudyFacts]) -> list[NightComparison]:
-    """Every figure; `tonight`, `before`: facts of the studies that were read ."""
+    """Every figure; `tonight`, `before`: facts of the studies that were read.
+
+    What rests on scores is compared with studies that the same weights read: with new ones it starts anew.
+    """
     alpha = OVERALL_ALPHA / (len(MEASURED) + len(COUNTED))
-    found = [_measured(name, tonight, before, alpha) for name in MEASURED]
-    return found + [_counted(name, tonight, before, alpha) for name in COUNTED]
+    alike = [study for study in before if study.networks in {now.networks for now in tonight}]
+
+    def earlier(name: str) -> Sequence[StudyFacts]:
+        return alike if name in OF_SCORES else before
+
+    found = [_measured(name, tonight, earlier(name), alpha) for name in MEASURED]
+    return found + [_counted(name, tonight, earlier(name), alpha) for name in COUNTED]
 
 
 def drift_notices(comparisons: Sequence[NightComparison]) -> list[Notice]:

@@ -31,6 +31,7 @@ class StudyFacts:
     dose_mgy: float | None = said("CTDIvol", unit="mGy", default=None)
     noise_hu: float | None = said("in the lungs", unit="HU", default=None)
     notices: tuple[str, ...] = said("codes, sorted", default=())
+    networks: str = said("first characters of the weights' hashes; scores of others cannot be compared", default="")
 
 
 def facts_of(document: ReportDocument) -> StudyFacts:
@@ -45,6 +46,7 @@ def facts_of(document: ReportDocument) -> StudyFacts:
         dose_mgy=document.acquisition.ctdi_vol_mgy,
         noise_hu=_number(document.provenance.options.get("noise_hu")),
         notices=tuple(sorted({notice.code for notice in document.notices})),
+        networks=" ".join(weights.sha256[:12] for weights in document.provenance.weights),
     )
 
 
