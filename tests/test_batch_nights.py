@@ -4,6 +4,7 @@ neighbours, files that are none, a lost index.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -175,3 +176,33 @@ def test_what_an_interrupted_night_left_running_is_called_interrupted(tmp_path: 
     status = read_status(tmp_path / "out")
     assert (status["running"], status["interrupted"], status["at_work"]) == (0, 1, False)
     assert "interrupted       1" in status_text(status)
+
+
+# -- who may read results --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "file_mode", "folder_mode"), [((), 0o640, 0o750), (("--umask", "022"), 0o644, 0o755)]
+)
+def test_results_are_readable_to_owner_and_group_only(
+    options: tuple[str, ...], file_mode: int, folder_mode: int, tmp_path: Path
+) -> None:
+    """Files that name patients; an inbox without a study is enough for the tables."""
+    (tmp_path / "in").mkdir()
+    before = os.umask(0o022)
+    try:
+        code_of("screen", tmp_path / "in", "--out", tmp_path / "out", *options)
+    finally:
+        os.umask(before)
+    for name in ("worklist.csv", "worklist.html", "refused.csv", "findings.csv", "night.html"):
+        assert (tmp_path / "out" / name).stat().st_mode & 0o777 == file_mode, name
+    assert (tmp_path / "out").stat().st_mode & 0o777 == folder_mode
+    assert (tmp_path / "out" / "index.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_tables_say_which_exam_a_row_is_of(tmp_path: Path) -> None:
+    box_with_study(tmp_path / "in")
+    run(tmp_path / "in", tmp_path / "out")
+    for name, rows in (("worklist.csv", 1), ("findings.csv", 2)):
+        with (tmp_path / "out" / name).open(newline="", encoding="utf-8") as file:
+            found = list(csv.reader(file))
+        assert found[0][-2:] == ["accession_number", "exam_date"], name
+        assert [row[-2:] for row in found[1:]] == [["A1", "2024-05-06"]] * rows, name

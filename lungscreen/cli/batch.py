@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from lungscreen.cli.shared import (
     add_operating_point,
     add_outputs,
     add_pipeline,
+    add_umask,
     chosen_pipeline,
     clinical_table,
     name_missing,
@@ -106,6 +108,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--study-limit", type=float, metavar="S", help="seconds that a study may take (default: 1800)")
     add("--key-file", type=Path, metavar="FILE", help="key for pseudonyms (default: the user's own, made when absent)")
     add("--identified", action="store_true", help="keep PatientIDs in the ledger and on the morning page")
+    add_umask(parser)
     add_log_json(parser)
 
 
@@ -136,6 +139,7 @@ def _run(args: argparse.Namespace) -> int:
     from lungscreen.batch import run_batch
     from lungscreen.logs import start_logs
 
+    os.umask(args.umask)
     start_logs(args.log_json)
     batch = _batch_run(args)
     stop = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lungscreen.cli.shared import (
     add_operating_point,
     add_outputs,
     add_pipeline,
+    add_umask,
     chosen_pipeline,
     clinical_table,
     exit_code,
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="key for pseudonyms, which names the studies' folders (default: the user's own, made when absent)",
     )  # fmt: skip
     add_outputs(parser)
+    add_umask(parser)
     add_log_json(parser)
 
 
@@ -49,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from lungscreen.batch.screen import screen_inputs
     from lungscreen.logs import start_logs
 
+    os.umask(args.umask)
     start_logs(args.log_json)
     pipeline = chosen_pipeline(args)
     clinical = clinical_table(args.clinical)

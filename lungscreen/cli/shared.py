@@ -26,6 +26,7 @@ __all__ = [
     "add_operating_point",
     "add_outputs",
     "add_pipeline",
+    "add_umask",
     "chosen_pipeline",
     "clinical_table",
     "exit_code",
@@ -123,6 +124,20 @@ def clinical_table(path: Path | None) -> ClinicalTable | None:
     for notice in table.notices:
         print(f"{path.name}: {plain_text(notice.text)}", file=sys.stderr)
     return table
+
+
+def add_umask(parser: argparse.ArgumentParser) -> None:
+    """`--umask`."""
+    parser.add_argument(
+        "--umask", type=_octal, default=0o027, metavar="OCTAL",
+        help="rights that results do not get (default: 027, nobody but owner and group may read them)",
+    )  # fmt: skip
+
+
+def _octal(text: str) -> int:
+    if not (text.isdecimal() and set(text) <= set("01234567") and int(text, 8) <= 0o777):
+        raise argparse.ArgumentTypeError(f"expected an octal number up to 777, got {text!r}")
+    return int(text, 8)
 
 
 def name_missing(inputs: Sequence[Path]) -> None:

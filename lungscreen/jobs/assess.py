@@ -25,6 +25,7 @@ from lungscreen.records import Candidate, Study
 from lungscreen.results.build import build_finding
 from lungscreen.results.columns import Owner, empty_cells, finding_cells
 from lungscreen.results.document import ReportedFinding
+from lungscreen.results.text import readable_date
 from lungscreen.series import find_series
 
 __all__ = ["Point", "assess_points", "read_points"]
@@ -140,7 +141,10 @@ def _grade(
     graded = assess_baseline(doubted, lungs, person, pipeline.assess).findings
     slice_mm = volume.series.acquisition.slice_thickness_mm
     graded = advise_findings(graded, pipeline.assess.guidelines, person, slice_mm=slice_mm)
-    owner = Owner(study.patient.patient_id, study.exam.study_uid, volume.series_uid)
+    exam = study.exam
+    owner = Owner(
+        study.patient.patient_id, exam.study_uid, volume.series_uid, exam.accession_number, readable_date(exam.date)
+    )
     of_scan = (*study.notices, *volume.series.notices, *volume.notices, *(lungs.notices if lungs else ()), *said)
     told = [dataclasses.replace(f, notices=(*f.notices, *of_scan)) for f in graded]
     return [_Assessed(owner, p.finding, build_finding(f, volume)) for p, f in zip(points, told, strict=True)]

@@ -37,11 +37,21 @@ class Owner:
     patient_id: str
     study_uid: str
     series_uid: str
+    accession_number: str = ""
+    date: str = ""
+    """Of the exam, as reports have it."""
 
 
 def owner_of(document: ReportDocument) -> Owner:
     """Of a report's findings."""
-    return Owner(document.patient.patient_id or "", document.exam.study_uid, document.series.series_uid)
+    exam = document.exam
+    return Owner(
+        document.patient.patient_id or "",
+        exam.study_uid,
+        document.series.series_uid,
+        exam.accession_number or "",
+        exam.date or "",
+    )
 
 
 @lru_cache(maxsize=1)

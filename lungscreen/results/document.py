@@ -192,8 +192,8 @@ class ReportedExam:
     """The visit to the scanner."""
 
     study_uid: str = said(columns=(Column(2, "study_uid"),))
-    accession_number: str | None = said()
-    date: str | None = said()
+    accession_number: str | None = said(columns=(Column(55, "accession_number"),))
+    date: str | None = said(columns=(Column(56, "exam_date"),))
     time: str | None = said()
     description: str | None = said()
     age: str | None = said("DICOM AS, such as 063Y")
@@ -648,7 +648,7 @@ class WorklistRow:
     top_score: float | None = None
     """Decides the rank where categories and probabilities are alike."""
     name: str = ""
-    date: str = ""
-    accession_number: str = ""
+    date: str = said("of the exam", default="", columns=(Column(11, "exam_date"),))
+    accession_number: str = said(default="", columns=(Column(10, "accession_number"),))
     notices: tuple[str, ...] = ()
     """Codes."""
