@@ -301,6 +301,10 @@ class Lungs:
     base_cut: bool = False
     incomplete: bool = False
     """A large opacity may hide part of a lung."""
+    opacity_ml: float | None = None
+    """Volume of that opacity; None where there is none."""
+    opacity_mm: Vector | None = None
+    """A place in it, LPS mm; None where none is known."""
     left_out: bool = False
     """Air that looks like lung is not in the mask: it was not searched."""
     notices: tuple[Notice, ...] = ()
@@ -709,6 +713,8 @@ class Conclusion:
     category: str = ""
     """The exam's, where a rule gave one; empty: the worst of the findings' categories stands."""
     category_reason: str = ""
+    management: str = ""
+    """What the rule's table advises for that category; empty where it advises nothing."""
     not_assessed: tuple[str, ...] = ()
     """What the exam's category would need and nobody looked at, in words."""
     priors: tuple[PriorExam, ...] = ()
@@ -778,3 +784,5 @@ class Report:
     """What became of each of `candidates`, in their order; empty where nothing was decided."""
     person: Person | None = None
     """What is known of the person beside the image; None where nothing is."""
+    management: str = ""
+    """What the table advises for the exam's category; empty where it advises nothing."""

@@ -136,6 +136,7 @@ def test_a_nodule_on_the_chest_wall_belongs_to_the_lung(hu: float) -> None:
     assert (lungs.mask[nodule] == 1).mean() > 0.95
     assert_good(lungs, made)
     assert not lungs.incomplete
+    assert lungs.opacity_mm is None
 
 
 def test_a_mass_on_the_chest_wall_belongs_to_the_lung_and_is_said() -> None:
@@ -145,7 +146,17 @@ def test_a_mass_on_the_chest_wall_belongs_to_the_lung_and_is_said() -> None:
     lungs = segment_lungs(made.volume(), LungsConfig())
     assert (lungs.mask[mass] == 2).mean() > 0.9
     assert lungs.incomplete
+    _names_the_place(lungs, made, mass)
     assert codes(lungs) == {"lung-incomplete"}
+
+
+def _names_the_place(lungs: Lungs, made: Chest, mass: NDArray[np.bool_]) -> None:
+    """The place that is told lies in the mass."""
+    assert lungs.opacity_mm is not None
+    assert lungs.opacity_ml is not None
+    assert lungs.opacity_ml > LungsConfig().opacity_ml
+    z, y, x = np.round(made.geometry.to_index(lungs.opacity_mm)).astype(int)
+    assert mass[z, y, x]
 
 
 def test_a_mass_against_the_mediastinum_is_taken_in_and_said() -> None:
@@ -156,6 +167,7 @@ def test_a_mass_against_the_mediastinum_is_taken_in_and_said() -> None:
     index = np.round(made.geometry.to_index((50, 45, 20))).astype(int)
     assert lungs.mask[tuple(index)] == 2
     assert lungs.incomplete
+    _names_the_place(lungs, made, mass)
 
 
 def test_arms_beside_the_body_and_a_hollow_table_change_nothing(plain: tuple[Chest, Volume, Lungs]) -> None:

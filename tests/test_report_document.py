@@ -77,7 +77,7 @@ def test_normal_report_is_whole():
     assert document["category"] == NOT_ASSESSED
     assert document["lungs"] == {
         "right_ml": 2412.3, "left_ml": 2107.8, "apex_cut": False, "base_cut": False, "incomplete": False,
-        "left_out": False,
+        "left_out": False, "below_950_percent": 0.0, "opacity_ml": None, "opacity_mm": None,
     }  # fmt: skip
     assert "research" in document["research_use"]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from report_examples import (
+    ACQUISITION,
     EXAM,
     GRID,
     changed,
@@ -31,6 +32,7 @@ from lungscreen import RESEARCH_USE
 from lungscreen.errors import Notice, Refusal
 from lungscreen.geometry import Geometry
 from lungscreen.outputs.page.contour import contour_lines
+from lungscreen.outputs.page.lines import axes_of, crosshair
 from lungscreen.outputs.page.pictures import PLANES, PictureConfig, crop_svg, heat_svg, look_through, overview_svg
 from lungscreen.records import (
     Acquisition,
@@ -124,8 +126,8 @@ def test_order_is_the_radiologists():
     volume = make_volume(notices=(Notice("kvp-not-validated", "Said first."),))
     text = _page(make_finding(volume), volume=volume).text
     marks = [
-        RESEARCH_USE, "Doe, Jane Q", "Tube voltage", "Exam category", "Said first.", "Findings", "Overview",
-        "Finding by finding", "Left upper lobe", "Lungs", "How this came about",
+        RESEARCH_USE, "Doe, Jane Q", "Tube voltage", "Exam category", "Findings", "Said first.", "Overview",
+        "Finding by finding", "Left upper lobe", "Right lung", "How this came about",
     ]  # fmt: skip
     places = [text.index(mark) for mark in marks]
     assert places == sorted(places)
@@ -248,7 +250,7 @@ def test_rules_and_published_models_stand_beside_the_probability():
     for shown in (
         "Probability that the nodule is lung cancer", "Brock 2a: 28.9 %", "assumed: age from the DICOM header",
         "not its people", "unverified: a book", "Not assessed: Brock 2b needs spiculation, sex", "Another thing",
-        "Other too large", "CT in 3 months", "row 4A", "doubled", "Not looked at: airway nodules, atypical cysts.",
+        "Other too large", "CT in 3 months", "row 4A", "doubled", "Not assessed: airway nodules, atypical cysts.",
     ):  # fmt: skip
         assert shown in text, shown
 
@@ -299,6 +301,97 @@ def test_marks_that_are_no_nodules_have_a_table_of_their_own():
     assert page.text.count("Finding by finding") == 1
     assert "finding-2" not in page.ids
     assert "takes for no nodule" not in _page().text
+
+
+def test_first_sentence_is_the_category_its_finding_and_the_advice():
+    """The finding that decides, not the first of the list; what is advised stands beside it."""
+    volume = make_volume()
+    first = make_finding(volume, category="2", probability=0.9)
+    second = make_finding(volume, (12, 30, 20), category="4A", probability=0.1)
+    text = _page(first, second, category="4A", management="CT in 3 months", volume=volume).text
+    where = "finding 2, left upper lobe (estimated), slice 12 of 24, solid, 11.8 mm"
+    assert f"Exam category 4A: {where}" in text
+    assert text.index("Advised: CT in 3 months.") < text.index("Findings")
+    zero = _page(first, second, category="0", volume=volume).text
+    assert f"Exam category 0: {where} (by itself category 4A)" in zero
+    assert "Exam category 1" in _page(category="1", management="low-dose CT in 12 months").text
+
+
+def test_large_opacity_is_a_red_box_with_both_windows():
+    """Above the table; its pictures go through the place that the lungs' stage names; none, where it names none."""
+    volume = make_volume()
+    lungs = replace(
+        make_lungs(volume),
+        incomplete=True,
+        opacity_ml=80.0,
+        opacity_mm=tuple(volume.geometry.to_mm((6, 25, 30)).tolist()),
+    )
+    report = replace(make_report(volume=volume), lungs=lungs)
+    html = page_of(report, CONFIG)
+    box = html[html.index('class="opacity"') : html.index("<h2>Findings")]
+    assert "Large opacity of 80 ml" in box
+    assert "Lung window, axial, slice 18 of 24" in box
+    assert "Soft-tissue window, axial, slice 18 of 24" in box
+    assert box.count("<image") == 2
+    nowhere = page_of(replace(report, lungs=replace(lungs, opacity_mm=None)), CONFIG)
+    assert "Large opacity of 80 ml" in nowhere
+    assert 'aria-label="Large opacity' not in nowhere
+    assert 'class="opacity"' not in page_of(make_report(volume=volume), CONFIG)
+
+
+def test_facts_are_no_warnings_and_doses_and_emphysema_are_said():
+    notices = (Notice("low-dose", "CTDIvol is 2.00 mGy."), Notice("kvp-not-validated", "A warning."))
+    volume = make_volume(notices=notices, acquisition=replace(ACQUISITION, ctdi_vol_mgy=2.0))
+    volume.hu[:, 10:30, 10:20] = -970
+    html = page_of(make_report(volume=volume), CONFIG)
+    warned = html[html.index('<ul class="notices"') :].split("</ul>")[0]
+    assert "A warning." in warned
+    assert "CTDIvol is 2.00 mGy." not in warned
+    text = _check_safe(html).text
+    assert "CTDIvol is 2.00 mGy." in text
+    assert "DLP about 12 mGy·cm (CTDIvol × 6 cm)" in text, "24 slices of 2.5 mm at 2 mGy"
+    inside = volume.hu[make_lungs(volume).mask > 0]
+    assert f"{100 * (inside < -950).mean():.1f} % of the lungs" in text
+    assert "Coronary calciumnot assessed" in text
+
+
+def test_soft_tissue_window_shows_what_the_lung_window_does_not():
+    """Of 0 and 60 HU the lung window makes nearly one grey, the soft-tissue window two."""
+    volume = make_volume()
+    volume.hu[:] = 0
+    volume.hu[:, :, 30:] = 60
+    shape = shape_of(make_finding(volume), volume)
+    spans = []
+    for window in (CONFIG.lung, CONFIG.soft):
+        ((grey, _),) = _images(crop_svg(volume, shape, PLANES["axial"], CONFIG, window))
+        spans.append(int(np.percentile(grey, 90)) - int(np.percentile(grey, 10)))
+    assert spans[0] <= 12
+    assert spans[1] == pytest.approx(255 * 60 / 400, abs=4)
+
+
+def test_axes_are_the_longest_line_and_the_widest_across():
+    """On an oblique ellipse of 20 × 8 mm; ends lie on the outline, at right angles."""
+    turn = np.arange(0, 2 * np.pi, 0.02)
+    along, across = np.array([0.6, 0.8]), np.array([-0.8, 0.6])
+    line = np.array([30.0, 40.0]) + 10 * np.cos(turn)[:, None] * along + 4 * np.sin(turn)[:, None] * across
+    long_axis, short_axis = axes_of(line)
+    assert np.linalg.norm(long_axis[1] - long_axis[0]) == pytest.approx(20, abs=0.01)
+    assert np.linalg.norm(short_axis[1] - short_axis[0]) == pytest.approx(8, abs=0.05)
+    assert abs((long_axis[1] - long_axis[0]) @ (short_axis[1] - short_axis[0])) < 1e-6
+    assert np.allclose(short_axis.mean(axis=0), (30, 40), atol=0.1)
+
+
+def test_crosshair_points_at_the_detectors_place_and_covers_nothing():
+    ticks = re.findall(r"M([\d.]+) ([\d.]+)([HV])([\d.]+)", crosshair((12.0, 31.0), 50.0, 40.0))
+    assert [(float(x), float(y)) for x, y, *_ in ticks] == [(0, 12), (50, 12), (31, 0), (31, 40)]
+    ends = [float(end) for *_, end in ticks]
+    assert ends == pytest.approx([4.5, 45.5, 3.6, 36.4])
+
+
+def test_what_is_seldom_wanted_is_folded_away():
+    html = page_of(make_report(make_finding(make_volume())), CONFIG)
+    folds = re.findall(r"<details><summary>([^<]+)</summary>", html)
+    assert folds == ["Patient and technique", "Risk models, looks, more measurements", "How this came about"]
 
 
 # -- hostile ---------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ NOT_ASSESSED_ITEMS = (
     "airway nodules",
     "atypical cysts",
     "signs of infection or inflammation",
+    "coronary artery calcium",
 )
 """What Lung-RADS asks for and the pipeline cannot see (choice k)."""
 
@@ -108,6 +109,11 @@ class Assessment:
     def category_reason(self) -> str:
         """Why."""
         return self.exam.reason
+
+    @property
+    def management(self) -> str:
+        """What the table advises for it."""
+        return self.exam.management
 
 
 def assess_baseline(

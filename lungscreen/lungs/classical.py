@@ -67,9 +67,11 @@ class ClassicalSegmenter:
         masses = add_masses(grid, pockets.sides, forbidden, airways)
         mask = refine_border(volume.hu, grid, masses.sides, air, forbidden, config.air_hu)
         left_out_ml = measure_left_out(grid, (grid.hu < config.air_hu) & inside, masses.sides, tubes)
+        opacity = max(pockets, masses, key=lambda filled: filled.largest_ml)
         return LungMask(
             mask,
-            max(pockets.largest_ml, masses.largest_ml),
+            opacity.largest_ml,
+            None if opacity.largest_at is None else grid.on_volume(opacity.largest_at),
             airways is not None,
             left_out_ml,
             airways is not None and _height(airways, masses.sides > 0) < AIRWAYS_LOW,

@@ -61,10 +61,11 @@ ENHANCED_HU = 110.0
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """The lungs with dense regions taken in, and the volume of the largest one that was looked at."""
+    """The lungs with dense regions taken in, the volume of the largest one that was looked at, and a voxel of it."""
 
     sides: NDArray[np.uint8]
     largest_ml: float
+    largest_at: tuple[int, int, int] | None = None
 
 
 def close_lungs(grid: CoarseGrid, sides: NDArray[np.uint8], radius_mm: float, forbidden: Mask) -> NDArray[np.uint8]:
@@ -92,7 +93,7 @@ def add_pockets(grid: CoarseGrid, sides: NDArray[np.uint8], forbidden: Mask) -> 
     labels, sizes = labelled(eroded(gap, STRIP_MM, grid.spacing_mm))
     middle = set(largest_first(sizes)[:1]) | set(np.unique(labels[0]))
     result = sides.copy()
-    largest = 0.0
+    largest, at = 0.0, None
     for n, box in enumerate(ndimage.find_objects(labels), start=1):
         if n in middle or sizes[n] * grid.voxel_ml < POCKET_MIN_ML:
             continue
@@ -105,8 +106,16 @@ def add_pockets(grid: CoarseGrid, sides: NDArray[np.uint8], forbidden: Mask) -> 
         if around.min() > BETWEEN_SHARE * around.max():
             continue
         result[wide][pocket] = 1 + int(around.argmax())
-        largest = max(largest, ml)
-    return Filled(result, largest)
+        if ml > largest:
+            largest, at = ml, _middle(pocket, tuple(s.start for s in wide))
+    return Filled(result, largest, at)
+
+
+def _middle(region: Mask, start: tuple[int, ...]) -> tuple[int, int, int]:
+    """The voxel of a region that lies nearest to its centre; `start` is the region's first voxel on the grid."""
+    voxels = np.argwhere(region)
+    z, y, x = voxels[((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1).argmin()] + np.array(start)
+    return int(z), int(y), int(x)
 
 
 def _over_lung(pocket: Mask, lung: Mask) -> bool:
@@ -122,17 +131,18 @@ def add_masses(grid: CoarseGrid, sides: NDArray[np.uint8], forbidden: Mask, airw
     (or where no airway is known) it is hilum, and stays out, but its size counts.
     """
     result = sides.copy()
-    largest = 0.0
+    largest, at = 0.0, None
     for side in (1, 2):
         for hollow in _hollows(grid, sides, side, forbidden):
             ml = hollow.sum() * grid.voxel_ml
             if ml < MASS_MIN_ML or grid.hu[hollow].mean() > ENHANCED_HU:
                 continue
-            largest = max(largest, float(ml))
+            if ml > largest:
+                largest, at = float(ml), _middle(hollow, (0, 0, 0))
             if not _at_hilum(grid, hollow, airways, side):
                 result[hollow] = side
         result[without_holes(result == side) & (result == 0) & ~forbidden] = side
-    return Filled(result, largest)
+    return Filled(result, largest, at)
 
 
 def _hollows(grid: CoarseGrid, sides: NDArray[np.uint8], side: int, forbidden: Mask) -> Iterator[Mask]:

@@ -72,6 +72,12 @@ class CoarseGrid:
         z, y, x = (max(1, round(mm / s)) for s in self.spacing_mm)
         return z, y, x
 
+    def on_volume(self, voxel: tuple[int, int, int]) -> tuple[float, float, float]:
+        """The centre of a coarse voxel as an index (z, y, x) of the whole volume."""
+        places = zip(voxel, self.start, self.factors, strict=True)
+        z, y, x = ((index + start + 0.5) * factor - 0.5 for index, start, factor in places)
+        return z, y, x
+
     @property
     def voxel_ml(self) -> float:
         """Volume of one coarse voxel."""

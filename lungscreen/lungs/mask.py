@@ -20,6 +20,8 @@ class LungMask:
     mask: NDArray[np.uint8]
     opacity_ml: float = 0.0
     """The largest dense region on the chest wall or against the mediastinum, which may hide part of a lung."""
+    opacity_at: tuple[float, float, float] | None = None
+    """A place in it: voxel (z, y, x) of the volume. None where no place is known."""
     airways_found: bool = True
     """False where the mask may hold large airways."""
     left_out_ml: float = 0.0

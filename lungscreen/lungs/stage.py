@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from lungscreen.errors import Notice, VolumeError
+from lungscreen.geometry import Vector
 from lungscreen.lungs.classical import ClassicalSegmenter
 from lungscreen.lungs.mask import LungMask
 from lungscreen.records import Lungs, Volume
@@ -85,6 +86,7 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
     """
     found = SEGMENTERS[config.segmenter](config).find_lungs(volume)
     mask, opacity_ml = found.mask, found.opacity_ml
+    large = opacity_ml > config.opacity_ml
     right_ml, left_ml = (np.count_nonzero(mask == n) * volume.geometry.voxel_mm3 / 1000 for n in (1, 2))
     if right_ml + left_ml < config.min_ml:
         raise VolumeError("no-lungs", f"no more than {right_ml + left_ml:.0f} ml of lung was found")
@@ -97,7 +99,9 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
         left_ml,
         apex_cut=bool(apex_cut),
         base_cut=bool(base_cut),
-        incomplete=opacity_ml > config.opacity_ml,
+        incomplete=large,
+        opacity_ml=opacity_ml if large else None,
+        opacity_mm=_place(volume, found.opacity_at) if large else None,
         left_out=found.left_out_ml > config.left_out_ml,
         notices=(
             *_cut_notices(bool(apex_cut), bool(base_cut)),
@@ -105,6 +109,14 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
             *_doubt_notices(found, config),
         ),
     )
+
+
+def _place(volume: Volume, index: tuple[float, float, float] | None) -> Vector | None:
+    """A voxel's place, LPS mm."""
+    if index is None:
+        return None
+    x, y, z = (float(value) for value in volume.geometry.to_mm(index))
+    return x, y, z
 
 
 def _cut_notices(apex_cut: bool, base_cut: bool) -> Iterator[Notice]:

@@ -183,7 +183,9 @@ def pack_geometry(about: Mapping[str, Any]) -> Geometry:
 
 def pack_lungs(about: Mapping[str, Any], mask: NDArray[np.uint8]) -> Lungs:
     """The lungs as they were found."""
-    return Lungs(mask, **about["lungs"])
+    told = dict(about["lungs"])
+    place = told.get("opacity_mm")
+    return Lungs(mask, **{**told, "opacity_mm": None if place is None else tuple(place)})
 
 
 def _about(volume: Volume, lungs: Lungs) -> dict[str, Any]:

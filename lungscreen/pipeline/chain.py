@@ -78,6 +78,7 @@ def screen_study(
         verdicts=verdicts_of(exam.candidates, selected, listed),
         category=assessment.category,
         category_reason=assessment.category_reason,
+        management=assessment.management,
         not_assessed=assessment.not_assessed,
         priors=compared.priors,
         lost=compared.lost,

@@ -39,6 +39,7 @@ def build_report(study: Study, exam: Reading, conclusion: Conclusion, provenance
         cut_off=conclusion.cut_off,
         category=category,
         category_reason=reason,
+        management=conclusion.management,
         notices=_gather(study, exam, conclusion),
         provenance=provenance,
         not_assessed=conclusion.not_assessed,

@@ -60,6 +60,9 @@ __all__ = ["build_document", "build_finding", "finding_position"]
 
 T = TypeVar("T")
 
+EMPHYSEMA_HU = -950
+"""Below it a voxel of inspired lung counts as emphysema (Gevenois et al. 1996)."""
+
 
 def build_document(report: Report, key: str) -> ReportDocument:
     """All that is said about a study, numbers rounded to what they are good for, texts bounded and printable.
@@ -85,8 +88,9 @@ def build_document(report: Report, key: str) -> ReportDocument:
             validated_on=VALIDATED_ON,
             category=report.category,
             category_reason=report.category_reason,
+            management=report.management or None,
             not_assessed=report.not_assessed,
-            lungs=_copy(ReportedLungs, report.lungs),
+            lungs=_copy(ReportedLungs, report.lungs, below_950_percent=_below_950_percent(report)),
             candidates=len(report.candidates),
             findings=tuple(_finding(finding, report.volume) for finding in report.findings),
             no_nodules=tuple(_mark(mark, report.volume) for mark in report.no_nodules),
@@ -159,6 +163,12 @@ def _series(volume: Volume) -> ReportedSeries:
         row_spacing_mm=y,
         column_spacing_mm=x,
     )
+
+
+def _below_950_percent(report: Report) -> float | None:
+    """Share of the lungs' voxels below -950 HU, in percent (the CT index of emphysema, LAA-950)."""
+    inside = report.volume.hu[report.lungs.mask > 0]
+    return 100.0 * float(np.count_nonzero(inside < EMPHYSEMA_HU)) / inside.size if inside.size else None
 
 
 # -- a finding -------------------------------------------------------------------------------------------------------

@@ -258,6 +258,18 @@ class ReportedLungs:
     base_cut: bool = said()
     incomplete: bool = said()
     left_out: bool = said("lung that the mask left out; never told before 1.4", since="1.4", default=False)
+    below_950_percent: float | None = said(
+        "share of the lungs' voxels below -950 HU: a measure of emphysema, raised by noise, sharp kernels and thin "
+        "slices; null: not measured",
+        unit="%", digits=1, least=0, most=100, since="1.5", default=None,
+    )  # fmt: skip
+    opacity_ml: float | None = said(
+        "volume of the large opacity that makes a lung incomplete; null: none, or not told before 1.5",
+        unit="ml", digits=1, least=0, since="1.5", default=None,
+    )  # fmt: skip
+    opacity_mm: Vector | None = said(
+        "a place in it, LPS mm; null: none known", unit="mm", digits=2, since="1.5", default=None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -604,6 +616,9 @@ class ReportDocument:
     validated_on: str = said("what the networks were trained and measured on", longest=LONG_TEXT)
     category: str = said('the exam\'s category, or "not assessed"')
     category_reason: str | None = said(longest=LONG_TEXT)
+    management: str | None = said(
+        "what the table advises for the exam's category; null: nothing", longest=LONG_TEXT, since="1.5", default=None
+    )
     not_assessed: tuple[str, ...] = said("what the exam's category would need and nobody looked at", longest=LONG_TEXT)
     lungs: ReportedLungs = said()
     candidates: int = said("places the detector pointed at, down to a low score: see candidates.csv", least=0)

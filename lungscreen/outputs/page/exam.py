@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
-from lungscreen.outputs.page.pictures import PLANES, PictureConfig, look_through, overview_svg
-from lungscreen.outputs.page.pieces import REASON, category_chip, facts_list, sentence, with_unit
+from lungscreen.outputs.page.pictures import PLANES, PictureConfig, look_through, overview_svg, place_svg
+from lungscreen.outputs.page.pieces import (
+    FACT_CODES,
+    REASON,
+    category_chip,
+    facts_list,
+    folded,
+    sentence,
+    where_text,
+    with_unit,
+)
 from lungscreen.records import NOT_ASSESSED
 from lungscreen.results.document import (
     ReportDocument,
-    ReportedAcquisition,
+    ReportedFinding,
     ReportedLungs,
     ReportedPrior,
     ReportedRefusal,
 )
-from lungscreen.results.finished import Finished
-from lungscreen.results.text import ABSENT, escape, readable_age, readable_name, readable_sex
+from lungscreen.results.finished import Finished, MarkShape
+from lungscreen.results.ranking import CATEGORY_ORDER, category_rank
+from lungscreen.results.text import ABSENT, escape, readable_age, readable_name, readable_sex, shown
 
-__all__ = ["head_part", "lungs_part", "not_read_part", "overview_part", "provenance_part", "verdict_part"]
+__all__ = [
+    "facts_of_reading",
+    "head_part",
+    "lungs_part",
+    "not_read_part",
+    "opacity_part",
+    "overview_part",
+    "provenance_part",
+    "verdict_part",
+]
+
+_INCOMPLETE = "0"
 
 
 def head_part(report: ReportDocument) -> str:
     """Who was examined, when, and how the scan was made."""
     patient, exam = report.patient, report.exam
     when = " ".join(part for part in (exam.date, exam.time) if part)
+    short = (
+        patient.patient_id,
+        f"born {patient.birth_date}" if patient.birth_date else "",
+        readable_sex(patient.sex or ""),
+        readable_age(exam.age or ""),
+        f"exam {when}" if when else "",
+        f"compared with {_prior_exam(report.priors)}" if report.priors else "no earlier exam compared",
+    )
     facts = (
         ("Patient ID", patient.patient_id),
         ("Birth date", patient.birth_date),
@@ -37,8 +67,10 @@ def head_part(report: ReportDocument) -> str:
     )
     name = readable_name(patient.name or "")
     title = escape(name) if name else f'<span class="absent">Name {ABSENT}</span>'
+    line = " · ".join(escape(part) for part in short if part)
     trained = f'<p class="note">{escape(report.validated_on, REASON)}</p>'
-    return f"<header><h1>{title}</h1>{facts_list(facts)}{facts_list(_technique(report))}{trained}</header>"
+    more = folded("Patient and technique", facts_list(facts) + facts_list(_technique(report)) + trained)
+    return f'<header><h1>{title}</h1><p class="soft">{line}</p>{more}</header>'
 
 
 def _prior_exam(priors: Sequence[ReportedPrior]) -> str:
@@ -52,7 +84,7 @@ def _technique(report: ReportDocument) -> tuple[tuple[str, str | None], ...]:
     scanner = " ".join(part for part in (acquisition.manufacturer, acquisition.model) if part)
     return (
         ("Tube voltage", with_unit(acquisition.kvp or None, "kVp")),
-        ("Dose", _dose(acquisition)),
+        ("Dose", _dose(report)),
         ("Kernel", ", ".join(acquisition.kernel)),
         ("Slice thickness", with_unit(acquisition.slice_thickness_mm or None, "mm")),
         ("Contrast", acquisition.contrast),
@@ -62,9 +94,14 @@ def _technique(report: ReportDocument) -> tuple[tuple[str, str | None], ...]:
     )
 
 
-def _dose(acquisition: ReportedAcquisition) -> str:
+def _dose(report: ReportDocument) -> str:
+    """CTDIvol, and beside it the dose-length product over the slices that were read: images do not carry their own."""
+    acquisition, series = report.acquisition, report.series
+    length_cm, ctdi_mgy = series.slices * series.slice_spacing_mm / 10, acquisition.ctdi_vol_mgy or 0.0
+    dlp = f"DLP about {shown(ctdi_mgy * length_cm, 0)} mGy·cm (CTDIvol × {length_cm:.0f} cm)"
     values = (
-        with_unit(acquisition.ctdi_vol_mgy or None, "mGy CTDIvol"),
+        with_unit(ctdi_mgy or None, "mGy CTDIvol"),
+        dlp if ctdi_mgy else "",
         with_unit(acquisition.exposure_mas or None, "mAs"),
         with_unit(acquisition.tube_current_ma or None, "mA"),
     )
@@ -72,16 +109,70 @@ def _dose(acquisition: ReportedAcquisition) -> str:
 
 
 def verdict_part(report: ReportDocument) -> str:
-    """The exam's category and why."""
-    assessed = report.category != NOT_ASSESSED
-    title = f"Exam category {escape(report.category)}" if assessed else "Exam category not assessed"
+    """What counts, in one sentence: the category, the finding that decides, what is advised. Beneath it, why."""
+    decides = _deciding(report)
+    title = f"Exam category {report.category}"
+    if decides is not None:
+        own = f" (by itself category {decides.category})" if decides.category != report.category else ""
+        title += f": {_in_words(decides, report.series.slices)}{own}"
+    advised = report.management or (decides.management if decides and decides.category == report.category else None)
+    advice = f'<p class="advice">Advised: {escape(advised, REASON)}.</p>' if advised else ""
     items = escape(", ".join(report.not_assessed), REASON)
-    open_items = f'<p class="soft">Not looked at: {items}.</p>' if items else ""
+    open_items = f'<p class="soft">Not assessed: {items}.</p>' if items else ""
     return (
-        f'<section class="verdict">{category_chip(report.category)}<div><h3>{title}</h3>'
-        f"<p>{escape(sentence(report.category_reason or ''), REASON)}</p>"
+        f'<section class="verdict">{category_chip(report.category)}<div><h3>{escape(title, REASON)}</h3>{advice}'
+        f'<p class="soft">{escape(sentence(report.category_reason or ""), REASON)}</p>'
         f'<p class="soft">{_counts(report)}</p>{open_items}</div></section>'
     )
+
+
+def _deciding(report: ReportDocument) -> ReportedFinding | None:
+    """The finding whose category is the exam's; where the exam is 0, the one of the highest category."""
+    graded = [finding for finding in report.findings if category_rank(finding.category or "") < len(CATEGORY_ORDER)]
+    if report.category == _INCOMPLETE and graded:
+        return min(graded, key=lambda finding: category_rank(finding.category or ""))
+    return next((finding for finding in graded if finding.category == report.category), None)
+
+
+def _in_words(finding: ReportedFinding, slices: int) -> str:
+    """A finding's number, place, slice, type and size."""
+    size = finding.measurement
+    how_large = f"{shown(size.mean_diameter_mm, 1)} mm" if size else "not measured"
+    kind = f"{finding.type.value}{' mass' if finding.is_mass else ''}"
+    where = f"{where_text(finding.location)}, slice {finding.location.slice_from_top} of {slices}"
+    return f"finding {finding.number}, {where}, {kind}, {how_large}"
+
+
+def opacity_part(finished: Finished, config: PictureConfig) -> str:
+    """A red box where a large opacity may hide a part of the lungs, with its picture where its place is known."""
+    lungs = finished.document.lungs
+    if not lungs.incomplete:
+        return ""
+    large = "" if lungs.opacity_ml is None else f" of {shown(lungs.opacity_ml, 0)} ml"
+    pictures = ""
+    if lungs.opacity_mm is not None:
+        volume = finished.volume
+        slices = volume.geometry.shape[0]
+        index = round(float(volume.geometry.to_index(lungs.opacity_mm)[0]))
+        side_mm = 20.0 * (6 * (lungs.opacity_ml or 0.0) / math.pi) ** (1 / 3)
+        place = MarkShape(0, lungs.opacity_mm, lungs.opacity_mm, side_mm / 2, slices - min(max(index, 0), slices - 1))
+        figures = "".join(
+            f"<figure>{place_svg(volume, place, window, config)}<figcaption>{window.name}, axial, slice "
+            f"{place.slice_from_top} of {slices}</figcaption></figure>"
+            for window in (config.lung, config.soft)
+        )
+        pictures = f'<div class="crops">{figures}</div>'
+    return (
+        f'<section class="opacity"><h3>Large opacity{large}: read it yourself</h3><p>Dense tissue at or in a lung that '
+        "may be a mass, fluid or collapsed lung. It was not told which, and nothing behind it was searched.</p>"
+        f"{pictures}</section>"
+    )
+
+
+def facts_of_reading(report: ReportDocument) -> str:
+    """What is true of how the exam was read, and no warning."""
+    items = "".join(f"<li>{escape(sentence(n.text), REASON)}</li>" for n in report.notices if n.code in FACT_CODES)
+    return f'<ul class="plain">{items}</ul>' if items else ""
 
 
 def _counts(report: ReportDocument) -> str:
@@ -122,10 +213,14 @@ def lungs_part(lungs: ReportedLungs) -> str:
         )
         if said
     ]
+    below = lungs.below_950_percent
     facts = (
         ("Right lung", f"{right:.0f} ml"),
         ("Left lung", f"{left:.0f} ml"),
         ("Both", f"{right + left:.0f} ml"),
+        ("Below −950 HU (emphysema)", NOT_ASSESSED if below is None else f"{shown(below, 1)} % of the lungs"),
+        ("Coronary calcium", NOT_ASSESSED),
+        ("Findings beside the nodules", NOT_ASSESSED),
     )
     said = "".join(f'<p class="note">{escape(flag)}</p>' for flag in flags)
     return f"<h2>Lungs</h2>{facts_list(facts)}{said}"
@@ -165,4 +260,4 @@ def provenance_part(report: ReportDocument) -> str:
     if report.series.kind == "image":
         facts = [(label, text.replace("sorted instance UIDs", "file")) for label, text in facts]
     items = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text, REASON)}</dd>" for label, text in facts if text)
-    return f'<h2>How this came about</h2><dl class="provenance">{items}</dl>'
+    return folded("How this came about", f'<dl class="provenance">{items}</dl>')

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lungscreen.outputs.page.pictures import PLANES, PictureConfig, crop_svg, heat_svg, shown_voxel
+from lungscreen.outputs.page.pictures import PLANES, PictureConfig, Window, crop_svg, heat_svg, shown_voxel
 from lungscreen.outputs.page.pieces import (
     REASON,
     absent,
     category_chip,
     facts_list,
+    folded,
     guess,
     labelled_facts,
     minus,
@@ -52,18 +53,20 @@ def findings_part(finished: Finished, config: PictureConfig) -> str:
         _finding(finished, finding, shape, config) for finding, shape in zip(findings, finished.findings, strict=True)
     )
     return (
-        f'<h2>Finding by finding</h2><p class="note">Lung window: width {config.window_width_hu:.0f}, level '
-        f"{minus(f'{config.window_level_hu:.0f}')} HU. The line is the outline that was measured; a dashed circle "
-        f"marks a place that was not. Grey without a picture lies outside the scan.</p>{cards}"
+        f'<h2>Finding by finding</h2><p class="note">{_window_text(config.lung)} {_window_text(config.soft)} The line '
+        "is the outline that was measured, with its long and short axis on that slice; a dashed circle marks a place "
+        "that was not measured. Ticks at the edges point at the detector's place. Grey lies outside the "
+        f"scan.</p>{cards}"
     )
 
 
 def _finding(finished: Finished, finding: ReportedFinding, shape: MarkShape, config: PictureConfig) -> str:
     voxel = shown_voxel(shape, finished.volume)
+    views = (("axial", config.lung), ("axial", config.soft), ("coronal", config.lung), ("sagittal", config.lung))
     crops = "".join(
-        f"<figure>{crop_svg(finished.volume, shape, plane, config)}"
-        f"<figcaption>{_crop_caption(finished, finding, name, voxel)}</figcaption></figure>"
-        for name, plane in PLANES.items()
+        f"<figure>{crop_svg(finished.volume, shape, PLANES[name], config, window)}"
+        f"<figcaption>{_crop_caption(finished, finding, name, voxel, window)}</figcaption></figure>"
+        for name, window in views
     )
     reason = finding.category_reason
     why = f'<p class="why soft">{escape(sentence(reason), REASON)}</p>' if reason else ""
@@ -71,14 +74,22 @@ def _finding(finished: Finished, finding: ReportedFinding, shape: MarkShape, con
     return (
         f'<section class="finding" id="finding-{finding.number}"><div class="title">'
         f"<h3>{finding.number}. {escape(sentence(where_text(finding.location)))}</h3>{chip}</div>{why}"
-        f'<div class="crops">{crops}</div>{_heat(finished, shape, config)}{_finding_facts(finding)}{_history(finding)}'
-        f"{notices_list(finding.notices)}</section>"
+        f'<div class="crops">{crops}</div>{_finding_facts(finding)}{_history(finding)}{notices_list(finding.notices)}'
+        f"{_folds(finished, finding, shape, config)}</section>"
     )
 
 
-def _crop_caption(finished: Finished, finding: ReportedFinding, plane: str, voxel: tuple[int, int, int]) -> str:
+def _window_text(window: Window) -> str:
+    return f"{window.name}: width {window.width_hu:.0f}, level {minus(f'{window.level_hu:.0f}')} HU."
+
+
+def _crop_caption(
+    finished: Finished, finding: ReportedFinding, plane: str, voxel: tuple[int, int, int], window: Window
+) -> str:
     if plane != "axial":
         return plane.capitalize()
+    if window == PictureConfig().soft:
+        return f"{plane.capitalize()}, {window.name.lower()}"
     total = finished.volume.geometry.shape[0]
     image = "" if finding.location.instance_number is None else f", image {finding.location.instance_number}"
     return f"Axial, slice {total - voxel[0]} of {total} from the top{image}"
@@ -94,38 +105,51 @@ def _finding_facts(finding: ReportedFinding) -> str:
         size = (
             ("Long × short axis", f"{shown(measured.long_axis_mm, 1)} × {shown(measured.short_axis_mm, 1)} mm"),
             ("Mean diameter", f"{shown(measured.mean_diameter_mm, 1)} mm"),
-            ("Longest axial", f"{shown(measured.max_transverse_mm, 1)} mm"),
             ("Volume", f"{shown(measured.volume_mm3, 0)}{spread} mm³"),
-            ("Effective diameter", f"{shown(measured.effective_diameter_mm, 1)} mm"),
             ("Solid part", _solid_part(finding)),
             (
                 "Attenuation",
                 minus(f"{shown(measured.mean_hu, 0)} HU ({shown(measured.min_hu, 0)} to {shown(measured.max_hu, 0)})"),
             ),
-            *labelled_facts(measured),
         )
     likely = f"{percent(finding)} – {MALIGNANCY_MEANING}" if malignancy else "not classified"
+    facts = (*size, ("Type", finding.type.value), ("A nodule at all", _nodule_at_all(finding)))
+    growth = ("Growth", [escape(minus_signs(finding.growth or NOT_ASSESSED), REASON)])
+    return _facts(facts, (growth, ("Malignancy probability", [escape(likely)]), *_advice(finding)))
+
+
+def _facts(facts: Iterable[tuple[str, str]], wide: Iterable[tuple[str, list[str]]]) -> str:
+    """The facts that say something, then those over the whole width."""
+    return facts_list(
+        ((label, text) for label, text in facts if text), "".join(_wide_fact(label, lines) for label, lines in wide)
+    )
+
+
+def _folds(finished: Finished, finding: ReportedFinding, shape: MarkShape, config: PictureConfig) -> str:
+    """What a reader may want after the rest: published models, looks, place, the other sizes, what was looked at."""
     x, y, z = finding.position_mm
     facts = (
-        *((label, text) for label, text in size if text),
-        ("Type", finding.type.value),
+        *_more_sizes(finding),
         ("To the lung's border", _pleura(finding.location.pleura_mm)),
         ("To a fissure", _fissure(finding.location)),
-        ("A nodule at all", _nodule_at_all(finding)),
         ("Detection score", shown(finding.detection_score, 3)),
         ("Place (LPS, mm)", minus(f"{x:.1f}, {y:.1f}, {z:.1f}")),
     )
-    growth = ("Growth", [escape(minus_signs(finding.growth or NOT_ASSESSED), REASON)])
-    wide = (
-        growth,
-        ("Malignancy probability", [escape(likely)]),
-        *_risks(finding.risks),
-        *_looks(finding.attributes),
-        *_advice(finding),
-        *_beside(finding.advice),
-    )
-    return facts_list(
-        ((label, text) for label, text in facts if text), "".join(_wide_fact(label, lines) for label, lines in wide)
+    wide = (*_risks(finding.risks), *_looks(finding.attributes), *_beside(finding.advice))
+    more = folded("Risk models, looks, more measurements", _facts(facts, wide))
+    heat = _heat(finished, shape, config)
+    return more + (folded("What the network looked at", heat) if heat else "")
+
+
+def _more_sizes(finding: ReportedFinding) -> tuple[tuple[str, str], ...]:
+    """Sizes that no category rests on."""
+    measured = finding.measurement
+    if measured is None:
+        return ()
+    return (
+        ("Longest axial", f"{shown(measured.max_transverse_mm, 1)} mm"),
+        ("Effective diameter", f"{shown(measured.effective_diameter_mm, 1)} mm"),
+        *labelled_facts(measured),
     )
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from lungscreen.outputs.page.contour import contour_lines
+from lungscreen.outputs.page.lines import axes_lines, crosshair
 from lungscreen.records import Attribution, Lungs, Volume
 from lungscreen.results.finished import MarkShape
 
@@ -27,10 +28,12 @@ __all__ = [
     "Chest",
     "PictureConfig",
     "Plane",
+    "Window",
     "crop_svg",
     "heat_svg",
     "look_through",
     "overview_svg",
+    "place_svg",
     "shown_voxel",
     "thumbnail_svg",
 ]
@@ -48,11 +51,20 @@ _PROJECTION_MM = 1.6
 
 
 @dataclass(frozen=True)
+class Window:
+    """Which HU become black and white."""
+
+    name: str
+    level_hu: float
+    width_hu: float
+
+
+@dataclass(frozen=True)
 class PictureConfig:
     """How findings are shown."""
 
-    window_level_hu: float = -600.0
-    window_width_hu: float = 1500.0
+    lung: Window = Window("Lung window", -600.0, 1500.0)
+    soft: Window = Window("Soft-tissue window", 40.0, 400.0)
     crop_mm: float = 50.0
     """Side of a crop; a finding that fills more than half of it gets a larger one."""
     pixel_mm: float = 0.25
@@ -60,8 +72,9 @@ class PictureConfig:
     overview_pixel_mm: float = 0.8
 
     def __post_init__(self) -> None:
-        if min(self.window_width_hu, self.crop_mm, self.pixel_mm, self.overview_pixel_mm) <= 0:
-            raise ValueError("window_width_hu, crop_mm, pixel_mm and overview_pixel_mm must be positive")
+        widths = self.lung.width_hu, self.soft.width_hu
+        if min(*widths, self.crop_mm, self.pixel_mm, self.overview_pixel_mm) <= 0:
+            raise ValueError("the windows' widths, crop_mm, pixel_mm and overview_pixel_mm must be positive")
 
 
 @dataclass(frozen=True)
@@ -118,17 +131,26 @@ def shown_voxel(shape: MarkShape, volume: Volume) -> tuple[int, int, int]:
     return k, j, i
 
 
-def crop_svg(volume: Volume, shape: MarkShape, plane: Plane, config: PictureConfig) -> str:
-    """One finding in one plane: grey image, outline, scale bar, orientation letters."""
+def crop_svg(
+    volume: Volume, shape: MarkShape, plane: Plane, config: PictureConfig, window: Window | None = None
+) -> str:
+    """One finding in one plane: grey image, outline with its axes, crosshair, scale bar, orientation letters.
+
+    window: the lung window where None.
+    """
     voxel = shown_voxel(shape, volume)
     frame = _crop_frame(volume, shape, plane, voxel, config)
     scale = frame.width / config.crop_mm
-    image = _grey_image(volume.hu, volume, plane, voxel[plane.through], frame, config)
-    drawn = _outline(volume, shape, plane, voxel[plane.through], frame) or _ring(volume, shape, plane, frame)
-    label = f"Finding {shape.number}, {plane.name}"
+    image = _grey_image(volume.hu, volume, plane, voxel[plane.through], frame, config, window)
+    lines = _outline_lines(volume, shape, plane, voxel[plane.through], frame)
+    drawn = _as_path(lines) or _ring(volume, shape, plane, frame)
+    window_name = "" if window is None else f", {window.name.lower()}"
+    label = f"Finding {shape.number}, {plane.name}{window_name}"
+    cross = crosshair(_in_frame(volume, shape, plane, frame), frame.width, frame.height)
     return (
         f'<svg class="ct" role="img" aria-label="{label}" viewBox="0 0 {frame.width:.2f} {frame.height:.2f}">'
         f'<rect class="beyond" width="100%" height="100%"/>{image}<g class="outline">{drawn}</g>'
+        f"{axes_lines(lines) if plane.name == 'axial' else ''}{cross}"
         f"{_letters(plane, frame, 2.8 * scale)}{_scale_bar(frame, 10.0, 2.8 * scale)}</svg>"
     )
 
@@ -147,6 +169,20 @@ def heat_svg(volume: Volume, shape: MarkShape, plane: Plane, config: PictureConf
         f'viewBox="0 0 {frame.width:.2f} {frame.height:.2f}"><rect class="beyond" width="100%" height="100%"/>{image}'
         f"{_heat_image(volume, shape.attribution, plane, voxel, frame)}"
         f'<g class="outline">{drawn}</g></svg>'
+    )
+
+
+def place_svg(volume: Volume, place: MarkShape, window: Window, config: PictureConfig) -> str:
+    """A place that nothing outlined, in the axial plane, as large as it is."""
+    plane, voxel = PLANES["axial"], shown_voxel(place, volume)
+    frame = _crop_frame(volume, place, plane, voxel, config)
+    image = _grey_image(volume.hu, volume, plane, voxel[0], frame, config, window)
+    cross = crosshair(_in_frame(volume, place, plane, frame), frame.width, frame.height)
+    return (
+        f'<svg class="ct" role="img" aria-label="Large opacity, {window.name.lower()}" '
+        f'viewBox="0 0 {frame.width:.2f} {frame.height:.2f}"><rect class="beyond" width="100%" height="100%"/>'
+        f"{image}{cross}{_letters(plane, frame, 0.056 * frame.width)}"
+        f"{_scale_bar(frame, 10.0, 0.056 * frame.width)}</svg>"
     )
 
 
@@ -225,14 +261,21 @@ def _slice(array: NDArray[Any], plane: Plane, at: int) -> NDArray[Any]:
 
 
 def _grey_image(
-    array: NDArray[Any], volume: Volume, plane: Plane, at: int, frame: _Frame, config: PictureConfig
+    array: NDArray[Any],
+    volume: Volume,
+    plane: Plane,
+    at: int,
+    frame: _Frame,
+    config: PictureConfig,
+    window: Window | None = None,
 ) -> str:
-    """The part of a slice that lies in the frame, in the lung window, on square pixels."""
+    """The part of a slice that lies in the frame, in a window (the lung's where None), on square pixels."""
+    window = window or config.lung
     part = _inside(volume, plane, frame)
     pixel_mm = config.pixel_mm * frame.width / config.crop_mm
     hu = _resampled(_slice(array, plane, at), volume, plane, part, pixel_mm, Image.Resampling.BICUBIC)
-    low = config.window_level_hu - config.window_width_hu / 2
-    grey = np.clip((hu - low) / config.window_width_hu * 255 + 0.5, 0, 255).astype(np.uint8)
+    low = window.level_hu - window.width_hu / 2
+    grey = np.clip((hu - low) / window.width_hu * 255 + 0.5, 0, 255).astype(np.uint8)
     return _image_tag(Image.fromarray(grey), part, frame)
 
 
@@ -313,12 +356,27 @@ def _projection(chest: Chest, plane: Plane) -> NDArray[np.uint8]:
 # -- lines and letters -----------------------------------------------------------------------------------------------
 def _outline(volume: Volume, shape: MarkShape, plane: Plane, at: int, frame: _Frame) -> str:
     """The outline where this slice cuts it, as one SVG path; empty where it does not."""
+    return _as_path(_outline_lines(volume, shape, plane, at, frame))
+
+
+def _as_path(lines_mm: Sequence[NDArray[np.float64]]) -> str:
+    return f'<path d="{"".join(map(_path, lines_mm))}"/>' if lines_mm else ""
+
+
+def _in_frame(volume: Volume, shape: MarkShape, plane: Plane, frame: _Frame) -> tuple[float, float]:
+    """The mark's centre in a crop, (down, across) in mm."""
+    down, across = _on_plane(volume, plane, shape.centre_mm)
+    return down - frame.top, across - frame.left
+
+
+def _outline_lines(volume: Volume, shape: MarkShape, plane: Plane, at: int, frame: _Frame) -> list[NDArray[np.float64]]:
+    """The outline where this slice cuts it: closed lines (n, 2), (down, across) in mm of the frame."""
     if shape.outline is None:
-        return ""
+        return []
     start, mask = shape.outline.start, shape.outline.mask
     layer = at - start[plane.through]
     if not 0 <= layer < mask.shape[plane.through]:
-        return ""
+        return []
     cut = _slice(mask, plane, layer)
     step = np.array([volume.geometry.spacing_mm[plane.down], volume.geometry.spacing_mm[plane.across]])
     corner = np.array([start[plane.down], start[plane.across]]) * step
@@ -331,8 +389,7 @@ def _outline(volume: Volume, shape: MarkShape, plane: Plane, at: int, frame: _Fr
     fine = np.asarray(Image.fromarray(field).resize((columns, rows), Image.Resampling.BICUBIC))
     fine_step = extent / np.array(fine.shape)
     shift = corner - step - np.array([frame.top, frame.left])
-    paths = [_path((line + 0.5) * fine_step + shift) for line in contour_lines(fine)]
-    return f'<path d="{"".join(paths)}"/>' if paths else ""
+    return [(line + 0.5) * fine_step + shift for line in contour_lines(fine)]
 
 
 def _path(line_mm: NDArray[np.float64]) -> str:
@@ -344,9 +401,9 @@ def _ring(volume: Volume, shape: MarkShape, plane: Plane, frame: _Frame) -> str:
     """A dashed circle of the detector's diameter where nothing outlined the finding."""
     if shape.outline is not None:
         return ""
-    down, across = _on_plane(volume, plane, shape.centre_mm)
+    down, across = _in_frame(volume, shape, plane, frame)
     radius = max(shape.diameter_mm / 2, 2.0)
-    return f'<circle class="guess" cx="{across - frame.left:.2f}" cy="{down - frame.top:.2f}" r="{radius:.2f}"/>'
+    return f'<circle class="guess" cx="{across:.2f}" cy="{down:.2f}" r="{radius:.2f}"/>'
 
 
 def _letters(plane: Plane, frame: _Frame, size: float) -> str:

@@ -12,10 +12,12 @@ from lungscreen.results.fields import parts_of
 from lungscreen.results.text import ABSENT, escape, shown
 
 __all__ = [
+    "FACT_CODES",
     "REASON",
     "absent",
     "category_chip",
     "facts_list",
+    "folded",
     "guess",
     "labelled_facts",
     "minus",
@@ -33,6 +35,9 @@ __all__ = [
 
 REASON = 2000
 """Characters of a reason or notice that are shown."""
+
+FACT_CODES = ("low-dose", "as-baseline")
+"""Notices that are facts of every such exam, and no warning."""
 
 
 def category_chip(category: str | None) -> str:
@@ -59,6 +64,11 @@ def facts_list(facts: Iterable[tuple[str, str | None]], more: str = "") -> str:
         for label, text in facts
     )
     return f'<dl class="facts">{items}{more}</dl>'
+
+
+def folded(title: str, content: str, *, opened: bool = False) -> str:
+    """HTML behind a line that opens it; paper leaves out what is closed."""
+    return f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>{content}</details>"
 
 
 def labelled_facts(record: Any) -> Iterator[tuple[str, str]]:

@@ -9,9 +9,11 @@ from importlib.resources import files
 from lungscreen import RESEARCH_USE
 from lungscreen.outputs.interface import NamedFile
 from lungscreen.outputs.page.exam import (
+    facts_of_reading,
     head_part,
     lungs_part,
     not_read_part,
+    opacity_part,
     overview_part,
     provenance_part,
     verdict_part,
@@ -19,7 +21,7 @@ from lungscreen.outputs.page.exam import (
 from lungscreen.outputs.page.finding import findings_part
 from lungscreen.outputs.page.person import person_part
 from lungscreen.outputs.page.pictures import PictureConfig
-from lungscreen.outputs.page.pieces import notices_list
+from lungscreen.outputs.page.pieces import FACT_CODES, notices_list
 from lungscreen.outputs.page.table import lost_part, no_nodules_part, table_part
 from lungscreen.results.finished import Finished
 from lungscreen.results.text import escape, readable_name
@@ -41,8 +43,10 @@ def report_page(finished: Finished, config: PictureConfig) -> str:
     body = (
         head_part(report),
         verdict_part(report),
-        notices_list(report.notices),
+        opacity_part(finished, config),
         table_part(report),
+        notices_list([notice for notice in report.notices if notice.code not in FACT_CODES]),
+        facts_of_reading(report),
         overview_part(finished, config),
         findings_part(finished, config),
         lost_part(report.lost),
