@@ -189,13 +189,10 @@ export class Pane {
   #linesOf(shape) {
     const { store } = this.scene, [first, end] = this.range;
     if (shape.outline) {
-      const found = [];
-      for (let n = first; n < end; n++) {
-        for (const polygon of shape.outline[PLANES[this.axis]]?.[String(n + store.start[this.axis])] ?? []) {
-          found.push(polygon.map((mm) => this.pixelOf(toIndex(store.affine, mm))));
-        }
-      }
-      return found;
+      const slices = Object.keys(shape.outline[PLANES[this.axis]] ?? {}).map((n) => Number(n) - store.start[this.axis]).filter((n) => n >= first && n < end);
+      if (!slices.length) return [];
+      const n = slices.reduce((a, b) => Math.abs(b - this.index) < Math.abs(a - this.index) ? b : a); // in a slab one line, the nearest
+      return shape.outline[PLANES[this.axis]][String(n + store.start[this.axis])].map((polygon) => polygon.map((mm) => this.pixelOf(toIndex(store.affine, mm))));
     }
     const centre = toIndex(store.affine, shape.position_mm), radius = Math.max(shape.diameter_mm || 6, 3) / 2;
     const spacing = store.spacing[this.axis];
