@@ -256,6 +256,14 @@ def test_every_answer_carries_the_policy(rooms: Rooms) -> None:
     assert page.headers["content-security-policy"].startswith("sandbox;")
 
 
+def test_an_address_says_which_methods_it_answers(rooms: Rooms) -> None:
+    """All of them, where several routes share it."""
+    reader = rooms.client("methods")
+    for path, allowed in (("/api/v1/users", "GET, POST"), (f"/api/v1/reads/{'0' * 32}", "GET, PUT"), ("/livez", "GET")):
+        answer = reader.request("DELETE", path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_large_body_is_refused_whatever_it_declares(rooms: Rooms, declared: bool) -> None:
     reader = rooms.client("large")

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from lungscreen.logs import LOG, where_raised
 
@@ -80,13 +81,25 @@ def answer_problems(app: FastAPI) -> None:
         return problem_response("not-found" if in_path else "body-invalid", "" if in_path else ", ".join(places)[:500])
 
     @app.exception_handler(HTTPException)
-    async def plain(_: Request, error: HTTPException) -> JSONResponse:
+    async def plain(request: Request, error: HTTPException) -> JSONResponse:
         codes = {404: "not-found", 405: "method-unknown", 413: "body-too-large", 415: "body-kind"}
         response = problem_response(codes.get(error.status_code, "body-invalid"))
         response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods_at(app, request.url.path))
         return response
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         LOG.error("request failed", extra={"fields": {"where": where_raised(error)}})
         return problem_response("internal-error")
+
+
+def _methods_at(app: FastAPI, path: str) -> list[str]:
+    """Every method that an address answers: several routes may have the same one."""
+    asked = {"type": "http", "path": path, "root_path": "", "headers": []}
+    found = set()
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in app.routes):
+            found.add(method)
+    return sorted(found)
