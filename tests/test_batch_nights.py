@@ -206,3 +206,16 @@ def test_tables_say_which_exam_a_row_is_of(tmp_path: Path) -> None:
             found = list(csv.reader(file))
         assert found[0][-2:] == ["accession_number", "exam_date"], name
         assert [row[-2:] for row in found[1:]] == [["A1", "2024-05-06"]] * rows, name
+
+
+@pytest.mark.parametrize("engine", ["here", "local"])
+def test_names_that_are_no_utf8_are_read_and_written(engine: str, tmp_path: Path) -> None:
+    """In the inbox and as the folder of results, as sites with old file servers have them."""
+    box, out = (Path(os.fsdecode(os.fsencode(tmp_path) + name)) for name in (b"/M\xfcller", b"/Erg\xe4nzung"))
+    box_with_study(box)
+    Path(os.fsdecode(os.fsencode(box) + b"/Befund_M\xfcller.txt")).write_text("Dear colleague")
+    assert run(box, out, engine=engine).complete
+    (document,) = documents(out)
+    assert len(document["findings"]) == 2
+    with (out / "refused.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["code"] for row in csv.DictReader(file)] == ["not-dicom"]
