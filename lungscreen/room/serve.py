@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ def serve(room: Room, listener: Listener, *, with_batch: bool = True) -> None:
         ssl_keyfile=str(listener.tls_key) if tls else None,
         timeout_graceful_shutdown=10,
     )
+    # uvicorn raises a signal again once it has ended: by default that would end us before the batch is told
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
     batch = _start_batch(room) if with_batch else None
     try:
         uvicorn.Server(config).run()
@@ -52,6 +55,7 @@ def serve(room: Room, listener: Listener, *, with_batch: bool = True) -> None:
         if batch is not None:
             batch.terminate()
             batch.wait(timeout=120)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start_batch(room: Room) -> subprocess.Popen[bytes]:
