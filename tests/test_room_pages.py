@@ -191,6 +191,7 @@ def _find(value: Any, name: str) -> Any:
     return None
 
 
+@pytest.mark.slow
 def test_a_killed_tab_loses_nothing_that_was_typed(browser: Any, tmp_path: Path) -> None:
     """Two seconds after the last key the tab dies; reopened, the words stand there; the next study has none of them."""
     with opened_room(tmp_path) as (url, _):
@@ -219,6 +220,7 @@ def test_a_killed_tab_loses_nothing_that_was_typed(browser: Any, tmp_path: Path)
             assert page.locator(".nodule").count() == 0
 
 
+@pytest.mark.slow
 def test_what_two_windows_say_is_asked_about(browser: Any, tmp_path: Path) -> None:
     """A read that was saved elsewhere in between is not overwritten silently."""
     with opened_room(tmp_path) as (url, _), watched_page(browser, url, expected=REFUSED) as page:
@@ -240,6 +242,7 @@ def test_what_two_windows_say_is_asked_about(browser: Any, tmp_path: Path) -> No
         assert page.get_by_label("Remarks").input_value() == "from this one"
 
 
+@pytest.mark.slow
 def test_a_service_that_is_away_is_said_and_waited_for(browser: Any, tmp_path: Path) -> None:
     """Nothing typed is lost while the service cannot be reached: the page says so and saves when it is back."""
     expected = (*REFUSED, "ERR_INTERNET_DISCONNECTED", "ERR_FAILED")
@@ -266,6 +269,7 @@ def _read_twice(room: Any) -> None:
     rooms.runner.close()
 
 
+@pytest.mark.slow
 def test_two_reads_that_differ_go_to_arbitration(browser: Any, tmp_path: Path) -> None:
     """Double reading: two readers sign, neither learns of the other, an arbiter sees both and reads."""
     config = RoomConfig(
@@ -287,6 +291,7 @@ def test_two_reads_that_differ_go_to_arbitration(browser: Any, tmp_path: Path) -
             page.locator("#sign").wait_for()
 
 
+@pytest.mark.slow
 def test_the_worklist_needs_no_mouse(browser: Any, tmp_path: Path) -> None:
     """Search, arrows, Enter: from the list into a study by keys alone."""
     with opened_room(tmp_path) as (url, _), watched_page(browser, url, expected=REFUSED) as page:

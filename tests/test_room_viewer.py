@@ -434,6 +434,7 @@ def test_missing_slices_are_said_not_shown(browser: Any, pages: Pages) -> None:
         assert page.evaluate("() => window.room.store.hu([33, 5, 5])") == hu[33, 5, 5]
 
 
+@pytest.mark.slow
 def test_twenty_studies_in_one_tab_take_the_memory_of_one(browser: Any, pages: Pages) -> None:
     """Heap after the twentieth study at most 1.2 times that after the first; lengths do not follow into the next."""
     shape = (96, 256, 256)
@@ -485,6 +486,7 @@ PREPARE = """(key) => { const { viewer } = window.room; viewer.active = viewer.p
     if (key === "=") viewer.active.zoom(2); }"""
 
 
+@pytest.mark.slow
 def test_every_key_works_after_every_control(browser: Any, pages: Pages) -> None:
     """Each key does its work after a click on each button of the viewer: the focus never swallows it."""
     pages.exams[KEY] = Exam(marked(), Geometry.axial(SHAPE, (2.0, 0.7, 0.7)))
