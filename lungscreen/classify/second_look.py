@@ -90,7 +90,7 @@ class SecondLook:
     network: TwoViews
     scale: ScoreScale
     name: str
-    most: int = 60
+    most: int = 36
 
     @classmethod
     def from_weights(cls, weights: WeightsFile) -> SecondLook:
