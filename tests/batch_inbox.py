@@ -19,8 +19,9 @@ def chest_with_nodules(seed: int) -> np.ndarray:
     hu = chest()
     for z, y, x in NODULES[: 1 + seed % 3]:
         hu[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 1 + seed % 2] = 30
-    noise = np.random.default_rng(seed).normal(0, 5, hu.shape)
-    return (hu + noise).astype(np.int16)
+    noise = np.random.default_rng(seed).normal(0, 15, hu.shape)
+    # Below -1024 the unsigned pixels of a DICOM slice would wrap round to bone.
+    return np.clip(hu + noise, -1024, None).astype(np.int16)
 
 
 def add_image(inbox: Path, number: int) -> Path:

@@ -20,6 +20,7 @@ from lungscreen.assess import (
     name_growth,
     read_category,
 )
+from lungscreen.assess.change import judge_change
 from lungscreen.records import Measurement, NoduleType
 
 SOLID, PART, GGN = NoduleType.SOLID, NoduleType.PART_SOLID, NoduleType.GROUND_GLASS
@@ -733,3 +734,15 @@ def test_a_longer_interval_never_raises_a_stable_nodule(kind, mm, prior, one, ot
         for d in sorted((one, other))
     ]
     assert RANK[names_by_interval[0]] >= RANK[names_by_interval[1]]
+
+
+def test_growth_beyond_the_whole_of_an_unmeasured_part_solid_nodule_is_growth() -> None:
+    """A solid part that was not measured was no larger than its nodule; words and category say the same."""
+    history = NoduleHistory(
+        nodule(SOLID, 9.0, day=200),
+        (nodule(PART, 5.0, day=0), nodule(SOLID, 8.5, day=150, category="3")),
+        compared=True,
+    )
+    result, change = grade_nodule(history), judge_change(history)
+    assert result.name is LungRads.SUSPICIOUS_4B
+    assert (change.state, change.before_mm, change.now_mm) == ("growing", Decimal("5.0"), Decimal("9.0"))

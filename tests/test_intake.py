@@ -132,7 +132,9 @@ def opened_files() -> Iterator[Counter[str]]:
 
 
 def test_a_run_opens_a_slice_for_its_header_once_and_for_its_pixels_once(tmp_path: Path) -> None:
-    """The second of two exams of a person reads the first one's pixels again, and no header of it."""
+    """Beside these once to hash the content. The second of two exams of a person reads the first one's pixels again,
+    and no header of it.
+    """
     first = healthy(tmp_path / "in" / "1", tags={"PatientID": "A", "StudyDate": "20200101"})
     second = healthy(tmp_path / "in" / "2", tags={"PatientID": "A", "StudyDate": "20210101"})
     config = BatchConfig(keep_free_mb=0.0)
@@ -140,8 +142,8 @@ def test_a_run_opens_a_slice_for_its_header_once_and_for_its_pixels_once(tmp_pat
     with opened_files() as opened:
         ended = run_batch(run, models=MODELS)
     assert ended.states["done"] == 2
-    assert {opened[str(path)] for path in second} == {2}
-    assert {opened[str(path)] for path in first} == {3}
+    assert {opened[str(path)] for path in second} == {3}
+    assert {opened[str(path)] for path in first} == {4}
 
 
 def test_direct_reading_opens_a_file_once(tmp_path: Path) -> None:

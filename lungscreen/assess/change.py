@@ -122,7 +122,8 @@ def _grown(
     exams: int = 2,
 ) -> ChangeSince:
     now = history.current
-    whole = not solid or now.nodule_type is since.nodule_type is NoduleType.SOLID
+    both_solid = now.nodule_type is since.nodule_type is NoduleType.SOLID
+    whole = not solid or both_solid or since.solid_mm is None
     if whole:
         return ChangeSince("growing", since, "", since.mean_diameter_mm, now.mean_diameter_mm, how, exams)
     return ChangeSince("growing", since, "solid part", known_solid(since), known_solid(now), how, exams)
@@ -140,6 +141,9 @@ def _not_growing(history: NoduleHistory) -> ChangeSince:
 def grown_solid_steps(history: NoduleHistory) -> list[Step]:
     """The exams since which the solid nodule, or the solid part, has grown: the surest and latest first.
 
+    A solid part that was not measured before the last exam was no larger than its whole nodule: growth beyond that is
+    growth for certain.
+
     Errors: Lacking where the last exam's solid part, or today's, was not measured.
     """
     now = known_solid(history.current)
@@ -150,8 +154,8 @@ def grown_solid_steps(history: NoduleHistory) -> list[Step]:
         before = earlier.solid_mm
         if before is None and earlier is history.earlier[-1]:
             raise Lacking(f"size of the solid part on {earlier.exam_date}")
-        if before is not None:
-            steps.append(Step(earlier, days, judge_growth(before, now, days)))
+        before = earlier.mean_diameter_mm if before is None else before
+        steps.append(Step(earlier, days, judge_growth(before, now, days)))
     return _surest(steps)
 
 

@@ -38,8 +38,8 @@ SHIFT_SHARE = 0.02
 AROUND = 7
 """Steps on either side that are typical."""
 TILES = 8
-LEAST_TILE = 48
-"""Tiles along each side of a slice, of so many samples at least."""
+LEAST_TILE = 100
+"""Tiles along each side of a slice, of so many samples at least: in fewer a single nodule fills a tile."""
 ACROSS = 100
 """Samples along the shorter side of a slice."""
 RANGE_HU = (-1024, 600)
