@@ -99,7 +99,9 @@ export class VolumeStore extends EventTarget {
       const tries = (this.open.get(start) ?? 0) + 1;
       this.open.set(start, tries);
       if (tries >= TRIES || (status && status < 500 && status !== 429)) {
+        this.open.delete(start); // not asked for again: said once
         this.dispatchEvent(new CustomEvent("failed", { detail: { failed, status } }));
+        this.#ask();
         return;
       }
       setTimeout(() => this.#ask(), 300 * 2 ** tries);

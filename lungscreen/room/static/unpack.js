@@ -28,6 +28,7 @@ self.addEventListener("message", async (event) => {
     const values = joinPlanes(new Uint8Array(await answer.arrayBuffer()), slices, size, box);
     self.postMessage({ start, values }, { transfer: [values.buffer] });
   } catch (error) {
-    self.postMessage({ start, failed: String(error.message), status: error.status ?? 0 });
+    const { message, status = 0 } = /** @type {any} */ (error);
+    self.postMessage({ start, failed: String(message), status });
   }
 });

@@ -272,7 +272,7 @@ export class Viewer extends EventTarget {
   // -- pointer ----------------------------------------------------------------------------------------------------
   /** @param {Pane} pane */
   #bind(pane) {
-    const canvas = pane.over;
+    const canvas = /** @type {HTMLCanvasElement} */ (pane.over);
     canvas.dataset.bound = "yes";
     let swipe = 0;
     canvas.addEventListener("focus", () => this.activate(pane, false));
