@@ -129,6 +129,18 @@ def test_categories_are_compared_where_both_are_known() -> None:
     assert figures["nodules_elsewhere"] == 1
 
 
+def test_agreement_of_categories_is_a_table_with_a_weighted_kappa() -> None:
+    """By hand: expected 2, 3, 4B, given 2, 4A, 4B. One step apart in one of three; chance alone gives 1.4444 steps."""
+    found = exam("a", finding(1, 0, "2"), finding(2, 50, "4A"), finding(3, 100, "4B"), finding(4, 200, "3"))
+    known = nodules(("a", 0, 5, "solid"), ("a", 50, 7, "solid"), ("a", 100, 20, "solid"))
+    figures = evaluate_screening([found], known, Nodules.none()).figures
+    agreement = figures["category_agreement"]
+    assert agreement["categories"] == ["2", "3", "4A", "4B"]
+    assert agreement["counts"] == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+    assert agreement["kappa"] == pytest.approx(1 - (1 / 3) / (13 / 9))
+    assert (figures["positive_false_findings"], figures["positive_false_findings_per_exam"]) == (1, 1.0)
+
+
 def test_a_nodule_that_the_second_look_dropped_is_told() -> None:
     dropped = ReportedMark(
         number=1, position_mm=(1.0, 20.0, -300.0), side="left", zone="upper", slice_from_top=1, instance_number=None,

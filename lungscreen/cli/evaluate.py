@@ -184,11 +184,13 @@ def _screening_lines(result: ScreeningResult) -> list[str]:
         f"category 3 or more because of a finding that is no annotated nodule: {share('positive_by_false_finding')}",
         f"a finding of category 3 or more that is no annotated nodule: {share('has_positive_false_finding')}",
         f"findings that are no annotated nodule: {figures['false_findings']}, "
-        f"{_number(figures['false_findings_per_exam'])} an exam",
+        f"{_number(figures['false_findings_per_exam'])} an exam; of category 3 or more: "
+        f"{figures['positive_false_findings']}, {_number(figures['positive_false_findings_per_exam'])} an exam",
         f"nodules that are findings: {share('nodules_found')}; "
         f"taken for no nodule by the second look: {figures['nodules_taken_for_none']}",
         f"another category than size and type give: {share('category_differs')}; a lower one:"
         f" {share('category_lower')}",
+        f"agreement over 2, 3, 4A, 4B: kappa {_number(figures['category_agreement']['kappa'])} (linear weights)",
         f"rank of the nodules: first {ranks['first']}, up to third {ranks['up_to_three']}, lowest {ranks['lowest']}",
     ]
 

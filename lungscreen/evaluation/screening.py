@@ -17,7 +17,7 @@ import numpy as np
 from lungscreen.assess import RANK, LungRads, NoduleAtExam, NoduleHistory, grade_nodule
 from lungscreen.errors import InputError, Notice
 from lungscreen.evaluation.matching import match_marks
-from lungscreen.evaluation.statistics import share_interval
+from lungscreen.evaluation.statistics import share_interval, weighted_kappa
 from lungscreen.evaluation.tables import MarkTable, Nodules
 from lungscreen.records import NOT_ASSESSED, NoduleType
 from lungscreen.results.document import ReportDocument, ReportedFinding, ReportedMark
@@ -42,13 +42,16 @@ LIDC_TYPES = {
 }  # fmt: skip
 """LIDC's texture scale (1 ground-glass, 3 part-solid, 5 solid); what lies between goes to the nearer end."""
 
+COMPARED = ("2", "3", "4A", "4B")
+"""Categories between which agreement is told: those that a nodule can have by size and type."""
+
 CONFIDENCE = 0.95
 
 Row = dict[str, Any]
 
 EXAM_COLUMNS = (
     "seriesuid", "study_uid", "category", "nodules", "found", "findings", "false_findings", "no_nodules",
-    "worst_false_category", "positive_by_false_finding", "has_positive_false_finding",
+    "positive_false_findings", "worst_false_category", "positive_by_false_finding", "has_positive_false_finding",
 )  # fmt: skip
 SCREENED_NODULE_COLUMNS = (
     "seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "type", "expected_category", "finding", "category",
@@ -179,6 +182,7 @@ def _exam_row(
         "findings": len(exam.findings),
         "false_findings": len(wrong),
         "no_nodules": len(exam.no_nodules),
+        "positive_false_findings": sum(_rank(finding.category) >= POSITIVE_FROM for finding in wrong),
         "worst_false_category": worst.category if worst else None,
         "positive_by_false_finding": worst_false >= POSITIVE_FROM and worst_false > worst_true,
         "has_positive_false_finding": worst_false >= POSITIVE_FROM,
@@ -275,15 +279,32 @@ def _figures(exams: Sequence[Row], nodules: Sequence[Row], elsewhere: int) -> Ro
         "findings": sum(_column(exams, "findings")),
         "false_findings": sum(_column(exams, "false_findings")),
         "false_findings_per_exam": sum(_column(exams, "false_findings")) / len(exams) if exams else None,
+        "positive_false_findings": sum(_column(exams, "positive_false_findings")),
+        "positive_false_findings_per_exam": (
+            sum(_column(exams, "positive_false_findings")) / len(exams) if exams else None
+        ),
         "positive_by_false_finding": _share(_column(exams, "positive_by_false_finding")),
         "has_positive_false_finding": _share(_column(exams, "has_positive_false_finding")),
         "nodules_found": _share([row["finding"] is not None for row in nodules]),
         "nodules_taken_for_none": sum(_column(nodules, "taken_for_no_nodule")),
         "category_differs": _share(_column(graded, "differs")),
         "category_lower": _share(_column(graded, "lower")),
+        "category_agreement": _agreement(graded),
         "rank": _rank_figures(_column(found, "finding")),
         "marks_taken_for_none": sum(_column(exams, "no_nodules")),
     }
+
+
+def _agreement(graded: Sequence[Row]) -> Row:
+    """Categories that findings have (columns) against those that size and type give (rows): counts, and kappa with
+    linear weights over the compared categories, of the nodules where both are among them.
+    """
+    places = {name: n for n, name in enumerate(COMPARED)}
+    counts = np.zeros((len(COMPARED), len(COMPARED)), dtype=int)
+    for row in graded:
+        if row["expected_category"] in places and row["category"] in places:
+            counts[places[row["expected_category"]], places[row["category"]]] += 1
+    return {"categories": list(COMPARED), "counts": counts.tolist(), "kappa": weighted_kappa(counts)}
 
 
 def _share(hits: Sequence[bool]) -> Row:

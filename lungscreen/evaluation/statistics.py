@@ -21,6 +21,7 @@ __all__ = [
     "normal_reach",
     "roc_points",
     "share_interval",
+    "weighted_kappa",
 ]
 
 Floats = NDArray[np.float64]
@@ -127,3 +128,17 @@ def calibration_bins(labels: Bools, probabilities: Floats, bins: int = 10) -> li
 def normal_reach(confidence: float) -> float:
     """How many standard errors a two-sided interval reaches to either side."""
     return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def weighted_kappa(counts: NDArray[np.int_]) -> float | None:
+    """Cohen's kappa of a square table of counts over ordered classes, disagreement weighted by its distance (linear).
+
+    None where nothing was counted, or where chance alone leaves no disagreement.
+    """
+    if not counts.any():
+        return None
+    share = counts / counts.sum()
+    order = np.arange(len(counts))
+    distance = np.abs(order[:, None] - order[None])
+    by_chance = float((distance * np.outer(share.sum(axis=1), share.sum(axis=0))).sum())
+    return None if by_chance == 0 else 1.0 - float((distance * share).sum()) / by_chance
