@@ -813,6 +813,57 @@ CODES: dict[str, Code] = {
         "Tonight's scans or results differ from those of the last nights, beyond chance and by much.",
         "Find out what changed: scanner, protocol, kernel, population. The software's figures hold for the old ones.",
     ),
+    # -- the DICOM node ------------------------------------------------------------------------------------------
+    "node-address": Code(
+        "refusal",
+        "The node cannot listen at its address: the port is taken, or may not be used.",
+        "Name another host or port in node.toml, or end what listens there.",
+    ),
+    "peer-refused": Code(
+        "refusal",
+        "An association was rejected: AE title or address is not on the node's list, or too many are open.",
+        "If the sender is one of yours, add it to calling and addresses, or raise limits.associations.",
+    ),
+    "peer-idle": Code(
+        "refusal",
+        "An association was closed: nothing whole came from it for limits.idle_s.",
+        "Look at the network and the sender; what it sent before is kept, and it may send again.",
+    ),
+    "node-full": Code(
+        "refusal",
+        "An instance was answered with 0xA700 and not kept: too large, or too little free space.",
+        "Make room, or raise limits.instance_mb; then let the sender try again.",
+    ),
+    "instance-unnamed": Code(
+        "refusal",
+        "An instance was answered with 0xC000 and not kept: it came without a SOP Instance UID or without data.",
+        "Ask the sender's vendor.",
+    ),
+    "half-sent": Code(
+        "notice",
+        "The association that sent a study broke off, and nobody sent it again: it was read as far as it came.",
+        "Send the study again; it is read again when it holds more.",
+    ),
+    "destination-unreachable": Code(
+        "notice",
+        "A destination cannot be reached, or does not accept the association. Its results wait.",
+        "Check that it runs, and that it knows the node's AE title and address.",
+    ),
+    "result-refused": Code(
+        "refusal",
+        "A destination refused a result; the status that it gave stands beside it.",
+        "Look into the destination's log; `lungscreen node retry` sends dead letters again.",
+    ),
+    "result-class-refused": Code(
+        "refusal",
+        "A destination does not take objects of this class.",
+        "Allow the class there, or leave the output out of node.toml.",
+    ),
+    "result-warned": Code(
+        "notice",
+        "A destination stored a result with a warning; its status stands beside it.",
+        "Compare what is stored with the object in the results folder.",
+    ),
     # -- training and evaluation ---------------------------------------------------------------------------------
     "training-diverged": Code(
         "refusal",

@@ -6,12 +6,9 @@ import argparse
 import json
 import math
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -29,6 +26,7 @@ from lungscreen.cli.shared import (
     chosen_pipeline,
     clinical_table,
     name_missing,
+    stopping_at_signals,
 )
 
 if TYPE_CHECKING:
@@ -124,17 +122,6 @@ def _say_how_it_ended(ended: Ended) -> None:
         print(f"{ended.left} studies wait; the same command goes on.", file=sys.stderr)
 
 
-@contextmanager
-def _stopping_at_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set the event, as long as this lasts."""
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _run(args: argparse.Namespace) -> int:
     from lungscreen.batch import run_batch
     from lungscreen.logs import start_logs
@@ -144,7 +131,7 @@ def _run(args: argparse.Namespace) -> int:
     batch = _batch_run(args)
     stop = threading.Event()
     end = time.monotonic() + _seconds_until(args.until) if args.until else math.inf
-    with _stopping_at_signals(stop):
+    with stopping_at_signals(stop):
         ended = run_batch(batch, stopped=lambda: stop.is_set() or time.monotonic() >= end)
     name_missing(args.inputs)
     print(args.out / "worklist.html")

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "export": "write DICOM objects, PDF or FHIR of results that stand on disk",
     "deidentify": "write CT series without what names a person, for research",
     "data": "make annotated scans ready for training",
+    "node": "a DICOM node: a PACS sends studies to it and gets the results back",
     "room": "the reading room: people read studies in a browser, CAD keeps quiet until they have signed",
     "predict": "send a study to a reading room and wait for its report",
     "train": "make the weights of a network again, or with other data",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +34,7 @@ __all__ = [
     "clinical_table",
     "exit_code",
     "name_missing",
+    "stopping_at_signals",
 ]
 
 
@@ -153,3 +157,14 @@ def exit_code(out: Path, complete: bool) -> ExitCode:
         return ExitCode.OK
     print(f"Not everything was read: see {out / 'refused.csv'}", file=sys.stderr)
     return ExitCode.SOME_REFUSED
+
+
+@contextmanager
+def stopping_at_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set the event, as long as this lasts."""
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
