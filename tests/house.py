@@ -46,8 +46,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("outputs", ("outputs",)),
     ("chain", ("pipeline", "cohort")),
     ("jobs", ("jobs",)),
-    ("programmes", ("batch", "node", "runtimes")),
-    ("rooms", ("room",)),
+    ("programmes", ("batch", "runtimes")),
+    ("servers", ("node", "room")),
     ("words", ("cli",)),
 )
 """From the ground up: a part imports parts of lower layers only."""

@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from lungscreen.node.config import Destination, Limits, NodeConfig
+from lungscreen.node.config import Destination, NodeConfig, NodeLimits
 from lungscreen.node.run import run_node
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -28,7 +28,7 @@ def config_of(folder: Path, *, limits: dict[str, Any] | None = None, **more: Any
     key.write_text("ab" * 32)
     key.chmod(0o600)
     values: dict[str, Any] = {"calling": ("SENDER",), "port": 0, "key_file": str(key)}
-    return NodeConfig(folder=str(folder / "node"), limits=Limits(**FAST | (limits or {})), **values | more)
+    return NodeConfig(folder=str(folder / "node"), limits=NodeLimits(**FAST | (limits or {})), **values | more)
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def associate(
     port: int, *, calling: str = "SENDER", called: str = "LUNGSCREEN", classes: Sequence[str] = (CT,), **more: Any
 ) -> Any:
     entity = AE(ae_title=calling)
-    entity.acse_timeout = entity.dimse_timeout = 10
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
     for uid in classes:
         entity.add_requested_context(uid, ExplicitVRLittleEndian)
     return entity.associate("127.0.0.1", port, ae_title=called, **more)

@@ -67,7 +67,7 @@ def test_a_study_goes_in_and_its_results_come_back_once(tmp_path: Path, archive:
     files = slices(tmp_path / "source")
     with running(config) as port:
         assert set(send(port, files[:-1])) == {0}
-        wait_for(lambda: states(config).get("sent", 0) > 3)
+        wait_for(lambda: states(config).get("sent", 0) and not states(config)["queued"])
         first = list(archive.got)
         assert {d.StudyInstanceUID for d in first} == {dcmread(files[0]).StudyInstanceUID}
         assert {d.PatientID for d in first} == {"ID001"}
@@ -86,7 +86,7 @@ def test_a_study_goes_in_and_its_results_come_back_once(tmp_path: Path, archive:
         time.sleep(1.0)
         assert len(archive.got) == len(first), "nothing is sent again after a restart"
         assert set(send(port, files[-1:])) == {0}, "a slice that came late"
-        wait_for(lambda: len(archive.got) == 2 * len(first))
+        wait_for(lambda: states(config)["sent"] == 2 * len(first))
     newer = archive.got[len(first) :]
     assert not {d.SOPInstanceUID for d in newer} & {d.SOPInstanceUID for d in first}
     assert states(config)["queued"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lungscreen import RESEARCH_USE
 from lungscreen.cli.exit_codes import ExitCode
-from lungscreen.cli.shared import add_log_json, stopping_at_signals
+from lungscreen.cli.shared import add_log_json, add_umask, stopping_at_signals
 
 if TYPE_CHECKING:
     from lungscreen.node.config import NodeConfig
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="node.toml (docs/node.md)")
     parser.add_argument("--json", action="store_true", help="status as one JSON object")
+    add_umask(parser)
     add_log_json(parser)
 
 
@@ -42,6 +44,7 @@ def _run(args: argparse.Namespace, config: NodeConfig) -> int:
     from lungscreen.node.run import run_node
 
     start_logs(args.log_json)
+    os.umask(args.umask)
     stop = threading.Event()
     print(RESEARCH_USE, file=sys.stderr, flush=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lungscreen.config import read_table, read_toml
 
-__all__ = ["Destination", "Limits", "NodeConfig", "Tls", "read_node_config"]
+__all__ = ["Destination", "NodeConfig", "NodeLimits", "Tls", "read_node_config"]
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LONGEST_TITLE = 16
@@ -50,7 +50,7 @@ class Destination:
 
 
 @dataclass(frozen=True)
-class Limits:
+class NodeLimits:
     """What the node takes, and how long it waits."""
 
     associations: int = 10
@@ -104,7 +104,7 @@ class NodeConfig:
     outputs: tuple[str, ...] = ("page", "candidates", "dicom")
     key_file: str = ""
     tls: Tls | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: NodeLimits = field(default_factory=NodeLimits)
     send: dict[str, Destination] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -115,6 +115,9 @@ class NodeConfig:
             raise ValueError("calling: name the AE titles that may send")
         for address in self.addresses:
             ipaddress.ip_network(address)
+        self._check_doors()
+
+    def _check_doors(self) -> None:
         if self.tls is not None and not self.tls.certificate:
             raise ValueError("tls: a node that listens needs a certificate and its key")
         if self.send and not any(name.startswith("dicom") for name in self.outputs):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lungscreen.dicomfile import parse_dicom, quiet_pydicom
 from lungscreen.errors import InputError, LungscreenError
 from lungscreen.logs import LOG
-from lungscreen.node.config import Destination, Limits, NodeConfig
+from lungscreen.node.config import Destination, NodeConfig, NodeLimits
 from lungscreen.node.outbox import Outbox, Outgoing
 from lungscreen.node.receive import client_tls
 from lungscreen.results.folder import ResultsFolder
@@ -146,7 +146,7 @@ class Sender:
         LOG.warning("not sent as it should", extra={"fields": {"code": code, "destination": self._name, **fields}})
 
 
-def _back_off(limits: Limits, failures: int) -> float:
+def _back_off(limits: NodeLimits, failures: int) -> float:
     return float(min(limits.retry_s * 2 ** min(failures - 1, 30), limits.longest_retry_s))
 
 

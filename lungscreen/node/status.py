@@ -44,24 +44,34 @@ def node_status(config: NodeConfig) -> dict[str, Any]:
 
 def node_text(status: dict[str, Any]) -> str:
     """The same for people."""
-    receiving, studies = status["receiving"], status["studies"]
-    lines = [f"{status['arriving']} studies arrive or are kept back until their sender tries again"]
-    if status["half_sent"]:
-        lines.append(f"{status['half_sent']} studies were taken half sent: half-sent")
-    if receiving:
-        kept = receiving["instances"]
-        lines.append(f"instances received: {kept['kept']}, again: {kept['again']}, own results: {kept['returned']}")
-        lines += [f"{count} not received: {code}" for code, count in receiving["not_received"].items()]
-    if studies:
-        states = ("waiting", "running", "done", "refused", "failed")
-        lines.append("studies: " + ", ".join(f"{studies[name]} {name}" for name in states))
-        lines += [f"{row['studies']} {row['state']}: {row['code']}: {row['meaning']}" for row in studies["codes"]]
-        lines.append("the node is at work" if studies["at_work"] else "the node is not at work")
+    lines = [*_incoming_lines(status), *_study_lines(status["studies"])]
     for name, counts in status["results"].items():
         lines.append(f"to {name}: " + ", ".join(f"{counts[state]} {state}" for state in STATES))
     codes = Counter((row["destination"], row["state"], row["code"]) for row in status["objects"] if row["code"])
     lines += [f"to {name}: {count} {state}: {code}" for (name, state, code), count in sorted(codes.items())]
     return "\n".join(lines)
+
+
+def _incoming_lines(status: dict[str, Any]) -> list[str]:
+    lines = [f"{status['arriving']} studies arrive or are kept back until their sender tries again"]
+    if status["half_sent"]:
+        lines.append(f"{status['half_sent']} studies were taken half sent: half-sent")
+    if receiving := status["receiving"]:
+        kept = receiving["instances"]
+        lines.append(f"instances received: {kept['kept']}, again: {kept['again']}, own results: {kept['returned']}")
+        lines += [f"{count} not received: {code}" for code, count in receiving["not_received"].items()]
+    return lines
+
+
+def _study_lines(studies: dict[str, Any] | None) -> list[str]:
+    if studies is None:
+        return []
+    states = ("waiting", "running", "done", "refused", "failed")
+    return [
+        "studies: " + ", ".join(f"{studies[name]} {name}" for name in states),
+        *(f"{row['studies']} {row['state']}: {row['code']}: {row['meaning']}" for row in studies["codes"]),
+        "the node is at work" if studies["at_work"] else "the node is not at work",
+    ]
 
 
 def retry_letters(config: NodeConfig) -> int:
