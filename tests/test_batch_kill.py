@@ -18,13 +18,15 @@ import pytest
 from batch_inbox import fill_inbox
 
 from lungscreen.batch.ledger import Ledger
+from lungscreen.errors import Refusal
+from lungscreen.results.refusals import RefusalStore
 
 SCRIPT = Path(__file__).with_name("batch_night.py")
 TIMES = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z)?|<dt>Seconds</dt><dd>[^<]*</dd>")
 """What may differ between two runs: moments and seconds."""
 
-OWN = {"run.lock", "ledger.sqlite", "index.sqlite", "metrics.prom", "night.json", "night.html"}
-"""Files that tell of the runs themselves; the ledger is compared row by row."""
+OWN = {"run.lock", "ledger.sqlite", "index.sqlite", "refusals.sqlite", "metrics.prom", "night.json", "night.html"}
+"""Files that tell of the runs themselves; ledger and refusals are compared row by row."""
 
 
 def start(inbox: Path, out: Path) -> subprocess.Popen[bytes]:
@@ -68,6 +70,14 @@ def ledger_rows(out: Path) -> tuple[list[Any], list[dict[str, Any]]]:
         ledger.close()
 
 
+def refusal_rows(out: Path) -> list[Refusal]:
+    store = RefusalStore(out)
+    try:
+        return store.rows()
+    finally:
+        store.close()
+
+
 def say(text: str) -> None:
     """Shown with `pytest -s`, and kept for the docs."""
     sys.stdout.write(f"{text}\n")
@@ -102,6 +112,7 @@ def kill_test(tmp_path: Path, studies: int, kills: int, seed: int, light: bool =
     assert sorted(got) == sorted(expected)
     for name, content in expected.items():
         assert got[name] == content, name
+    assert refusal_rows(killed) == refusal_rows(calm)
     rows, attempts = ledger_rows(killed)
     assert rows == ledger_rows(calm)[0]
     assert len(rows) == studies
