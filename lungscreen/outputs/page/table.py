@@ -40,7 +40,8 @@ def table_part(report: ReportDocument) -> str:
     return (
         f'<h2>Findings</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         f'<p class="note">* {MALIGNANCY_MEANING}. Slices are counted from the top of the series. The detection score '
-        "ranks; it is no probability. Most suspicious first, masses above all.</p>"
+        "is the probability that a mark is a nodule, of heatmap and second look; of the heatmap alone it is none. Most "
+        "suspicious first, masses above all.</p>"
     )
 
 
@@ -91,7 +92,7 @@ def no_nodules_part(finished: Finished) -> str:
     return (
         '<h2>Marks that the second look takes for no nodule</h2><p class="note">The detector points at them, the '
         "classifier takes them for a vessel, a scar or the like. They are neither rated nor graded and count nowhere; "
-        "what measures 20 mm or more, what an earlier exam shows and what grew is never among them. Glance over them."
+        "what was a finding of an earlier exam and what grew is never among them. Glance over them."
         "</p>"
         f'<div class="wide"><table class="marks"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
