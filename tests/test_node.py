@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import shutil
 import signal
@@ -166,6 +168,8 @@ def certificate(folder: Path, name: str) -> tuple[str, str]:
     return paths
 
 
+# pynetdicom leaves the socket of a refused handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_tls_on_both_ends(tmp_path: Path) -> None:
     """With mutual TLS a plain peer and one without a certificate get nowhere."""
     if shutil.which("openssl") is None:
@@ -181,6 +185,7 @@ def test_tls_on_both_ends(tmp_path: Path) -> None:
         assert not associate(doors.port, tls_args=(nobody, "127.0.0.1")).is_established, "no certificate"
         known = client_tls(Tls(*peer, authority=own[0]))
         assert set(send(doors.port, slices(tmp_path / "s")[:2], tls_args=(known, "127.0.0.1"))) == {0}
+    gc.collect()
 
 
 # -- what comes badly ------------------------------------------------------------------------------------------------
@@ -213,6 +218,21 @@ def test_half_a_study_that_nobody_sends_again_is_taken_with_a_code(tmp_path: Pat
         association.abort()
         wait_for(lambda: node_status(config)["half_sent"] == 1)
         assert len(list(config.inbox.rglob("*.dcm"))) == 1
+
+
+def test_a_peer_that_goes_away_does_not_end_a_command_with_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing into a closed connection is an error in Python; elsewhere a closed pipe ends the command quietly."""
+    seen: dict[str, object] = {}
+    for command in ("node", "screen"):
+        module = importlib.import_module(f"lungscreen.cli.{command}")
+        monkeypatch.setattr(
+            module, "run", lambda _, name=command: seen.update({name: signal.getsignal(signal.SIGPIPE)}) or 0
+        )
+    before = signal.getsignal(signal.SIGPIPE)
+    assert main(["node", "status", "--config", "none.toml"]) == 0
+    assert main(["screen", "nowhere", "--out", "none"]) == 0
+    assert seen == {"node": signal.SIG_IGN, "screen": signal.SIG_DFL}
+    assert signal.getsignal(signal.SIGPIPE) == before
 
 
 def test_a_peer_that_sends_a_byte_a_second_is_closed_and_others_go_on(tmp_path: Path) -> None:

@@ -9,14 +9,16 @@ import argparse
 import importlib
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.errors import LungscreenError, UsageError
 from lungscreen.text import plain_text
 
-__all__ = ["COMMANDS", "command_parser", "main"]
+__all__ = ["COMMANDS", "CONNECTED", "command_parser", "main"]
 
 COMMANDS: dict[str, str] = {
     "screen": "read studies and write a report for each",
@@ -36,6 +38,9 @@ COMMANDS: dict[str, str] = {
 }
 """Command → what it does, in the order of `--help`."""
 
+CONNECTED = frozenset({"node", "room", "predict"})
+"""Commands with connections: a peer that goes away is an error of that connection, not the end of the process."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code (`lungscreen.cli.exit_codes`)."""
@@ -43,8 +48,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((word for word in words if not word.startswith("-")), "")
     parser = _parser(command)
     args = parser.parse_args(words)
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    with _broken_pipes(args.command):
+        return _run(args)
+
+
+@contextmanager
+def _broken_pipes(command: str) -> Iterator[None]:
+    """`lungscreen … | head` ends quietly when head does; commands with connections live on. As before afterwards."""
+    if not hasattr(signal, "SIGPIPE") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN if command in CONNECTED else signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         return int(importlib.import_module(f"lungscreen.cli.{args.command.replace('-', '_')}").run(args))
     except UsageError as error:
