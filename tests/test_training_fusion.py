@@ -493,8 +493,9 @@ def test_a_pipelines_results_rest_on_the_sites_model_too(tmp_path: Path) -> None
     path = tmp_path / "fusion.json"
     path.write_text(fusion_json(replace(MODEL, network_sha256=network)))
     pipeline = Pipeline("site", fusion=FusionConfig(str(path)))
-    assert used_weights(pipeline)[:2] == used_weights(Pipeline("plain"))
-    assert used_weights(pipeline)[2] == read_site_model(path, network).used
+    *networks, site = used_weights(pipeline)
+    assert tuple(networks) == used_weights(Pipeline("plain"))
+    assert site == read_site_model(path, network).used
     path.write_text(fusion_json(replace(MODEL, network_sha256="b" * 64)))
     with pytest.raises(UsageError, match="another network"):
         used_weights(pipeline)
