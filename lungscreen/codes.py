@@ -332,6 +332,11 @@ CODES: dict[str, Code] = {
         "Slices whose pixels could not be read, or do not fit their neighbours, were left out and count as missing.",
         "Send these files again.",
     ),
+    "slices-odd": Code(
+        "notice",
+        "Slices of a volume of any size do not fit their neighbours: they were read as they stand.",
+        "Look at these slices: what was found there may be wrong.",
+    ),
     "values-uneven": Code(
         "notice",
         "Soft tissue steps up or down between neighbouring slices: the values of some are off.",

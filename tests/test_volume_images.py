@@ -610,3 +610,15 @@ def test_nrrd_voxels_as_text(tmp_path: Path) -> None:
     assert code_of(path) == "image-damaged"
     path = nrrd(tmp_path, "encoding: raw", "encoding: ascii", text.encode() + b" 1" * 600)
     assert code_of(path) == "image-damaged"
+
+
+def test_a_mirrored_piece_is_read_as_it_stands_where_any_size_is_read(tmp_path: Path) -> None:
+    """Cubes mirrored outwards repeat their slices: as a chest that is damage, as a piece it is said."""
+    noise = np.random.default_rng(3).normal(0, 20, (24, 40, 40))
+    piece = np.pad((np.where(np.indices((24, 40, 40))[2] < 14, 30, -850) + noise).astype(np.int16), 12, "reflect")
+    path = tmp_path / "cube.mha"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(piece), str(path))
+    volume = build(path)
+    assert np.array_equal(np.sort(volume.hu.ravel()), np.sort(np.maximum(piece, -1024).ravel()))
+    assert "slices-odd" in {notice.code for notice in volume.notices}
+    assert code_of(path, VolumeConfig(min_slices=20, min_extent_mm=20.0)) in ("image-damaged", "slice-gap")

@@ -77,6 +77,11 @@ class VolumeConfig:
     min_extent_mm: float = 100.0
     """From the first slice to the last, one spacing included."""
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether a piece of a chest is read as well as a whole one."""
+        return self.min_extent_mm == 0
+
     def __post_init__(self) -> None:
         if self.min_slices < 1:
             raise ValueError("min_slices: expected at least 1")

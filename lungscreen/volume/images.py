@@ -51,7 +51,7 @@ def build_from_image(series: Series, config: VolumeConfig) -> Volume:
         # the volume with its axes as they lie in the file
         as_stored = np.flip(hu, tuple(n for n in range(3) if flips[n])).transpose(np.argsort(order))
         notices = _fill(as_stored, read_slabs(header, reader), header)
-    hu, damage = _mend(hu, geometry)
+    hu, damage = _mend(hu, geometry, config)
     levels = measure_levels(hu)
     if not levels.are_hu:
         raise VolumeError("image-not-hu", "hardly a value is that of soft tissue")
@@ -67,14 +67,19 @@ def build_from_image(series: Series, config: VolumeConfig) -> Volume:
     )
 
 
-def _mend(hu: NDArray[np.int16], geometry: Geometry) -> tuple[NDArray[np.int16], list[Notice]]:
-    """The volume with slices that fit no neighbour interpolated; and what is said of it.
+def _mend(hu: NDArray[np.int16], geometry: Geometry, config: VolumeConfig) -> tuple[NDArray[np.int16], list[Notice]]:
+    """The volume with slices that fit no neighbour interpolated; and what is said of it. Where volumes of any size are
+    read, as cubes that were mirrored outwards, such slices are said and stay: nothing is typical of a piece.
 
     Errors: `image-damaged`, `slice-gap` where they are too many.
     """
     along = geometry.spacing_mm[0] * np.arange(len(hu), dtype=np.float64)
     misfits = find_misfits(hu, along)
     said = shift_notices(misfits)
+    if config.takes_any_size:
+        odd = len(misfits.damaged)
+        text = f"{odd} slice(s) fit no neighbour; they were read as they stand, as this may be a piece of a scan."
+        return hu, [*([Notice("slices-odd", text)] if odd else []), *said]
     if misfits.parted:
         raise InputError("image-damaged", "two parts of the image do not go on from each other")
     if not misfits.damaged:
