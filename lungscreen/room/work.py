@@ -13,13 +13,16 @@ from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lungscreen.errors import InputError, LungscreenError
 from lungscreen.files import replace_file
 from lungscreen.geometry import Vector
 from lungscreen.logs import LOG, where_raised
 from lungscreen.outputs.room_pack import PACK_FILE, Pack
+
+if TYPE_CHECKING:
+    from lungscreen.pipeline import Networks, Pipeline
 
 __all__ = ["Bench", "align_packs", "make_pack", "measure_mark"]
 
@@ -178,12 +181,11 @@ def _open_study(folder: Path, _stamp: int) -> _Opened:
 
 
 @lru_cache(maxsize=1)
-def _classifier(pipeline_name: str) -> tuple[Any, Any]:
-    from lungscreen.classify import find_classifier, load_classifier
-    from lungscreen.pipeline import read_pipeline
+def _networks(pipeline_name: str) -> tuple[Pipeline, Networks]:
+    from lungscreen.pipeline import load_networks, read_pipeline
 
     pipeline = read_pipeline(pipeline_name)
-    return pipeline, load_classifier(find_classifier(pipeline.classify))
+    return pipeline, load_networks(pipeline)
 
 
 def measure_mark(folder: Path, pipeline_name: str, position_mm: Vector) -> dict[str, Any]:
@@ -202,9 +204,9 @@ def measure_mark(folder: Path, pipeline_name: str, position_mm: Vector) -> dict[
     study = _open_study(folder, (folder / PACK_FILE).stat().st_mtime_ns)
     if not study.volume.geometry.contains(position_mm):
         raise InputError("outside-volume", "the place lies outside the scan")
-    pipeline, classifier = _classifier(pipeline_name)
+    pipeline, networks = _networks(pipeline_name)
     (found,) = grade_candidates(
-        study.volume, study.lungs, [Candidate(position_mm, math.nan, math.nan)], classifier, pipeline
+        study.volume, study.lungs, [Candidate(position_mm, math.nan, math.nan)], networks, pipeline
     )
     found = keep_doubtful(found, "a reader marked it")
     return {
