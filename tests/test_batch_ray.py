@@ -446,7 +446,7 @@ def test_a_night_on_a_cluster_is_as_one_on_this_machine(here: HereCluster, tmp_p
     assert first == second
     assert {(row["engine"], row["worker"]) for row in read_audit(tmp_path / "out")} == {("ray", "alpha-1")}
     (folder,) = (tmp_path / "node").iterdir()
-    assert [p.name for p in folder.iterdir()] == ["run.lock"]
+    assert sorted(p.name for p in folder.iterdir()) == ["ledger.sqlite", "run.lock"]
 
 
 def test_a_study_on_which_the_reader_itself_fails_costs_an_attempt(

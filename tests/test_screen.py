@@ -294,8 +294,9 @@ def test_an_empty_folder(codes, tmp_path: Path) -> None:
     assert codes(tmp_path / "empty") == (ExitCode.SOME_REFUSED, {"input-empty"})
 
 
-def test_a_path_that_is_not_there(codes, tmp_path: Path) -> None:
-    assert codes(tmp_path / "nowhere") == (ExitCode.SOME_REFUSED, {"input-missing"})
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    assert main(["screen", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == ExitCode.USAGE
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_ct(codes, tmp_path: Path) -> None:

