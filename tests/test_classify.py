@@ -342,7 +342,7 @@ def test_a_nodule_beside_the_middle_is_rated_as_the_one_in_the_middle() -> None:
     scene[0, 8:40, 8:40, 8:40] = scale_hu(hu)
     beside = np.roll(scene, (3, -2, 4), axis=(1, 2, 3))
     middle = (slice(None), *(slice(4, 44),) * 3)
-    still = TrainedClassifier([drawing_network()], [], [], 40, 16, Calibration(0.002, -1.0), "draws")
+    still = TrainedClassifier([drawing_network()], [], 40, 16, Calibration(0.002, -1.0), "draws")
     moving = replace(still, reach=4)
     there, here = moving.rate(beside[middle]), moving.rate(scene[middle])
     assert there.malignancy == pytest.approx(here.malignancy, abs=1e-4)
