@@ -258,7 +258,9 @@ def _left_out_notice(prior: Prior) -> tuple[Notice, ...]:
     if prior.report is None or not prior.report.left_out:
         return ()
     count = prior.report.left_out
-    text = f"{count} exams in the histories of the report of {prior.date} have impossible dates: left out."
+    text = (
+        f"{count} exams in the histories of the report of {prior.date} are damaged or have impossible dates: left out."
+    )
     return (Notice("prior-history-left-out", text),)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from lungscreen.assess import mean_diameter
 from lungscreen.errors import InputError
@@ -19,7 +20,7 @@ from lungscreen.results.document import (
     ReportedPast,
     ReportedPatient,
 )
-from lungscreen.results.reader import read_result
+from lungscreen.results.reader import read_document, read_json
 from lungscreen.results.values import UnreadableError
 
 __all__ = ["EarlierReport", "read_report"]
@@ -35,7 +36,7 @@ class EarlierReport:
     """A report of an earlier exam. dates: YYYYMMDD.
 
     histories: for each nodule, the exams before that one, oldest first and each on a day of its own. not_measured:
-    findings that have no possible sizes. left_out: exams of histories whose dates are impossible.
+    findings that have no possible sizes. left_out: entries of histories that are damaged or have impossible dates.
     """
 
     patient: Patient
@@ -55,7 +56,8 @@ def read_report(path: Path) -> EarlierReport:
     Errors: `prior-report-invalid`.
     """
     try:
-        document = read_result(path, foreign=True)
+        values = read_json(path)
+        document = read_document(values, foreign=True)
     except UnreadableError as error:
         raise InputError("prior-report-invalid", f"cannot be read as a report: {error}", str(path)) from None
     day = _dicom_date(document.exam.date)
@@ -73,8 +75,14 @@ def read_report(path: Path) -> EarlierReport:
         tuple(nodule for nodule, *_ in kept),
         tuple(history for _, history, _ in kept),
         not_measured=len(document.findings) - len(kept),
-        left_out=sum(left_out for *_, left_out in kept),
+        left_out=sum(left_out for *_, left_out in kept) + _skipped(values, document),
     )
+
+
+def _skipped(values: Any, document: ReportDocument) -> int:
+    """Entries of histories that the reader left out, since they fit no exam."""
+    pairs = zip(values["findings"], document.findings, strict=True)
+    return sum(len(raw["change"]["exams"]) - len(read.change.exams) for raw, read in pairs if read.change)
 
 
 def _patient(patient: ReportedPatient) -> Patient:
