@@ -33,10 +33,10 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "lungscre
 PLACES = {name: n for n, (_, names) in enumerate(LAYERS) for name in names}
 
 MOST_COMPLEX = 10
-SHARE_ABOVE = 0.016
-"""Of all blocks, above `MOST_COMPLEX`: on its way to 0.01."""
-HIGHEST = 18
-"""On its way to 14."""
+SHARE_ABOVE = 0.01
+"""Of all blocks, above `MOST_COMPLEX`."""
+HIGHEST = 14
+"""Of any block."""
 
 
 # -- who owns what ---------------------------------------------------------------------------------------------------

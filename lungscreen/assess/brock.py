@@ -163,9 +163,14 @@ def _logit(data: BrockInput, weights: _Weights) -> float:
     logit = weights.constant + weights.size * size
     logit += weights.female * (data.sex == "F") + weights.upper_lobe * bool(data.upper_lobe)
     logit += (weights.spiculation or 0) * bool(data.spiculation)
-    if weights.age is None or data.age is None or data.nodule_count is None:
-        return logit
-    logit += weights.age * (data.age - _AGE_CENTRE) + (weights.count or 0) * (data.nodule_count - _COUNT_CENTRE)
+    return logit if weights.age is None else logit + _full_model(data, weights, weights.age)
+
+
+def _full_model(data: BrockInput, weights: _Weights, age: float) -> float:
+    """What the models with all terms add; 0 without age or count."""
+    if data.age is None or data.nodule_count is None:
+        return 0.0
+    logit = age * (data.age - _AGE_CENTRE) + (weights.count or 0) * (data.nodule_count - _COUNT_CENTRE)
     logit += (weights.family_history or 0) * bool(data.family_history)
     logit += (weights.emphysema or 0) * bool(data.emphysema)
     logit += (weights.nonsolid or 0) * (data.nodule_type is NoduleType.GROUND_GLASS)

@@ -201,15 +201,16 @@ def _needs(
 ) -> tuple[str, ...]:
     asks_risk = asks_risk and nodule.nodule_type is NoduleType.SOLID
     asks_volume = context.by_volume and nodule.nodule_type is not NoduleType.CALCIFIED
-    return (
-        *(("age",) if person.age is None else ()),
-        *(("known cancer",) if context.known_cancer is None else ()),
-        *(("immunosuppression",) if person.immunosuppressed is None else ()),
-        *(("section thickness",) if context.slice_mm is None else ()),
-        *(("nodule type",) if nodule.nodule_type is NoduleType.UNKNOWN else ()),
-        *(("low or high risk",) if asks_risk and context.high_risk is None else ()),
-        *(("volume",) if asks_volume and nodule.volume_mm3 is None else ()),
-    )
+    lacking = {
+        "age": person.age is None,
+        "known cancer": context.known_cancer is None,
+        "immunosuppression": person.immunosuppressed is None,
+        "section thickness": context.slice_mm is None,
+        "nodule type": nodule.nodule_type is NoduleType.UNKNOWN,
+        "low or high risk": asks_risk and context.high_risk is None,
+        "volume": asks_volume and nodule.volume_mm3 is None,
+    }
+    return tuple(need for need, is_lacking in lacking.items() if is_lacking)
 
 
 def _advice(group: str, text: str, needs: tuple[str, ...] = (), assumed: tuple[str, ...] = ()) -> Advice:

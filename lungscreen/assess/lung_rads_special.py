@@ -231,9 +231,15 @@ def _cyst_change(history: CystHistory) -> Row | None:
         return _multilocular_change(history, solid_grows)
     if now.multilocular:
         return Row(LungRads.SUSPICIOUS_4A, "category 4A: cyst that became multilocular")
-    if now.is_thick and not (last.is_thick or last.multilocular):
+    return _thick_change(history) if now.is_thick else None
+
+
+def _thick_change(history: CystHistory) -> Row | None:
+    """Of a thick-walled cyst whose wall and nodularity do not grow."""
+    last = history.earlier[-1]
+    if not (last.is_thick or last.multilocular):
         return Row(LungRads.SUSPICIOUS_4A, "category 4A: thick-walled cyst, thin-walled at the last exam")
-    if now.is_thick and _grows(history, "cyst_mm"):
+    if _grows(history, "cyst_mm"):
         return Row(LungRads.PROBABLY_BENIGN, "category 3: growing cystic component of a thick-walled cyst")
     return None
 

@@ -39,18 +39,25 @@ def advise_nelson(nodule: NoduleAtExam, *, pleural_based: bool | None) -> Advice
         return _advice(NOT_ASSESSED, "", ("nodule type",))
     if nodule.nodule_type is NoduleType.CALCIFIED:
         return _advice("not applicable", "benign calcification")
-    if nodule.nodule_type is NoduleType.SOLID and pleural_based is None:
-        return _advice(NOT_ASSESSED, "", ("whether it is based on the pleura",))
-    if nodule.nodule_type is NoduleType.SOLID and pleural_based:
-        smallest = tenths(nodule.short_axis_mm)
-        return _advice(*_RESULTS[2 if smallest < 5 else 3 if smallest <= 10 else 4])
+    if nodule.nodule_type is NoduleType.SOLID:
+        return _advise_solid(nodule, pleural_based)
     by_mean = 2 if nodule.mean_diameter_mm < 8 else 3
     if nodule.nodule_type is NoduleType.GROUND_GLASS:
         return _advice(*_RESULTS[by_mean])
     if nodule.solid_mm3 is None:
         return _advice(NOT_ASSESSED, "", ("volume of what is solid",))
-    by_volume = _by_volume(whole(nodule.solid_mm3))
-    return _advice(*_RESULTS[by_volume if nodule.nodule_type is NoduleType.SOLID else max(by_volume, by_mean)])
+    return _advice(*_RESULTS[max(_by_volume(whole(nodule.solid_mm3)), by_mean)])
+
+
+def _advise_solid(nodule: NoduleAtExam, pleural_based: bool | None) -> Advice:
+    if pleural_based is None:
+        return _advice(NOT_ASSESSED, "", ("whether it is based on the pleura",))
+    if pleural_based:
+        smallest = tenths(nodule.short_axis_mm)
+        return _advice(*_RESULTS[2 if smallest < 5 else 3 if smallest <= 10 else 4])
+    if nodule.solid_mm3 is None:
+        return _advice(NOT_ASSESSED, "", ("volume of what is solid",))
+    return _advice(*_RESULTS[_by_volume(whole(nodule.solid_mm3))])
 
 
 def advise_nelson_growth(before: NoduleAtExam, now: NoduleAtExam, *, incidence_round: bool) -> Advice:

@@ -46,12 +46,9 @@ class BatchConfig:
     """How often worklist and morning page are written while studies are being read."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "worker_memory_mb"):
+        for name in ("workers", "threads", "worker_memory_mb", "most_attempts", "most_interruptions"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name}: expected at least 1")
-        for name in ("most_attempts", "most_interruptions"):
-            if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1")
         for name in ("study_limit_s", "load_limit_s", "poll_s", "full_wait_s"):
             if getattr(self, name) <= 0:

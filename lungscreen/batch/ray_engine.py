@@ -185,18 +185,20 @@ class RayEngine:
 
     def poll(self, timeout_s: float) -> list[Event]:
         """Wait for an answer, a death, a lost node or the time limit of a study."""
-        asked = {worker.call: worker for worker in self._workers if worker.call is not None}
-        if asked:
-            answered = self._cluster.wait(list(asked), timeout_s)
-        else:
-            time.sleep(min(timeout_s, IDLE_S))
-            answered = ()
-        events = [event for call in answered for event in self._hear(asked[call])]
+        events = self._answers(timeout_s)
         if time.monotonic() - self._looked_at >= LOOK_S:
             self._look()
         events += [event for worker in self._workers for event in self._check(worker)]
         self._workers = [worker for worker in self._workers if worker.state != "ended"]
         return events + self._give_up()
+
+    def _answers(self, timeout_s: float) -> list[Event]:
+        """What the workers that were asked report within a time."""
+        asked = {worker.call: worker for worker in self._workers if worker.call is not None}
+        if not asked:
+            time.sleep(min(timeout_s, IDLE_S))
+            return []
+        return [event for call in self._cluster.wait(list(asked), timeout_s) for event in self._hear(asked[call])]
 
     def close(self) -> None:
         """End every worker; what is running is lost."""

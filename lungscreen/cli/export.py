@@ -29,12 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the files; prints each study's folder."""
-    from lungscreen.jobs.export import EXPORTS, export_results
+    from lungscreen.jobs.export import export_results
 
-    names = tuple(dict.fromkeys(name.strip() for name in args.to.split(",") if name.strip()))
-    unknown = [name for name in names if name not in EXPORTS]
-    if unknown or not names:
-        raise UsageError("usage", f"expected some of {', '.join(EXPORTS)}", "--to")
+    names = _names(args.to)
     written = refused = 0
     for row in export_results(args.results, names, args.out, args.input, args.study):
         if isinstance(row, Refusal):
@@ -46,3 +43,16 @@ def run(args: argparse.Namespace) -> int:
     if not written:
         return ExitCode.FAILED
     return ExitCode.SOME_REFUSED if refused else ExitCode.OK
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names parted by commas, each once.
+
+    Errors: `usage`.
+    """
+    from lungscreen.jobs.export import EXPORTS
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names or not set(names) <= set(EXPORTS):
+        raise UsageError("usage", f"expected some of {', '.join(EXPORTS)}", "--to")
+    return names

@@ -59,9 +59,7 @@ def ask_models(
     nodules can be counted.
     """
     if row.kind in ("cyst", "airway"):
-        what = "a cyst" if row.kind == "cyst" else "an airway nodule"
-        no = f"not applicable: {what}"
-        return Opinions(_no("a nodule's volumes"), (no,) * len(BROCK_MODELS), no, no, no, no, no)
+        return _of_no_nodule("a cyst" if row.kind == "cyst" else "an airway nodule")
     kinds = [one for one in beside if one.kind not in ("cyst", "airway") and not one.is_benign_calcified]
     nodule_type = NoduleType.CALCIFIED if row.is_benign_calcified else row.nodule_type
     looks = NoduleLooks(
@@ -85,6 +83,11 @@ def ask_models(
         _advice(_nelson(row, nodule, lesion)),
         _advice(advise_eu_position(nodule, new=lesion.state == "new")),
     )
+
+
+def _of_no_nodule(what: str) -> Opinions:
+    no = f"not applicable: {what}"
+    return Opinions(_no("a nodule's volumes"), (no,) * len(BROCK_MODELS), no, no, no, no, no)
 
 
 def _doubling(row: TypedNodule, lesion: GradedLesion) -> str:

@@ -88,16 +88,20 @@ def _patients(nodules: TypedTable, exams: TypedTable | None) -> Iterable[_Patien
         person.days.add(row.day)
     for patient_id, day in exams.exams if exams else ():
         people.setdefault(patient_id, _Patient(patient_id)).days.add(day)
-    for unread in nodules.unread:
-        if unread.patient_id:
-            person = people.setdefault(unread.patient_id, _Patient(unread.patient_id))
-            person.unread.append(unread)
-            if unread.day is not None:
-                person.days.add(unread.day)
-    crowded = next((person for person in people.values() if len(person.days) > MOST_EXAMS), None)
-    if crowded is not None:
+    _add_unread(people, nodules.unread)
+    if any(len(person.days) > MOST_EXAMS for person in people.values()):
         raise InputError("nodules-invalid", f"the table is refused: a patient with more than {MOST_EXAMS} exams")
     return [people[name] for name in sorted(people)]
+
+
+def _add_unread(people: dict[str, _Patient], rows: Iterable[UnreadRow]) -> None:
+    """Rows that may hold a nodule, of the persons whom they name."""
+    for row in rows:
+        if row.patient_id:
+            person = people.setdefault(row.patient_id, _Patient(row.patient_id))
+            person.unread.append(row)
+            if row.day is not None:
+                person.days.add(row.day)
 
 
 def _grade_patient(patient: _Patient, persons: ClinicalTable | None) -> Iterator[tuple[GradedExam, list[GradedNodule]]]:

@@ -133,20 +133,11 @@ def _at_least_prior(category: Category, prior: str, row: TypedNodule) -> Categor
 
 # -- nodules ---------------------------------------------------------------------------------------------------------
 def _nodule(row: TypedNodule, before: tuple[Before, ...], *, compared: bool) -> GradedLesion:
-    pattern: Literal["", "calcification", "fat"] = ""
-    if row.benign_pattern in ("calcification", "fat"):
-        pattern = "fat" if row.benign_pattern == "fat" else "calcification"
+    pattern = _benign_pattern(row)
     now = typed_at_exam(row)
     state: State = "new" if compared else "baseline"
     if now is None:
-        clause = benign_clause(pattern, row.nodule_type)
-        category = (
-            Category(LungRads.NEGATIVE, f"Lung-RADS v2022, {clause}", clause) if clause else _lacking("both axes")
-        )
-        if before:
-            category = _at_least_prior(category, before[-1].category, row)
-            return GradedLesion(category, NOT_ASSESSED, f"{NOT_ASSESSED}: needs both axes")
-        return GradedLesion(category, state, "")
+        return _without_axes(row, before, state)
     earlier = [typed_at_exam(one.row, one.category) for one in before]
     history = NoduleHistory(
         now,
@@ -161,6 +152,22 @@ def _nodule(row: TypedNodule, before: tuple[Before, ...], *, compared: bool) -> 
         return GradedLesion(category, state, "")
     change = judge_change(history)
     return GradedLesion(category, change.state, change.text, before)
+
+
+def _benign_pattern(row: TypedNodule) -> Literal["", "calcification", "fat"]:
+    if row.benign_pattern == "fat":
+        return "fat"
+    return "calcification" if row.benign_pattern == "calcification" else ""
+
+
+def _without_axes(row: TypedNodule, before: tuple[Before, ...], state: State) -> GradedLesion:
+    """A benign pattern is graded without sizes; nothing else is."""
+    clause = benign_clause(_benign_pattern(row), row.nodule_type)
+    category = Category(LungRads.NEGATIVE, f"Lung-RADS v2022, {clause}", clause) if clause else _lacking("both axes")
+    if before:
+        category = _at_least_prior(category, before[-1].category, row)
+        return GradedLesion(category, NOT_ASSESSED, f"{NOT_ASSESSED}: needs both axes")
+    return GradedLesion(category, state, "")
 
 
 def _lacking(need: str) -> Category:
@@ -219,13 +226,12 @@ def _airway_change(row: TypedNodule, before: tuple[Before, ...], *, compared: bo
 # -- cysts -----------------------------------------------------------------------------------------------------------
 def _cyst(row: TypedNodule, before: tuple[Before, ...], *, compared: bool) -> GradedLesion:
     need = _cyst_needs(row)
+    first: State = "new" if compared else "baseline"
+    if need and before:
+        category = _at_least_prior(_lacking(need), before[-1].category, row)
+        return GradedLesion(category, NOT_ASSESSED, f"{NOT_ASSESSED}: needs {need}")
     if need:
-        category = _lacking(need)
-        return GradedLesion(
-            _at_least_prior(category, before[-1].category, row) if before else category,
-            NOT_ASSESSED if before else "new" if compared else "baseline",
-            f"{NOT_ASSESSED}: needs {need}" if before else "",
-        )
+        return GradedLesion(_lacking(need), first, "")
     history = CystHistory(
         _cyst_at_exam(row, ""),
         tuple(_cyst_at_exam(one.row, one.category) for one in before),
@@ -234,12 +240,9 @@ def _cyst(row: TypedNodule, before: tuple[Before, ...], *, compared: bool) -> Gr
     )
     category = grade_cyst(history)
     if not before:
-        return GradedLesion(category, "new" if compared else "baseline", "")
-    growing = "growing" in category.clause
-    since = before[-1].row.day
-    return GradedLesion(
-        category, "growing" if growing else "stable", f"{'growing' if growing else 'stable'} since {since}", before
-    )
+        return GradedLesion(category, first, "")
+    state: State = "growing" if "growing" in category.clause else "stable"
+    return GradedLesion(category, state, f"{state} since {before[-1].row.day}", before)
 
 
 def _cyst_needs(row: TypedNodule) -> str:

@@ -7,7 +7,7 @@ exam they may belong to is then never called negative. A cell that is not unders
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -155,10 +155,7 @@ def read_typed_nodules(path: Path) -> TypedTable:
     for (number, cells), key in zip(content.records, keys, strict=True):
         patient, day, name = key
         if not patient or day is None or not name:
-            lacking = ", ".join(c for c, value in zip(_KEY, key, strict=True) if not value)
-            refused.append(
-                _refusal(path, number, "nodule-row-invalid", f"{lacking} missing or not understood", patient)
-            )
+            refused.append(_not_understood(path, number, _KEY, key))
         elif times[key] > 1:
             refused.append(_refusal(path, number, "nodule-duplicate", "another row has this nodule and exam", patient))
         else:
@@ -183,10 +180,7 @@ def read_typed_exams(path: Path) -> TypedTable:
         if patient and day is not None:
             exams.append((patient, day))
         else:
-            lacking = ", ".join(c for c, value in zip(EXAM_COLUMNS, (patient, day), strict=True) if not value)
-            refused.append(
-                _refusal(path, number, "nodule-row-invalid", f"{lacking} missing or not understood", patient)
-            )
+            refused.append(_not_understood(path, number, EXAM_COLUMNS, (patient, day)))
     return TypedTable(exams=tuple(exams), refused=tuple(refused))
 
 
@@ -254,6 +248,12 @@ def _contradictions(values: dict[str, Any]) -> list[str]:
         wrong.append("solid_mean_diameter_mm is more than long_axis_mm; it counts as not known")
         del values["solid_mean_diameter_mm"]
     return wrong
+
+
+def _not_understood(path: Path, number: int, columns: Sequence[str], cells: Sequence[object]) -> Refusal:
+    """The row of the table of refusals for a row whose patient, day or name is missing or not understood."""
+    lacking = ", ".join(column for column, cell in zip(columns, cells, strict=True) if not cell)
+    return _refusal(path, number, "nodule-row-invalid", f"{lacking} missing or not understood", str(cells[0]))
 
 
 def _refusal(path: Path, number: int, code: str, reason: str, patient: str = "") -> Refusal:

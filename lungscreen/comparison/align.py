@@ -5,6 +5,7 @@ Only the lungs and a little around them are looked at: ribs and diaphragm slide 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,20 +92,24 @@ class _Coarse:
     def make(cls, volume: Volume, lungs: Lungs, config: ComparisonConfig) -> _Coarse:
         """Block means of the lungs' box."""
         inside = lungs.mask > 0
-        room = [int(np.ceil(3 * config.margin_mm / s)) for s in volume.geometry.spacing_mm]
-        box = []
-        for axis, more in enumerate(room):
-            found = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-            box.append((max(0, int(found[0]) - more), min(inside.shape[axis], int(found[-1]) + more + 1)))
-        part = tuple(slice(a, b) for a, b in box)
+        part = _box_around(inside, [int(np.ceil(3 * config.margin_mm / s)) for s in volume.geometry.spacing_mm])
         blocks = [max(1, round(config.coarse_mm / s)) for s in volume.geometry.spacing_mm]
         hu = _block_means(np.clip(volume.hu[part], DARKEST_HU, BRIGHTEST_HU), blocks)
         share = _block_means(inside[part], blocks)
-        geometry = _block_geometry(volume.geometry, [a for a, _ in box], blocks, hu.shape)
+        geometry = _block_geometry(volume.geometry, [s.start for s in part], blocks, hu.shape)
         radius = [max(1, round(config.margin_mm / s)) for s in geometry.spacing_mm]
         near = ndimage.maximum_filter((share >= 0.5).astype(np.uint8), [2 * r + 1 for r in radius])
         centre = geometry.to_mm(np.array(ndimage.center_of_mass(share)))
         return cls(_to_itk(hu, geometry), _to_itk(near, geometry), share, geometry, centre)
+
+
+def _box_around(inside: NDArray[np.bool_], room: Sequence[int]) -> tuple[slice, ...]:
+    """The box of what is true, with room around it, inside the array."""
+    box = []
+    for axis, more in enumerate(room):
+        found = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(max(0, int(found[0]) - more), min(inside.shape[axis], int(found[-1]) + more + 1)))
+    return tuple(box)
 
 
 def _block_means(array: NDArray[Any], blocks: list[int]) -> NDArray[np.float32]:

@@ -181,9 +181,7 @@ def _again(
         return None, False
     alike = sighting.likeness >= config.least_likeness and sighting.contrast >= config.least_contrast
     mark = _nearest(other.reading.candidates, sighting.centre_mm if alike else expected)
-    if mark is not None and not alike and mark.score < CANDIDATE_SHARE * other.threshold:
-        mark = None
-    if mark is None and not alike:
+    if not alike and (mark is None or mark.score < CANDIDATE_SHARE * other.threshold):
         return None, False
     mark = mark or Candidate(sighting.centre_mm, size, 0.0)
     return (None if is_taken(mark.centre_mm, other.known) else mark), alike

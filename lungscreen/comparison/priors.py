@@ -179,14 +179,19 @@ def _match(table: PriorTable | None, study: Study, priors_by: PriorsBy) -> tuple
     reports = _others_of(mine, [report for report in table.reports if report.study_uid != this])
     if not others and not reports:
         return (), _none_is_mine(table, this)
-    if _is_image(study) or "two-names-one-id" in {notice.code for notice in study.notices}:
-        return (), (
-            Notice("prior-not-compared", "The patient is not known for certain: no earlier exam was compared."),
-        )
-    if not names_somebody(study.patient):
-        text = "The patient ID stands for nobody in particular: no earlier exam under it was compared."
-        return (), (Notice("prior-not-compared", text),)
+    doubt = _doubt_of_person(study)
+    if doubt:
+        return (), (Notice("prior-not-compared", doubt),)
     return _usable(study, others, reports, {id(other) for other in table.given}, priors_by)
+
+
+def _doubt_of_person(study: Study) -> str:
+    """Why it is not certain whose exam this is; empty where it is."""
+    if _is_image(study) or "two-names-one-id" in {notice.code for notice in study.notices}:
+        return "The patient is not known for certain: no earlier exam was compared."
+    if not names_somebody(study.patient):
+        return "The patient ID stands for nobody in particular: no earlier exam under it was compared."
+    return ""
 
 
 def _day_before(exam: date, text: str) -> date | None:
@@ -257,8 +262,11 @@ def _other_person(mine: Patient, theirs: Patient, priors_by: PriorsBy) -> list[N
     if _differ(mine.issuer, theirs.issuer):
         text = "An exam under this patient ID is of another issuer of IDs: it was not compared."
         return [Notice("prior-not-compared", text)]
-    if priors_by == "id":
-        return []
+    return [] if priors_by == "id" else _nothing_agrees(mine, theirs)
+
+
+def _nothing_agrees(mine: Patient, theirs: Patient) -> list[Notice]:
+    """Said where under one PatientID no name, or neither birth date nor issuer, vouches for one person."""
     if not _is_real(mine.name):
         text = "The exam has the patient ID of another one but no name: they were not compared."
         return [Notice("prior-not-compared", text)]

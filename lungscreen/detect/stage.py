@@ -252,10 +252,14 @@ def _join_masses(
         if not inside:
             kept.append(mass)
         elif _takes(mass, inside, config):
-            heat = max((one.heat for one in inside if one.heat is not None), default=None)
-            score = max(mass.score, *(one.score for one in inside))
-            kept = [*(one for one in kept if one not in inside), replace(mass, score=score, heat=heat)]
+            kept = [*(one for one in kept if one not in inside), _standing_for(mass, inside)]
     return tuple(kept)
+
+
+def _standing_for(mass: Candidate, inside: Sequence[Candidate]) -> Candidate:
+    """A mass with the highest scores of the marks inside it."""
+    heat = max((one.heat for one in inside if one.heat is not None), default=None)
+    return replace(mass, score=max(mass.score, *(one.score for one in inside)), heat=heat)
 
 
 def _takes(mass: Candidate, inside: Sequence[Candidate], config: DetectConfig) -> bool:

@@ -169,8 +169,8 @@ def _exam_row(
     n: int, exam: ScreenedExam, false: set[tuple[int, int]], true: set[tuple[int, int]], nodules: Sequence[Row]
 ) -> Row:
     here = [row for row in nodules if row["seriesuid"] == exam.series_uid]
-    wrong = [finding for m, finding in enumerate(exam.findings) if (n, m) in false]
-    worst_true = max((_rank(f.category) for m, f in enumerate(exam.findings) if (n, m) in true), default=0)
+    wrong, right = ([f for m, f in enumerate(exam.findings) if (n, m) in which] for which in (false, true))
+    worst_true = max((_rank(finding.category) for finding in right), default=0)
     worst = max(wrong, key=lambda finding: _rank(finding.category), default=None)
     worst_false = _rank(worst.category) if worst else 0
     return {
@@ -196,8 +196,6 @@ def _nodule_row(
     diameter = float(nodules.diameters_mm[row])
     kind = _type_of(nodules.types[row] if nodules.types else "")
     expected = _expected(diameter, kind or NoduleType.SOLID)
-    category = finding.category if finding else None
-    size = finding.measurement if finding else None
     x, y, z = (float(c) for c in nodules.centres_mm[row])
     return {
         "seriesuid": exam.series_uid,
@@ -207,12 +205,21 @@ def _nodule_row(
         "diameter_mm": diameter if diameter > 0 else None,
         "type": str(kind) if kind else None,
         "expected_category": expected,
-        "finding": finding.number if finding else None,
-        "category": category,
-        "mean_diameter_mm": size.mean_diameter_mm if size else None,
-        "measured_type": str(finding.type) if finding else None,
-        **_compared(category, expected),
+        **_as_found(finding),
+        **_compared(finding.category if finding else None, expected),
         "taken_for_no_nodule": finding is None and taken_for_none,
+    }
+
+
+def _as_found(finding: ReportedFinding | None) -> Row:
+    """What the report says of a nodule; None throughout where it is no finding."""
+    if finding is None:
+        return dict.fromkeys(("finding", "category", "mean_diameter_mm", "measured_type"))
+    return {
+        "finding": finding.number,
+        "category": finding.category,
+        "mean_diameter_mm": finding.measurement.mean_diameter_mm if finding.measurement else None,
+        "measured_type": str(finding.type),
     }
 
 

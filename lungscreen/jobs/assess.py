@@ -109,13 +109,17 @@ def assess_points(
         with guard_study(study, refusals):
             graded = _grade(study, [points[n] for n in numbers], pipeline, networks, clinical, use_lungs)
             rows.update(zip(numbers, graded, strict=True))
-    missing = {point.series_uid for n, point in enumerate(points) if n not in rows}
-    refusals += _missing_series(missing, inventory.studies)
-    refusals += [_outside(points[n], row) for n, row in sorted(rows.items()) if "outside-volume" in row.codes]
-    table = [_cells(point, rows.get(n)) for n, point in enumerate(points)]
-    replace_file(out / "findings.csv", findings_csv(table))
+    refusals += _not_measured(points, rows, inventory.studies)
+    replace_file(out / "findings.csv", findings_csv([_cells(point, rows.get(n)) for n, point in enumerate(points)]))
     replace_file(out / "refused.csv", refused_csv(dict.fromkeys(refusals)))
     return len(rows), len(rows) == len(points) and is_complete(refusals)
+
+
+def _not_measured(points: Sequence[Point], rows: Mapping[int, _Assessed], studies: Sequence[Study]) -> list[Refusal]:
+    """Rows for the series that are not there or cannot be read, and for the points outside their volume."""
+    missing = {point.series_uid for n, point in enumerate(points) if n not in rows}
+    outside = [_outside(points[n], row) for n, row in sorted(rows.items()) if "outside-volume" in row.codes]
+    return [*_missing_series(missing, studies), *outside]
 
 
 def _with_points(study: Study, wanted: Mapping[str, Sequence[int]]) -> list[Study]:

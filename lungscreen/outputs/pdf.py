@@ -174,15 +174,14 @@ def _fitting(pdf: FPDF, text: str, width: float) -> str:
 
 # -- the parts, in the order in which they are read ------------------------------------------------------------------
 def _head(pdf: FPDF, document: ReportDocument) -> None:
-    patient, exam, acquisition, series = document.patient, document.exam, document.acquisition, document.series
+    patient, exam, series = document.patient, document.exam, document.series
     _write(pdf, readable_name(patient.name or "") or "Name not in the header", 15, bold=True)
     pdf.ln(1)
-    scanner = " ".join(part for part in (acquisition.manufacturer, acquisition.model) if part)
     _facts(
         pdf,
         (
             ("Patient ID", patient.patient_id),
-            ("Exam", " ".join(part for part in (exam.date, exam.time) if part)),
+            ("Exam", _together(exam.date, exam.time)),
             ("Birth date", patient.birth_date),
             ("Accession", exam.accession_number),
             ("Sex", readable_sex(patient.sex or "")),
@@ -191,10 +190,14 @@ def _head(pdf: FPDF, document: ReportDocument) -> None:
             ("Prior exam", ", ".join(prior.date or "no date" for prior in document.priors) or "none compared"),
             ("Slices read", f"{series.slices}, every {series.slice_spacing_mm:.4g} mm"),
             ("Technique", _technique(document)),
-            ("Scanner", scanner),
-            ("Kernel", ", ".join(acquisition.kernel)),
+            ("Scanner", _together(document.acquisition.manufacturer, document.acquisition.model)),
+            ("Kernel", ", ".join(document.acquisition.kernel)),
         ),
     )
+
+
+def _together(*parts: str | None) -> str:
+    return " ".join(part for part in parts if part)
 
 
 def _technique(document: ReportDocument) -> str:

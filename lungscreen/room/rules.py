@@ -188,17 +188,13 @@ def _without_answered(assessment: Assessment, exam: ExamWords) -> Assessment:
 # -- as the interface tells it ---------------------------------------------------------------------------------------
 def _row(nodule: Nodule, graded: Finding) -> dict[str, Any]:
     size, grade, before = graded.measurement, graded.grade, nodule.finding
-    changed = nodule.words.long_axis_mm is not None
     x, y, z = before.candidate.centre_mm
     return {
         "ref": nodule.ref,
         "source": nodule.source,
         "position_mm": [round(c, 2) for c in (x, y, z)],
         "type": str(graded.nodule_type),
-        "long_axis_mm": None if size is None else round(size.long_axis_mm, 1),
-        "short_axis_mm": None if size is None else round(size.short_axis_mm, 1),
-        "mean_diameter_mm": None if size is None else round(size.mean_diameter_mm, 1),
-        "volume_mm3": None if size is None or changed else round(size.volume_mm3, 1),
+        **_sizes(size, changed=nodule.words.long_axis_mm is not None),
         "category": graded.category or None,
         "reason": grade.category_reason if grade else "",
         "clause": grade.category_clause if grade else "",
@@ -213,6 +209,18 @@ def _row(nodule: Nodule, graded: Finding) -> dict[str, Any]:
             "mean_diameter_mm": before.measurement.mean_diameter_mm if before.measurement else None,
             "category": nodule.model_category,
         },
+    }
+
+
+def _sizes(size: Measurement | None, *, changed: bool) -> dict[str, float | None]:
+    """changed: whether the reader gave the axes; the volume is not theirs then."""
+    if size is None:
+        return dict.fromkeys(("long_axis_mm", "short_axis_mm", "mean_diameter_mm", "volume_mm3"))
+    return {
+        "long_axis_mm": round(size.long_axis_mm, 1),
+        "short_axis_mm": round(size.short_axis_mm, 1),
+        "mean_diameter_mm": round(size.mean_diameter_mm, 1),
+        "volume_mm3": None if changed else round(size.volume_mm3, 1),
     }
 
 

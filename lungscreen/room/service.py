@@ -78,14 +78,18 @@ def _check_members(members: Sequence[zipfile.ZipInfo], packed: int, limits: Limi
     if whole > limits.upload_bytes or whole > limits.upload_ratio * max(packed, 1):
         raise Problem("upload-refused", "unpacks to too much", reason_code="archive-too-large")
     for member in members:
-        parts = Path(member.filename.replace("\\", "/")).parts
-        linked = (member.external_attr >> 16) & 0o170000 == 0o120000
-        if member.filename.startswith(("/", "\\")) or ".." in parts or linked or ":" in member.filename:
-            raise Problem("upload-refused", "a member points outside", reason_code="archive-unsafe")
-        if member.flag_bits & 1:
-            raise Problem("upload-refused", "an encrypted member", reason_code="archive-encrypted")
-        if member.file_size > SMALL_BYTES and member.file_size > limits.upload_ratio * max(member.compress_size, 1):
-            raise Problem("upload-refused", "a member unpacks to too much", reason_code="archive-too-large")
+        _check_member(member, limits)
+
+
+def _check_member(member: zipfile.ZipInfo, limits: Limits) -> None:
+    parts = Path(member.filename.replace("\\", "/")).parts
+    linked = (member.external_attr >> 16) & 0o170000 == 0o120000
+    if member.filename.startswith(("/", "\\")) or ".." in parts or linked or ":" in member.filename:
+        raise Problem("upload-refused", "a member points outside", reason_code="archive-unsafe")
+    if member.flag_bits & 1:
+        raise Problem("upload-refused", "an encrypted member", reason_code="archive-encrypted")
+    if member.file_size > SMALL_BYTES and member.file_size > limits.upload_ratio * max(member.compress_size, 1):
+        raise Problem("upload-refused", "a member unpacks to too much", reason_code="archive-too-large")
 
 
 def take_upload(

@@ -57,12 +57,20 @@ def build_from_dicom(series: Series, config: VolumeConfig) -> Volume:
     refused += [Refusal(frame.where, "series-part", "a stray slice far off the rest") for frame in stray]
     notices += chosen.notices + stack_notices(stack) + shift_notices(misfits) + reader.notices()
     notices += thickness_notices(stack.spacing_mm, series.acquisition.slice_thickness_mm)
+    return _canonical(series, pixels, frames, stack, notices + _level_notices(series, pixels), refused)
+
+
+def _level_notices(series: Series, pixels: Pixels) -> list[Notice]:
+    """What is said of the levels of air and soft tissue.
+
+    Errors: `not-hu`.
+    """
     levels = measure_levels(pixels)
     if not levels.are_hu:
         raise VolumeError("not-hu", "hardly a value is that of soft tissue", series.series_uid)
     if not levels.air_fits and any(notice.code == "unit-unspecified" for notice in series.notices):
         raise VolumeError("not-hu", "its unit is unspecified, and no air measures -1000", series.series_uid)
-    return _canonical(series, pixels, frames, stack, notices + level_notices(levels), refused)
+    return level_notices(levels)
 
 
 def _plan(frames: Sequence[Frame], series: Series, config: VolumeConfig) -> Stack:

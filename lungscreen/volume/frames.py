@@ -118,6 +118,17 @@ def split_stacks(frames: Sequence[Frame]) -> tuple[list[list[Frame]], list[list[
 
     Errors: `not-axial-image`, `not-hu` where nothing is left.
     """
+    groups = _grouped(frames)
+    kept = [group for group in groups if _is_slice_in_hu(group[0])]
+    if not kept:
+        code = "not-axial-image" if _in_hu(groups[0][0]) else "not-hu"
+        raise VolumeError(code, f"its frames are {', '.join(filter(None, groups[0][0].stack))}")
+    upright = [group for group in kept if _nearly_axial(group[0])]
+    kept = sorted(upright or kept, key=len, reverse=True)
+    return kept, [group for group in groups if not any(group is other for other in kept)]
+
+
+def _grouped(frames: Sequence[Frame]) -> list[list[Frame]]:
     groups: list[list[Frame]] = []
     for frame in frames:
         group = next((group for group in groups if _belongs(frame, group[0])), None)
@@ -125,13 +136,11 @@ def split_stacks(frames: Sequence[Frame]) -> tuple[list[list[Frame]], list[list[
             groups.append([frame])
         else:
             group.append(frame)
-    kept = [group for group in groups if not _NOT_SLICES & set(group[0].stack) and _in_hu(group[0])]
-    if not kept:
-        code = "not-axial-image" if _in_hu(groups[0][0]) else "not-hu"
-        raise VolumeError(code, f"its frames are {', '.join(filter(None, groups[0][0].stack))}")
-    upright = [group for group in kept if _nearly_axial(group[0])]
-    kept = sorted(upright or kept, key=len, reverse=True)
-    return kept, [group for group in groups if not any(group is other for other in kept)]
+    return groups
+
+
+def _is_slice_in_hu(frame: Frame) -> bool:
+    return not _NOT_SLICES & set(frame.stack) and _in_hu(frame)
 
 
 def _nearly_axial(frame: Frame) -> bool:

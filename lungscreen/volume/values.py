@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -81,23 +82,31 @@ def read_shape(dataset: Dataset) -> FrameShape:
         key: get_number(dataset, key)
         for key in ("Rows", "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "SamplesPerPixel")
     }
-    allocated, stored = numbers["BitsAllocated"], numbers["BitsStored"] or numbers["BitsAllocated"]
-    high = numbers["HighBit"] if numbers["HighBit"] is not None else (stored or 0) - 1
-    if allocated not in (8, 16) or stored is None or not 1 <= stored <= allocated or high != stored - 1:
-        raise VolumeError("pixels-unsupported", f"{allocated} bits allocated, {stored} stored, high bit {high}")
-    if (numbers["SamplesPerPixel"] or 1) != 1 or get_text(dataset, "PhotometricInterpretation") not in (
-        "MONOCHROME2",
-        "MONOCHROME1",
-        "",
-    ):
+    allocated, stored = _bits(numbers)
+    if (numbers["SamplesPerPixel"] or 1) != 1 or get_text(dataset, "PhotometricInterpretation") not in _GREY:
         raise VolumeError("pixels-unsupported", "not a grey image")
     signed = get_number(dataset, "PixelRepresentation") == 1
     return FrameShape(
         int(numbers["Rows"] or 0),
         int(numbers["Columns"] or 0),
         int(numbers["NumberOfFrames"] or 1),
-        Values(int(allocated), int(stored), signed, _padding(dataset, int(allocated), signed)),
+        Values(allocated, stored, signed, _padding(dataset, allocated, signed)),
     )
+
+
+_GREY = ("MONOCHROME2", "MONOCHROME1", "")
+
+
+def _bits(numbers: Mapping[str, float | None]) -> tuple[int, int]:
+    """Bits allocated and bits stored, where the stored ones are the lowest.
+
+    Errors: `pixels-unsupported`.
+    """
+    allocated, stored = numbers["BitsAllocated"], numbers["BitsStored"] or numbers["BitsAllocated"]
+    high = numbers["HighBit"] if numbers["HighBit"] is not None else (stored or 0) - 1
+    if allocated not in (8, 16) or stored is None or not 1 <= stored <= allocated or high != stored - 1:
+        raise VolumeError("pixels-unsupported", f"{allocated} bits allocated, {stored} stored, high bit {high}")
+    return int(allocated), int(stored)
 
 
 def _padding(dataset: Dataset, allocated: int, signed: bool) -> tuple[int, int] | None:

@@ -127,7 +127,10 @@ class Bundle:
             raise ValueError("feature_map_scales: expected one more than there are returned layers")
         if not 0 <= self.overlap < 1 or self.blend not in ("constant", "gaussian"):
             raise ValueError("sliding window: expected an overlap of 0 to below 1, mode constant or gaussian")
-        # The stem's stride, the pooling after it, one halving from stage to stage, and the pyramid's last map.
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """The stem's stride, the pooling after it, one halving from stage to stage, and the pyramid's last map."""
         if any(n % (s * 2 ** (len(self.levels) + 1)) for n, s in zip(self.divisible, self.stem_stride, strict=True)):
             raise ValueError("size_divisible: expected a multiple of the last feature map's stride")
         steps = [int(n * (1 - self.overlap)) for n in self.window]
@@ -177,10 +180,7 @@ def read_bundle(folder: Path) -> Bundle:
 # -- the parts of inference.json -------------------------------------------------------------------------------------
 def _image(config: Config) -> dict[str, Any]:
     """How an image is prepared and how boxes leave: every transform must be one that is understood."""
-    chain = [step for name in ("preprocessing", "postprocessing") for step in read_transforms(config, name, TRANSFORMS)]
-    kinds = [kind for kind, _ in chain if kind != "LoadImaged"]
-    if len(set(kinds)) != len(kinds):
-        raise ValueError("a transform comes twice")
+    chain = _transforms(config)
     loads = [settings for kind, settings in chain if kind == "LoadImaged"]
     flags = [settings.pop("affine_lps_to_ras") for settings in loads if "affine_lps_to_ras" in settings]
     by_kind = dict(chain)
@@ -197,6 +197,15 @@ def _image(config: Config) -> dict[str, Any]:
     for kind, settings in chain:
         nothing_left(settings, kind)
     return found
+
+
+def _transforms(config: Config) -> list[tuple[str, dict[str, Any]]]:
+    """Kind and settings of what is done before and after, each kind once but for loading."""
+    chain = [step for name in ("preprocessing", "postprocessing") for step in read_transforms(config, name, TRANSFORMS)]
+    kinds = [kind for kind, _ in chain if kind != "LoadImaged"]
+    if len(set(kinds)) != len(kinds):
+        raise ValueError("a transform comes twice")
+    return chain
 
 
 def _axes(codes: Any, to_ras: Sequence[Any]) -> str:

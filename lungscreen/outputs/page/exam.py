@@ -19,6 +19,7 @@ from lungscreen.outputs.page.pieces import (
 from lungscreen.records import NOT_ASSESSED
 from lungscreen.results.document import (
     ReportDocument,
+    ReportedExam,
     ReportedFinding,
     ReportedLungs,
     ReportedPrior,
@@ -44,33 +45,44 @@ _INCOMPLETE = "0"
 
 def head_part(report: ReportDocument) -> str:
     """Who was examined, when, and how the scan was made."""
+    name = readable_name(report.patient.name or "")
+    title = escape(name) if name else f'<span class="absent">Name {ABSENT}</span>'
+    line = " · ".join(escape(part) for part in _short(report) if part)
+    trained = f'<p class="note">{escape(report.validated_on, REASON)}</p>'
+    more = folded("Patient and technique", facts_list(_patient(report)) + facts_list(_technique(report)) + trained)
+    return f'<header><h1>{title}</h1><p class="soft">{line}</p>{more}</header>'
+
+
+def _short(report: ReportDocument) -> tuple[str, ...]:
+    """The parts of the line below the name."""
     patient, exam = report.patient, report.exam
-    when = " ".join(part for part in (exam.date, exam.time) if part)
-    short = (
-        patient.patient_id,
+    return (
+        patient.patient_id or "",
         f"born {patient.birth_date}" if patient.birth_date else "",
         readable_sex(patient.sex or ""),
         readable_age(exam.age or ""),
-        f"exam {when}" if when else "",
+        f"exam {_when(exam)}" if _when(exam) else "",
         f"compared with {_prior_exam(report.priors)}" if report.priors else "no earlier exam compared",
     )
-    facts = (
+
+
+def _patient(report: ReportDocument) -> tuple[tuple[str, str | None], ...]:
+    patient, exam = report.patient, report.exam
+    return (
         ("Patient ID", patient.patient_id),
         ("Birth date", patient.birth_date),
         *((("Issuer of the patient ID", patient.issuer),) if patient.issuer else ()),
         ("Sex", readable_sex(patient.sex or "")),
         ("Age at exam", readable_age(exam.age or "")),
-        ("Exam", when),
+        ("Exam", _when(exam)),
         ("Prior exam", _prior_exam(report.priors)),
         ("Accession number", exam.accession_number),
         ("Description", exam.description),
     )
-    name = readable_name(patient.name or "")
-    title = escape(name) if name else f'<span class="absent">Name {ABSENT}</span>'
-    line = " · ".join(escape(part) for part in short if part)
-    trained = f'<p class="note">{escape(report.validated_on, REASON)}</p>'
-    more = folded("Patient and technique", facts_list(facts) + facts_list(_technique(report)) + trained)
-    return f'<header><h1>{title}</h1><p class="soft">{line}</p>{more}</header>'
+
+
+def _when(exam: ReportedExam) -> str:
+    return " ".join(part for part in (exam.date, exam.time) if part)
 
 
 def _prior_exam(priors: Sequence[ReportedPrior]) -> str:

@@ -30,8 +30,7 @@ def person_part(data: ReportedPerson | None) -> str:
         *((label, _FLAG_ANSWERS[value]) for label, value in _flags(data)),
         ("Body mass index", f"{data.bmi:g} kg/m²" if data.bmi is not None else _NOT_KNOWN),
         ("Race, education", ", ".join((data.race or _NOT_KNOWN, _education(data.education)))),
-        *((("Earlier exam on record", _earlier(data)),) if data.prior_exam_date or data.prior_category else ()),
-        *((("Priority", data.priority),) if data.priority else ()),
+        *_on_record(data),
     )
     return (
         f"<h2>Person</h2>{facts_list(facts, _risk(data.risk))}{_programmes(data.eligibility)}"
@@ -70,9 +69,11 @@ def _education(level: int | None) -> str:
     return f"education {_NOT_KNOWN}" if level is None else f"education {level} of 6"
 
 
-def _earlier(data: ReportedPerson) -> str:
+def _on_record(data: ReportedPerson) -> Iterable[tuple[str, str]]:
+    """An earlier exam and the priority, where the patient data have them."""
     category = f"category {data.prior_category}" if data.prior_category else ""
-    return ", ".join(part for part in (data.prior_exam_date or "", category) if part)
+    earlier = ", ".join(part for part in (data.prior_exam_date or "", category) if part)
+    return (row for row in (("Earlier exam on record", earlier), ("Priority", data.priority or "")) if row[1])
 
 
 def _risk(risk: ReportedRisk) -> str:

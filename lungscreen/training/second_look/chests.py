@@ -163,13 +163,20 @@ class _Kept:
             return
         if not self.chest.sure and outside < OUTSIDE_MM and kind != KINDS.index("ball"):
             return
+        known = self._known(at)
+        if known is None:
+            self.rows.append([*(float(v) for v in at), float(score), float(kind), float(radius)])
+            return
+        known[3] = max(known[3], score)
+        if kind == KINDS.index("ball"):
+            known[4:] = [kind, radius]
+
+    def _known(self, at: NDArray[np.float64]) -> list[float] | None:
+        """The place that was taken in near this one."""
         for row in self.rows:
             if abs(row[0] - at[0]) < APART_MM and np.linalg.norm(np.array(row[:3]) - at) < APART_MM:
-                row[3] = max(row[3], score)
-                if kind == KINDS.index("ball"):
-                    row[4:] = [kind, radius]
-                return
-        self.rows.append([*(float(v) for v in at), float(score), float(kind), float(radius)])
+                return row
+        return None
 
     def _may_be_one(self, at: NDArray[np.float64], radius: float) -> bool:
         for *centre, size in self.chest.nodules:

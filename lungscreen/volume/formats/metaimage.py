@@ -83,18 +83,21 @@ def _fields(head: bytes) -> tuple[dict[str, str], int]:
             end = len(head)
         if place >= len(head) or (end == len(head) and len(head) >= HEADER_BYTES):
             raise damaged("its header has no end")
-        line = head[place:end].decode("latin-1")
+        key, value = _key_and_value(head[place:end].decode("latin-1"))
         place = end + 1
-        cut = min((at for at in (line.find("="), line.find(":")) if at >= 0), default=-1)
-        if cut < 0:
-            continue
-        key, value = line[:cut].strip(), line[cut:].lstrip("=: \t").rstrip()
         if fields.get(key, value) != value:
             raise damaged(f"its header gives {key[:40]} twice")
-        fields[key] = value
+        if key:
+            fields[key] = value
     if any(fields.get(key, value) != value for key, value in (("ObjectType", "Image"), ("BinaryData", "True"))):
         raise damaged("it is no image, or its voxels are written as text")
     return fields, place
+
+
+def _key_and_value(line: str) -> tuple[str, str]:
+    """Parted at the first = or colon; empty where a line has neither."""
+    cut = min((at for at in (line.find("="), line.find(":")) if at >= 0), default=-1)
+    return ("", "") if cut < 0 else (line[:cut].strip(), line[cut:].lstrip("=: \t").rstrip())
 
 
 def _said(fields: dict[str, str], key: str) -> str:

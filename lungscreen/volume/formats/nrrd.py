@@ -117,21 +117,10 @@ def _place(fields: dict[str, str]) -> tuple[NDArray[np.float64], list[float], tu
 
     Errors: `image-geometry`, `image-damaged`.
     """
+    _check_units(fields)
     vectors, spacings = fields.get("spacedirections", ""), fields.get("spacings", "")
-    units = set(re.findall(r'"([^"]*)"', fields.get("spaceunits", "") + fields.get("units", "")))
-    if not {unit.strip().lower() for unit in units} <= _MM:
-        raise VolumeError("image-geometry", f"its units are {', '.join(sorted(units))[:40]}, not mm")
     if vectors:
-        signs = _SPACES.get(fields.get("space", "").lower())
-        if signs is None or spacings:
-            reason = "gives its spacing twice" if signs else "does not say where the patient's left and right are"
-            raise VolumeError("image-geometry", f"its header {reason}")
-        columns = [_vector(text) for text in re.findall(r"\([^()]*\)|none", vectors)[:3]]
-        origin = _vector(fields["spaceorigin"]) if fields.get("spaceorigin") else [0.0, 0.0, 0.0]
-        if len(columns) != 3:
-            raise damaged("its header gives fewer than three directions")
-        turn = np.array(signs, dtype=np.float64)
-        return turn[:, None] * np.array(columns).T, list(turn * origin), ()
+        return *_directed(fields, vectors, spacings), ()
     if not spacings:
         raise VolumeError("image-geometry", "the header gives no spacing")
     if fields.get("space") or fields.get("spacedimension"):
@@ -139,6 +128,30 @@ def _place(fields: dict[str, str]) -> tuple[NDArray[np.float64], list[float], tu
     steps = np.array(numbers(" ".join(spacings.split()[:3]), 3))
     text = "No orientation in the header; it was read as LPS."
     return np.diag(steps), [0.0, 0.0, 0.0], (Notice("image-geometry-guessed", text),)
+
+
+def _check_units(fields: dict[str, str]) -> None:
+    """Errors: `image-geometry`."""
+    units = set(re.findall(r'"([^"]*)"', fields.get("spaceunits", "") + fields.get("units", "")))
+    if not {unit.strip().lower() for unit in units} <= _MM:
+        raise VolumeError("image-geometry", f"its units are {', '.join(sorted(units))[:40]}, not mm")
+
+
+def _directed(fields: dict[str, str], vectors: str, spacings: str) -> tuple[NDArray[np.float64], list[float]]:
+    """Steps as columns and the first voxel's place where the header gives directions.
+
+    Errors: `image-geometry`, `image-damaged`.
+    """
+    signs = _SPACES.get(fields.get("space", "").lower())
+    if signs is None or spacings:
+        reason = "gives its spacing twice" if signs else "does not say where the patient's left and right are"
+        raise VolumeError("image-geometry", f"its header {reason}")
+    columns = [_vector(text) for text in re.findall(r"\([^()]*\)|none", vectors)[:3]]
+    origin = _vector(fields["spaceorigin"]) if fields.get("spaceorigin") else [0.0, 0.0, 0.0]
+    if len(columns) != 3:
+        raise damaged("its header gives fewer than three directions")
+    turn = np.array(signs, dtype=np.float64)
+    return turn[:, None] * np.array(columns).T, list(turn * origin)
 
 
 def _vector(text: str) -> list[float]:
