@@ -305,7 +305,7 @@ class Halves:
 
 def test_another_segmenter_comes_in_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured and said of its lungs is what is said of the classical ones."""
-    monkeypatch.setattr("lungscreen.lungs.stage.SEGMENTERS", {"halves": Halves})
+    monkeypatch.setattr("lungscreen.lungs.stage.SEGMENTERS", {"halves": f"{__name__}.Halves"})
     volume = Chest().volume()
     lungs = segment_lungs(volume, LungsConfig(segmenter="halves"))
     dark = np.count_nonzero(volume.hu < -320) * volume.geometry.voxel_mm3 / 1000

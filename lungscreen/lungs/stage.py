@@ -5,15 +5,15 @@ A segmenter finds them; what is measured of them and said about them is the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
 
 import numpy as np
 
 from lungscreen.errors import Notice, VolumeError
 from lungscreen.geometry import Vector
-from lungscreen.lungs.classical import ClassicalSegmenter
 from lungscreen.lungs.mask import LungMask
 from lungscreen.records import Lungs, Volume
 
@@ -70,11 +70,12 @@ class LungSegmenter(Protocol):
         ...
 
 
-SEGMENTERS: Mapping[str, Callable[[LungsConfig], LungSegmenter]] = {
-    "classical": ClassicalSegmenter,
+SEGMENTERS: Mapping[str, str] = {
+    "classical": "lungscreen.lungs.classical.ClassicalSegmenter",
 }
-"""The segmenters that `[lungs] segmenter` names. To add one: a file, and its line here. One with weights imports its
-library when it is made, and keeps what it loaded between volumes."""
+"""The segmenters that `[lungs] segmenter` names, each with its class: made with a `LungsConfig`, it is a
+`LungSegmenter`. To add one: a file, and its line here. Only the one that is named is imported; one with weights
+keeps what it loaded between volumes."""
 
 
 def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
@@ -84,7 +85,7 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
 
     Errors: `no-lungs`.
     """
-    found = SEGMENTERS[config.segmenter](config).find_lungs(volume)
+    found = _segmenter(config).find_lungs(volume)
     mask, opacity_ml = found.mask, found.opacity_ml
     large = opacity_ml > config.opacity_ml
     right_ml, left_ml = (np.count_nonzero(mask == n) * volume.geometry.voxel_mm3 / 1000 for n in (1, 2))
@@ -109,6 +110,12 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
             *_doubt_notices(found, config),
         ),
     )
+
+
+def _segmenter(config: LungsConfig) -> LungSegmenter:
+    module, _, name = SEGMENTERS[config.segmenter].rpartition(".")
+    made: LungSegmenter = getattr(import_module(module), name)(config)
+    return made
 
 
 def _place(volume: Volume, index: tuple[float, float, float] | None) -> Vector | None:
