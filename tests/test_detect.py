@@ -33,7 +33,7 @@ from lungscreen.detect.network import (  # noqa: E402  (torch first)
     describe,
     fold_batchnorm,
 )
-from lungscreen.detect.tiles import HeatmapDetector, computes_in_bfloat16, decode_heatmap  # noqa: E402
+from lungscreen.detect.tiles import HeatmapDetector, _tiles, computes_in_bfloat16, decode_heatmap  # noqa: E402
 from lungscreen.weights import WeightsFile, add_weights  # noqa: E402
 
 TINY = Architecture(channels=(4, 6), blocks=(1, 1), head=4)
@@ -232,16 +232,37 @@ def test_overflow_inside_the_network_is_refused() -> None:
 # -- tiles -----------------------------------------------------------------------------------------------------------
 def test_tiles_equal_the_whole() -> None:
     """With a halo as wide as the network looks, tiles give the numbers that one piece gives, at their seams too."""
-    hu = np.random.default_rng(1).integers(-1000, 300, (45, 70, 58)).astype(np.int16)
+    hu = np.random.default_rng(1).integers(-1000, 300, (150, 90, 58)).astype(np.int16)
     network = wake(NoduleNet(TINY))
     tensors = {k: v.clone() for k, v in network.state_dict().items()}
     whole = HeatmapDetector(network, DetectConfig(precision="float32", tile_voxels=(999, 999, 999)))
     tiled = HeatmapDetector.from_tensors(
-        describe(TINY), tensors, DetectConfig(precision="float32", tile_voxels=(16, 24, 20), halo_voxels=32)
+        describe(TINY), tensors, DetectConfig(precision="float32", tile_voxels=(16, 16, 16), halo_voxels=32)
     )
+    looked = []
+    tiled.network.register_forward_hook(lambda _, given, __: looked.append(given[0].shape))
     expected = whole.heatmap(hu)
     assert float(expected.std()) > 1e-3
     assert torch.allclose(tiled.heatmap(hu), expected, atol=1e-4 * float(expected.abs().max()))
+    assert len(looked) > 1
+    assert max(math.prod(shape) for shape in looked) <= (16 + 2 * 32) ** 3
+
+
+@pytest.mark.parametrize("shape", [(304, 240, 360), (280, 270, 390), (1200, 400, 500), (9, 17, 3)])
+def test_tiles_cover_an_array_once_with_few_voxels_twice(shape: tuple[int, int, int]) -> None:
+    most, halo = 192 * 288 * 416, 16
+    tiles = _tiles(shape, most, halo, 8)
+    times = np.zeros(tuple(-(-n // 8) for n in shape), int)
+    for tile in tiles:
+        assert all(side.start % 8 == 0 for side in tile)
+        times[tuple(slice(side.start // 8, -(-side.stop // 8)) for side in tile)] += 1
+    assert (times == 1).all()
+    seen = [
+        math.prod(min(n, s.stop + halo) - max(0, s.start - halo) for s, n in zip(tile, shape, strict=True))
+        for tile in tiles
+    ]
+    assert max(seen) <= most
+    assert sum(seen) <= 1.5 * math.prod(shape)
 
 
 def test_tiles_without_lung_are_not_looked_at() -> None:
@@ -250,8 +271,8 @@ def test_tiles_without_lung_are_not_looked_at() -> None:
     where[:, :, 50:] = True
     detector = HeatmapDetector(wake(NoduleNet(TINY)), DetectConfig(tile_voxels=(32, 32, 32)))
     logit = detector.heatmap(hu, where)[0]
-    assert bool(torch.isinf(logit[:, :, :16]).all())
-    assert bool(torch.isfinite(logit[:, :, 16:]).all())
+    assert bool(torch.isinf(logit[:, :, :24]).all())
+    assert bool(torch.isfinite(logit[:, :, 24:]).all())
 
 
 def test_marks_stay_where_they_may_be() -> None:

@@ -40,6 +40,7 @@ from lungscreen.series import find_series
 from lungscreen.volume import VolumeConfig, build_volume
 from lungscreen.volume import decode as decoders
 from lungscreen.volume.decode import DECODERS, decode_frame
+from lungscreen.volume.jpeg_ls import decode_jpeg_ls
 from lungscreen.volume.library_warnings import hear_warnings
 from lungscreen.volume.values import Rescale, Values, read_shape, to_hu
 
@@ -449,7 +450,7 @@ def test_whatever_a_decoder_raises_costs_one_slice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     make_series(tmp_path, slices=8, step_mm=2.0, syntax=JPEG_LS, edit=as_jpeg_ls)
-    real, calls = jpeg_ls.decode_pixel_data, []
+    real, calls = decode_jpeg_ls, []
 
     def decode(stream: bytes) -> object:
         calls.append(1)
@@ -457,7 +458,7 @@ def test_whatever_a_decoder_raises_costs_one_slice(
             raise error("patient name")
         return real(stream)
 
-    monkeypatch.setattr(jpeg_ls, "decode_pixel_data", decode)
+    monkeypatch.setattr("lungscreen.volume.decode.decode_jpeg_ls", decode)
     volume = build(tmp_path)
     assert [row.code for row in volume.refused] == ["pixels-damaged"]
     assert "patient" not in volume.refused[0].reason
@@ -469,7 +470,7 @@ def test_ctrl_c_is_no_damaged_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def decode(stream: bytes) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jpeg_ls, "decode_pixel_data", decode)
+    monkeypatch.setattr("lungscreen.volume.decode.decode_jpeg_ls", decode)
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path)
 

@@ -104,12 +104,13 @@ def drift_notices(comparisons: Sequence[NightComparison]) -> list[Notice]:
 
 
 def _measured(name: str, tonight: Sequence[StudyFacts], before: Sequence[StudyFacts], alpha: float) -> NightComparison:
-    from scipy.stats import ks_2samp
-
     new = _values(name, tonight)
     old = _values(name, before)
     p_value = size = None
     if len(new) >= LEAST_TONIGHT and len(old) >= LEAST_BEFORE:
+        # imported where it is needed: half a second, which a single study need not wait for
+        from scipy.stats import ks_2samp
+
         # asymptotic: the exact method takes long with thousands of studies
         result = ks_2samp(new, old, method="asymp")
         p_value, size = float(result.pvalue), float(result.statistic)

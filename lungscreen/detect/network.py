@@ -105,7 +105,7 @@ class NoduleNet(nn.Module):
         x = self.across[-1](levels[-1])
         for n in reversed(range(len(levels) - 1)):
             up = functional.interpolate(self.down[n](x), scale_factor=2.0, mode="nearest")
-            x = self.smooth[n](functional.relu(self.across[n](levels[n]) + up))
+            x = self.smooth[n](functional.relu(self.across[n](levels[n]) + up, inplace=True))
         out: Tensor = self.head(x)
         keep = [-(-n // STRIDE) for n in size]
         return out[:, :, : keep[0], : keep[1], : keep[2]]
@@ -156,7 +156,7 @@ class _Residual(nn.Module):
         self.second = _Conv(width, width, 3, relu=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(x + self.second(self.first(x)))
+        return functional.relu(x + self.second(self.first(x)), inplace=True)
 
 
 def window_hu(hu: Tensor, architecture: Architecture) -> Tensor:

@@ -53,8 +53,9 @@ class DetectConfig:
     """Lengths in mm.
 
     room_mm: marks this far outside the lungs still count (nodules at the pleura).  context_mm: tissue around that is
-    looked at.  tile_voxels: a tile's largest size (z, y, x) without its halo; larger is faster and takes more memory
-    (about 45 bytes a voxel).  halo_voxels: what tiles overlap on each side.  score_floor: lower marks are dropped.
+    looked at.  tile_voxels: a tile and its halo have no more voxels than a tile of this size (z, y, x) with its
+    halo, whatever its sides; more are faster and take more memory (about 45 bytes a voxel).  halo_voxels: what tiles
+    overlap on each side.  score_floor: lower marks are dropped.
     merge_mm: of two marks nearer than this, or than the higher one's radius, the higher stays.  max_candidates: kept of
     a volume.  precision: `auto` is bfloat16 where the processor computes in it.
     bundle: folder of a MONAI bundle that looks instead of the shipped network; it brings a window of its own instead of
@@ -208,13 +209,14 @@ def _search_box(volume: Volume, lungs: Lungs | None, config: DetectConfig) -> Bo
     """The lungs and what is looked at around them; None where there is no lung."""
     if lungs is None:
         return slice(0, volume.hu.shape[0]), slice(0, volume.hu.shape[1]), slice(0, volume.hu.shape[2])
-    found = ndimage.find_objects((lungs.mask > 0).astype(np.uint8))
-    if not found:
+    rows = lungs.mask.max(axis=2)
+    shadows = (rows.max(axis=1), rows.max(axis=0), lungs.mask.max(axis=0).max(axis=0))
+    if not rows.any():
         return None
     sides = []
-    for part, size, spacing in zip(found[0], volume.hu.shape, volume.geometry.spacing_mm, strict=True):
-        room = int(np.ceil((config.room_mm + config.context_mm) / spacing))
-        sides.append(slice(max(0, part.start - room), min(size, part.stop + room)))
+    for shadow, size, spacing in zip(shadows, volume.hu.shape, volume.geometry.spacing_mm, strict=True):
+        room, inside = int(np.ceil((config.room_mm + config.context_mm) / spacing)), np.flatnonzero(shadow)
+        sides.append(slice(max(0, int(inside[0]) - room), min(size, int(inside[-1]) + 1 + room)))
     return sides[0], sides[1], sides[2]
 
 

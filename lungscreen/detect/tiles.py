@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,9 @@ DIAMETERS_MM = (2.0, 60.0)
 
 PEAKS = 4000
 """Highest peaks that are decoded."""
+
+MOST_PARTS = 24
+"""Into so many parts an axis is cut at the most."""
 
 
 class HeatmapDetector:
@@ -67,10 +72,10 @@ class HeatmapDetector:
         sizes = [-(-n // STRIDE) for n in hu.shape]
         maps = torch.zeros(5, *sizes)
         maps[0] = -torch.inf
-        for core in _tiles(hu.shape, self.config.tile_voxels, self.multiple):
-            if where is not None and not where[core].any():
-                continue
-            halo = -(-self.config.halo_voxels // self.multiple) * self.multiple
+        halo = -(-self.config.halo_voxels // self.multiple) * self.multiple
+        most = math.prod(n + 2 * halo for n in self.config.tile_voxels)
+        tiles = _tiles(hu.shape, most, halo, self.multiple)
+        for core in tiles if where is None else _cut_to(tiles, where, self.multiple):
             seen = tuple(
                 slice(max(0, s.start - halo), min(n, s.stop + halo)) for s, n in zip(core, hu.shape, strict=True)
             )
@@ -112,14 +117,42 @@ def computes_in_bfloat16() -> bool:
     return any(bool(getattr(torch.cpu, name, bool)()) for name in checks)
 
 
-def _tiles(shape: tuple[int, ...], largest: tuple[int, int, int], multiple: int) -> Iterator[tuple[slice, ...]]:
-    """Boxes that cover an array without overlap; they start at multiples, so that strides line up."""
-    starts = []
-    for size, most in zip(shape, largest, strict=True):
-        count = -(-size // most)
-        side = -(-size // (count * multiple)) * multiple
-        starts.append([slice(v, min(size, v + side)) for v in range(0, size, side)])
-    for z in starts[0]:
-        for y in starts[1]:
-            for x in starts[2]:
-                yield z, y, x
+def _tiles(shape: tuple[int, ...], most: int, halo: int, multiple: int) -> list[tuple[slice, ...]]:
+    """Boxes that cover an array without overlap; they start at multiples, so that strides line up.
+
+    Of all ways to cut each axis into equal parts it is the one that makes the network look at the fewest voxels, halos
+    included, where no tile has more than `most` with its halo; into the smallest parts where every way has more.
+    """
+    ways = [[_parts(size, count, multiple) for count in range(1, MOST_PARTS + 1)] for size in shape]
+    seen = [[_with_halo(parts, size, halo) for parts in way] for way, size in zip(ways, shape, strict=True)]
+    fits = [
+        chosen
+        for chosen in itertools.product(range(MOST_PARTS), repeat=3)
+        if math.prod(max(seen[axis][n]) for axis, n in enumerate(chosen)) <= most
+    ]
+    best = min(
+        fits or [(MOST_PARTS - 1,) * 3],
+        key=lambda chosen: math.prod(sum(seen[axis][n]) for axis, n in enumerate(chosen)),
+    )
+    return list(itertools.product(*(ways[axis][n] for axis, n in enumerate(best))))
+
+
+def _parts(size: int, count: int, multiple: int) -> list[slice]:
+    side = -(-size // (count * multiple)) * multiple
+    return [slice(start, min(size, start + side)) for start in range(0, size, side)]
+
+
+def _with_halo(parts: Sequence[slice], size: int, halo: int) -> list[int]:
+    return [min(size, part.stop + halo) - max(0, part.start - halo) for part in parts]
+
+
+def _cut_to(tiles: Iterable[tuple[slice, ...]], where: NDArray[np.bool_], multiple: int) -> Iterator[tuple[slice, ...]]:
+    """Of each tile the box that holds all of `where` in it, from a multiple on; none of a tile without any."""
+    for tile in tiles:
+        part = where[tile]
+        sides = [np.flatnonzero(part.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        if len(sides[0]):
+            yield tuple(
+                slice(t.start + int(n[0]) // multiple * multiple, t.start + int(n[-1]) + 1)
+                for t, n in zip(tile, sides, strict=True)
+            )

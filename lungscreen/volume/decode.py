@@ -27,13 +27,14 @@ from lungscreen.volume.codestreams import (
     one_codestream,
     one_frame,
 )
+from lungscreen.volume.jpeg_ls import decode_jpeg_ls
 from lungscreen.volume.library_warnings import hear_warnings
 from lungscreen.volume.values import FrameShape, Stored
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["DECODERS", "decode_frame"]
+__all__ = ["DECODERS", "SIDE_BY_SIDE", "decode_frame"]
 
 _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _PADDING_BYTES = 1 << 16
@@ -86,13 +87,9 @@ def _is_padding(excess: bytes, shape: FrameShape) -> bool:
 
 
 def _jpeg_ls(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
-    import jpeg_ls
-
     stream = one_codestream(dataset, shape, index)
     expect_size(jpeg_size(stream), shape)
-    buffer, info = jpeg_ls.decode_pixel_data(stream)
-    kind = np.dtype(np.uint8) if info["bits_per_sample"] <= 8 else np.dtype("<u2")
-    return np.frombuffer(buffer, kind).reshape(shape.rows, shape.columns).astype(np.uint16, copy=False)
+    return decode_jpeg_ls(stream)
 
 
 def _jpeg_2000(dataset: Dataset, shape: FrameShape, index: int) -> Stored:
@@ -212,3 +209,6 @@ DECODERS: dict[str, Decoder] = {
     "1.2.840.10008.1.2.5": _run_length,
 }
 """Transfer syntax → its one decoder. What is not here is refused."""
+
+SIDE_BY_SIDE = frozenset({"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"})
+"""Transfer syntaxes whose decoder lets other threads work meanwhile."""

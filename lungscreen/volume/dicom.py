@@ -97,7 +97,7 @@ def _decode(frames: Sequence[Frame], reader: PixelReader) -> tuple[list[int], Pi
     """
     first = frames[0].instance
     pixels: Pixels = np.empty((len(frames), first.rows, first.columns), dtype=np.int16)
-    good = [number for number, frame in enumerate(frames) if reader.read(frame, pixels[number]) is not None]
+    good = reader.read_all(frames, pixels)
     if not good:
         codes = [row.code for row in reader.refused]
         code = max(set(codes), key=codes.count)

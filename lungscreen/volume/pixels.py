@@ -1,7 +1,10 @@
-"""Frames ─► int16 HU, one at a time; keeps what it learns on the way."""
+"""Frames ─► int16 HU; keeps what it learns on the way."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +13,8 @@ from numpy.typing import NDArray
 from lungscreen.dicomfile import parse_dicom
 from lungscreen.errors import LungscreenError, Notice, Refusal, VolumeError
 from lungscreen.sources import SourceReader
-from lungscreen.volume.decode import decode_frame
+from lungscreen.threads import own_threads
+from lungscreen.volume.decode import SIDE_BY_SIDE, decode_frame
 from lungscreen.volume.frames import Frame
 from lungscreen.volume.values import padding_is_air, read_rescale, read_shape, to_hu
 
@@ -18,6 +22,15 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 __all__ = ["PixelReader"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """One frame: its HU (rows, columns), how many values were clipped, padding values that are not air."""
+
+    hu: NDArray[np.int16]
+    clipped: int
+    odd_padding: frozenset[tuple[int, int]]
 
 
 class PixelReader:
@@ -32,11 +45,20 @@ class PixelReader:
 
     def read(self, frame: Frame, out: NDArray[np.int16] | None = None) -> NDArray[np.int16] | None:
         """One frame's HU (rows, columns), into `out` where given; None where it cannot be read, which is recorded."""
-        try:
-            return self._read(frame, out)
-        except LungscreenError as error:
-            self.refused.append(Refusal(frame.where, error.code, error.reason))
-            return None
+        return self._keep(frame, self._try(frame, out))
+
+    def read_all(self, frames: Sequence[Frame], out: NDArray[np.int16]) -> list[int]:
+        """Every frame's HU into its place of `out` (n, rows, columns); the numbers of those that could be read.
+
+        Side by side where the decoder allows it and each frame is a file; what is learned does not depend on that.
+        """
+        threads = own_threads()
+        alone = all(f.instance.frames == 1 and not f.instance.source.member for f in frames)
+        if threads < 2 or not alone or not {f.instance.transfer_syntax_uid for f in frames} <= SIDE_BY_SIDE:
+            return [number for number, frame in enumerate(frames) if self.read(frame, out[number]) is not None]
+        with ThreadPoolExecutor(threads, "decode") as pool:
+            learned = list(pool.map(self._try, frames, out))
+        return [number for number, one in enumerate(learned) if self._keep(frames[number], one) is not None]
 
     def notices(self) -> list[Notice]:
         """What was done to values on the way."""
@@ -48,7 +70,21 @@ class PixelReader:
             found.append(Notice("padding-ignored", f"The padding value (stored {stored}) is not air; it was ignored."))
         return found
 
-    def _read(self, frame: Frame, out: NDArray[np.int16] | None) -> NDArray[np.int16]:
+    def _keep(self, frame: Frame, one: _Pixels | LungscreenError) -> NDArray[np.int16] | None:
+        if isinstance(one, LungscreenError):
+            self.refused.append(Refusal(frame.where, one.code, one.reason))
+            return None
+        self._clipped += one.clipped
+        self._odd_padding |= one.odd_padding
+        return one.hu
+
+    def _try(self, frame: Frame, out: NDArray[np.int16] | None) -> _Pixels | LungscreenError:
+        try:
+            return self._read(frame, out)
+        except LungscreenError as error:
+            return error
+
+    def _read(self, frame: Frame, out: NDArray[np.int16] | None) -> _Pixels:
         """Errors: `file-unreadable`, `dicom-damaged`, `pixels-damaged`, `pixels-unsupported`, `transfer-syntax`, ..."""
         dataset = self._dataset(frame)
         if "PixelData" not in dataset:
@@ -61,10 +97,9 @@ class PixelReader:
         rescale = frame.rescale or read_rescale(dataset)
         stored = decode_frame(dataset, shape, frame.index)
         hu, clipped = to_hu(stored, shape.values, rescale, out)
-        self._clipped += clipped
-        if shape.values.padding and not padding_is_air(shape.values, rescale):
-            self._odd_padding.add(shape.values.padding)
-        return hu
+        padding = shape.values.padding
+        odd = padding is not None and not padding_is_air(shape.values, rescale)
+        return _Pixels(hu, clipped, frozenset((padding,) if padding and odd else ()))
 
     def _dataset(self, frame: Frame) -> Dataset:
         """A frame's whole file; that of a multi-frame object is kept for its next frame."""
