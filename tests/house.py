@@ -30,8 +30,8 @@ PACKAGE = Path(lungscreen.__file__).parent
 
 SHARED = (
     "cells", "codes", "config", "database", "dicomfile", "errors", "files", "geometry", "kernels", "logs",
-    "morphology", "operating_points", "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "threads", "uids",
-    "units", "weights",
+    "morphology", "operating_points", "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "threads",
+    "uids", "units", "weights",
 )  # fmt: skip
 """What everybody may use. It knows nobody else."""
 
