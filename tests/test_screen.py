@@ -19,28 +19,25 @@ import pytest
 import SimpleITK as sitk
 from dicom_factory import make_series
 from doubting import doubt_every_mark
+from shrunk import write_shrunk
 
 from lungscreen.classify.second_look import SecondLook
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
-from lungscreen.phantom import make_phantom, sized, write_dicom
+from lungscreen.phantom import sized
 from lungscreen.records import NoduleType
 
 
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One patient of small size with nodules, as DICOM."""
-    folder = tmp_path_factory.mktemp("phantom") / "series"
-    write_dicom(make_phantom(sized("small", seed=3, nodules=4)), folder)
-    return folder
+    """One patient of a child's size with nodules, as DICOM."""
+    return write_shrunk(sized("small", seed=3, nodules=4), 0.75, tmp_path_factory.mktemp("phantom") / "series")
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest thing that is still a chest CT, as DICOM."""
-    folder = tmp_path_factory.mktemp("tiny") / "series"
-    write_dicom(make_phantom(sized("tiny", seed=5, nodules=1)), folder)
-    return folder
+    return write_shrunk(sized("tiny", seed=5, nodules=1), 0.6, tmp_path_factory.mktemp("tiny") / "series")
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shrunk import write_shrunk
 
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
-from lungscreen.phantom import NoduleSpec, Pose, make_phantom, sized, write_dicom
+from lungscreen.phantom import NoduleSpec, Pose, sized
 
+SHRUNK = 0.75
 SPECS = (NoduleSpec(14.0), NoduleSpec(12.0, growth=2.0))
 
 
@@ -27,9 +29,9 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     second = replace(
         base, scan_seed=2, nodules=SPECS, study_date="20200701", pose=Pose((8.0, -5.0, 12.0), (2, 0, 3), 8)
     )
-    write_dicom(make_phantom(first), folder / "then")
-    write_dicom(make_phantom(second), folder / "now")
-    write_dicom(make_phantom(sized("tiny", seed=22, nodules=0, study_date="20190101")), folder / "other")
+    write_shrunk(first, SHRUNK, folder / "then")
+    write_shrunk(second, SHRUNK, folder / "now")
+    write_shrunk(sized("tiny", seed=22, nodules=0, study_date="20190101"), SHRUNK, folder / "other")
     return folder
 
 
