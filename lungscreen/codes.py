@@ -199,6 +199,16 @@ CODES: dict[str, Code] = {
         "The header names another body part, but the scan may show the lungs.",
         "Check that this is the chest.",
     ),
+    "not-adult": Code(
+        "notice",
+        "The patient is younger than 18 by the header: networks, measures and rules are for adults.",
+        "Do not use the result; check the header if the patient is an adult.",
+    ),
+    "attenuation-correction": Code(
+        "notice",
+        "The series was probably made to correct another scanner's attenuation (PET, SPECT): noisy, while breathing.",
+        "Send the diagnostic series of the exam.",
+    ),
     "sharp-kernel": Code(
         "notice",
         "Reconstructed with a sharp (lung, bone) kernel; the networks saw mostly soft and standard ones.",

@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from lungscreen.errors import InputError
+from lungscreen.sources import MOST_FILE_BYTES, MOST_RATIO, RATIO_FREE_BYTES
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -54,8 +55,8 @@ LONGEST_TEXT = 64
 MOST_VALUES = 16
 """Values that are kept of a multi-valued text."""
 
-MAX_INFLATED_BYTES = 2 << 30
-"""Largest data set that a deflated file may unpack to."""
+MOST_HEADER_BYTES = 16 << 20
+"""Longest header: the frames of a multi-frame object take a few kilobytes each."""
 
 HEAD_BYTES = 1 << 16
 """Bytes of a file that are read first; nearly every CT header fits."""
@@ -102,7 +103,7 @@ def parse_dicom(data: bytes, tags: Sequence[str] | None = None, pixels: bool = F
 def read_header(reader: SourceReader, source: Source, tags: Sequence[str]) -> Dataset:
     """The named elements of a file's header; reads on only where the header is longer than `HEAD_BYTES`.
 
-    Errors: those of `parse_dicom`, `file-unreadable`.
+    Errors: those of `parse_dicom`, `file-unreadable`; `file-too-large` where the header is above `MOST_HEADER_BYTES`.
     """
     head = reader.read(source, HEAD_BYTES)
     file = BytesIO(head)
@@ -110,10 +111,16 @@ def read_header(reader: SourceReader, source: Source, tags: Sequence[str]) -> Da
         dataset = _parse(file, head, tags, pixels=False)
         if len(head) < HEAD_BYTES or file.tell() < len(head):
             return dataset
-    except InputError:
-        if len(head) < HEAD_BYTES or not looks_like_dicom(head[:132]):
+    except InputError as error:
+        # what names no SOP class in so many bytes names none: elements stand in the order of their tags
+        if len(head) < HEAD_BYTES or error.code == "not-dicom":
             raise
-    return parse_dicom(reader.read(source), tags)
+    whole = reader.read(source, MOST_HEADER_BYTES)
+    file = BytesIO(whole)
+    dataset = _parse(file, whole, tags, pixels=False)
+    if len(whole) == MOST_HEADER_BYTES and file.tell() >= len(whole) and transfer_syntax(dataset) != DEFLATED:
+        raise InputError("file-too-large", f"its header is longer than {MOST_HEADER_BYTES >> 20} MiB")
+    return dataset
 
 
 def _parse(file: BytesIO, data: bytes, tags: Sequence[str] | None, pixels: bool) -> Dataset:
@@ -121,11 +128,14 @@ def _parse(file: BytesIO, data: bytes, tags: Sequence[str] | None, pixels: bool)
 
     if not looks_like_dicom(data[:132]):
         raise InputError("not-dicom", "not a DICOM file")
-    _check_inflated_size(data)
+    wanted: list[BaseTag | int] | None = None if tags is None else [_tag(keyword) for keyword in tags]
     try:
-        dataset = pydicom.dcmread(
-            file, stop_before_pixels=not pixels, force=True, specific_tags=None if tags is None else list(tags)
-        )
+        dataset = _parse_deflated(file, data, wanted, pixels) if DEFLATED.encode() in data else None
+        if dataset is None:
+            file.seek(0)
+            dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, force=True, specific_tags=wanted)
+    except InputError:
+        raise
     except Exception as error:  # pydicom raises whatever its parts raise
         raise InputError("dicom-damaged", f"the DICOM file is damaged ({type(error).__name__})") from None
     if not get_uid(dataset, "SOPClassUID") and not get_uid(dataset.file_meta, "MediaStorageSOPClassUID"):
@@ -247,21 +257,55 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
-def _check_inflated_size(data: bytes) -> None:
-    """Refuse a deflated data set that would unpack to more than the limit, before pydicom unpacks it.
+def _parse_deflated(file: BytesIO, data: bytes, tags: list[BaseTag | int] | None, pixels: bool) -> Dataset | None:
+    """A deflated data set, unpacked within limits, which pydicom has none of; None where it is not deflated.
 
-    Errors: `dicom-damaged`, `file-too-large`.
+    Errors: `dicom-damaged`, `file-too-large`; whatever pydicom raises.
     """
-    if DEFLATED.encode() not in data[:2048] or data[128:136] != b"DICM\x02\x00\x00\x00":
-        return
-    start = 144 + int.from_bytes(data[140:144], "little")
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.filereader import read_dataset, read_preamble
+
+    for implicit in (False, True):
+        file.seek(0)
+        preamble = read_preamble(file, force=True)
+        meta = read_dataset(file, implicit, True, stop_when=lambda tag, *_: tag >> 16 != _META_GROUP)
+        if get_uid(meta, "TransferSyntaxUID") == DEFLATED:
+            break
+    else:
+        return None
+    unpacked = BytesIO(_inflate(data[file.tell() :], pixels))
+    file.seek(len(data))
+    dataset = read_dataset(
+        unpacked, False, True, stop_when=None if pixels else lambda tag, *_: tag >= _PIXELS, specific_tags=tags
+    )
+    parsed = FileDataset("", dataset, preamble, FileMetaDataset(meta), False, True)
+    parsed.set_original_encoding(False, True, dataset.original_character_set)
+    return parsed
+
+
+_META_GROUP = 0x0002
+_PIXELS = 0x7FE00008
+
+
+def _inflate(packed: bytes, pixels: bool) -> bytes:
+    """The unpacked data set; without pixels its beginning, as far as a header may go.
+
+    Errors: `dicom-damaged` where it does not unpack; `file-too-large` where it unpacks to a multiple that no image has.
+    """
+    most = MOST_FILE_BYTES if pixels else MOST_HEADER_BYTES
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    left, total = data[start:], 0
+    parts: list[bytes] = []
+    size = 0
     try:
-        while left and not unpacker.eof and total <= MAX_INFLATED_BYTES:
-            total += len(unpacker.decompress(left, 1 << 24))
-            left = unpacker.unconsumed_tail
+        while not unpacker.eof and packed and size < most:
+            parts.append(unpacker.decompress(packed, min(most - size, RATIO_FREE_BYTES)))
+            size += len(parts[-1])
+            used = len(packed) - len(unpacker.unconsumed_tail)
+            if len(parts[-1]) == RATIO_FREE_BYTES and len(parts[-1]) > MOST_RATIO * used:
+                raise InputError("file-too-large", f"the deflated data set unpacks to {MOST_RATIO:g} times its size")
+            packed = unpacker.unconsumed_tail
     except zlib.error:
         raise InputError("dicom-damaged", "the deflated data set is damaged") from None
-    if total > MAX_INFLATED_BYTES:
-        raise InputError("file-too-large", f"the deflated data set is larger than {MAX_INFLATED_BYTES >> 30} GiB")
+    if pixels and not unpacker.eof:
+        raise InputError("dicom-damaged", "the deflated data set breaks off, or is larger than any image")
+    return b"".join(parts)

@@ -309,6 +309,11 @@ class Lungs:
     """Air that looks like lung is not in the mask: it was not searched."""
     notices: tuple[Notice, ...] = ()
 
+    @property
+    def missing_sides(self) -> tuple[str, ...]:
+        """Sides without any air-filled lung: opaque, taken out, or not found."""
+        return tuple(side for side, ml in (("right", self.right_ml), ("left", self.left_ml)) if ml == 0)
+
 
 # -- candidates and findings -----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,21 @@ from typing import BinaryIO
 from lungscreen.errors import InputError
 from lungscreen.records import Series, Source
 
-__all__ = ["MAX_FILE_BYTES", "SourceReader", "source_fingerprint"]
+__all__ = ["MOST_FILE_BYTES", "MOST_RATIO", "MOST_VOXELS", "RATIO_FREE_BYTES", "SourceReader", "source_fingerprint"]
 
-MAX_FILE_BYTES = 4 << 30
-"""Largest single file that is read."""
+MOST_VOXELS = 3 << 27
+"""Voxels of a volume at most: 1,536 slices of 512 x 512, 768 MiB as int16."""
+
+MOST_FILE_BYTES = 2 * MOST_VOXELS + (64 << 20)
+"""Largest single file that is read at once: the voxels of one object, and its header."""
+
+MOST_RATIO = 200.0
+"""Unpacked bytes over packed ones, where that is more than `RATIO_FREE_BYTES`."""
+
+RATIO_FREE_BYTES = 16 << 20
+"""So much may any file unpack to."""
+
+_BLOCK = 1 << 20
 
 _READ_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, ValueError)
 """What a damaged, vanished, encrypted or oddly compressed file raises while it is read."""
@@ -47,13 +58,12 @@ class SourceReader:
     def read(self, source: Source, most_bytes: int | None = None) -> bytes:
         """The source's bytes, or its first `most_bytes`.
 
-        Errors: `file-unreadable`; `file-too-large` where the whole was asked for and is above `MAX_FILE_BYTES`.
+        Errors: `file-unreadable`; `file-too-large` where the whole was asked for and is above `MOST_FILE_BYTES`.
         """
+        if most_bytes is None and self.size(source) > MOST_FILE_BYTES:
+            raise InputError("file-too-large", f"larger than {MOST_FILE_BYTES >> 20} MiB", str(source))
         with self.open(source) as file:
-            data = file.read(MAX_FILE_BYTES + 1 if most_bytes is None else most_bytes)
-        if most_bytes is None and len(data) > MAX_FILE_BYTES:
-            raise InputError("file-too-large", f"larger than {MAX_FILE_BYTES >> 30} GiB", str(source))
-        return data
+            return file.read(MOST_FILE_BYTES if most_bytes is None else most_bytes)
 
     @contextmanager
     def open(self, source: Source) -> Iterator[BinaryIO]:
@@ -105,8 +115,9 @@ def source_fingerprint(series: Series) -> str:
         for uid in sorted({instance.sop_instance_uid for instance in series.instances}):
             digest.update(f"{uid}\n".encode())
     elif series.image is not None:
-        with SourceReader() as reader:
-            digest.update(reader.read(series.image))
+        with SourceReader() as reader, reader.open(series.image) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -8,6 +8,8 @@ All are made of one chest: two lungs with a nodule each, a trachea, fat under th
 from __future__ import annotations
 
 import gzip
+import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
+from test_volume_decode import as_jpeg_lossless
 
 from lungscreen.geometry import Geometry
 
@@ -83,7 +86,7 @@ def write_image(path: Path, hu: Pixels | None = None, packed: bool = True) -> Pa
 
 def damaged_studies() -> Iterator[Damage]:
     """Every case, each with a name of its own."""
-    for family in (_slices, _codestreams, _passes, _units, _lungs, _images, _headers):
+    for family in (_slices, _codestreams, _large, _passes, _units, _people, _lungs, _images, _headers):
         yield from family()
 
 
@@ -202,7 +205,12 @@ def _half_lost(stream: bytes) -> bytes:
 def _codestreams() -> Iterator[Damage]:
     ls, j2k = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
     one, ten, every = range(MIDDLE, MIDDLE + 1), range(MIDDLE, MIDDLE + 10), range(SLICES)
-    for name, syntax, encode in (("JPEG-LS", ls, _as_jpeg_ls), ("JPEG 2000", j2k, _as_jpeg_2000)):
+    lossless = "1.2.840.10008.1.2.4.70"
+    for name, syntax, encode in (
+        ("JPEG-LS", ls, _as_jpeg_ls),
+        ("JPEG 2000", j2k, _as_jpeg_2000),
+        ("JPEG lossless", lossless, as_jpeg_lossless),
+    ):
         for numbers, make in ((one, _filled), (ten, _refused)):
             edit = _encoded(encode, numbers, _half_lost)
             codes = () if make is _filled else ("slice-gap",)
@@ -218,6 +226,38 @@ def _codestreams() -> Iterator[Damage]:
         dataset.PixelData += bytes(300)
 
     yield _read("zeros behind the pixels", lambda f: write_clean(f, edit=padded))
+
+
+def _large() -> Iterator[Damage]:
+    """Files that are, or unpack to, more than any image is."""
+
+    def sparse(count: int) -> Callable[[Path], object]:
+        def make(folder: Path) -> None:
+            for path in write_clean(folder)[MIDDLE : MIDDLE + count]:
+                os.truncate(path, 200 * 10**9)
+
+        return make
+
+    yield _filled("a file of 200 GB", sparse(1))
+    yield _refused("ten files of 200 GB", sparse(10), "slice-gap")
+
+    def bombs(count: int, with_length: bool) -> Callable[[Path], object]:
+        def make(folder: Path) -> None:
+            for path in write_clean(folder, syntax="1.2.840.10008.1.2.1.99")[MIDDLE : MIDDLE + count]:
+                data = path.read_bytes()
+                start = 144 + int.from_bytes(data[140:144], "little")
+                packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+                packed = packer.compress(zlib.decompress(data[start:], -zlib.MAX_WBITS)) + packer.compress(
+                    bytes(1 << 26)
+                )
+                head = data[:start] if with_length else data[:132] + data[144:start]
+                path.write_bytes(head + packed + packer.flush())
+
+        return make
+
+    for text, with_length in (("", True), (" without group length", False)):
+        yield _read(f"a deflated bomb{text}", bombs(1, with_length), "slices-filled")
+        yield _refused(f"ten deflated bombs{text}", bombs(10, with_length), "slice-gap", "file-too-large")
 
 
 # -- passes ----------------------------------------------------------------------------------------------------------
@@ -267,7 +307,46 @@ def _units() -> Iterator[Damage]:
     yield _refused("units unspecified, and no air", lambda f: write_clean(f, tags=raw), "not-hu")
 
 
+def _people() -> Iterator[Damage]:
+    """Whom and what the networks do not know."""
+    age = {"PatientAge": "008Y"}
+    yield _read("a child by its age", lambda f: write_clean(f, tags=age), "not-adult")
+    dates = {"PatientBirthDate": "20150101", "StudyDate": "20210101"}
+    yield _read("a child by its dates", lambda f: write_clean(f, tags=dates), "not-adult")
+    for tags in ({"SeriesDescription": "CT AC WB  3.0"}, {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CTAC"]}):
+        name = f"for attenuation correction by its {next(iter(tags))}"
+        yield _read(name, lambda f, t=tags: write_clean(f, tags=t), "attenuation-correction")
+
+
+def _opaque(middle: int, nodules: bool) -> Callable[[Pixels], None]:
+    """One lung as dense as muscle; with or without the other one's nodule."""
+
+    def change(hu: Pixels) -> None:
+        z, y, x = np.ogrid[:SLICES, :ROWS, :COLUMNS]
+        noise = np.random.default_rng(8).normal(0, 14, SHAPE)
+        for centre, value in ((middle, 30.0), *(() if nodules else ((92 - middle, -860.0),))):
+            lung = ((z - 60) / 50.0) ** 2 + ((y - 36) / 20.0) ** 2 + ((x - centre) / 13.0) ** 2 < 1
+            hu[lung] = np.rint(value + noise[lung])
+
+    return change
+
+
 def _lungs() -> Iterator[Damage]:
+    for side, middle in (("right", 24), ("left", 68)):
+        yield _read(
+            f"an opaque {side} lung",
+            _changed(_opaque(middle, nodules=False)),
+            "lung-missing", "not-evaluable",
+            category="0",
+            same_values=False,
+        )  # fmt: skip
+        yield _read(
+            f"an opaque {side} lung, a nodule in the other",
+            _changed(_opaque(middle, nodules=True)),
+            "lung-missing", "not-evaluable",
+            category="4B",
+            same_values=False,
+        )  # fmt: skip
     yield _read(
         "head and feet exchanged",
         lambda f: write_clean(f, np.ascontiguousarray(clean_chest()[::-1])),
@@ -331,11 +410,11 @@ def _images() -> Iterator[Damage]:
         folder.mkdir(parents=True)
         path = write_image(folder / "scan.nii", packed=False)
         head = bytearray(path.read_bytes()[:352])
-        head[42:48] = np.array([1000, 1000, 700], "<i2").tobytes()
+        head[42:48] = np.array([1000, 1000, 400], "<i2").tobytes()
         path.unlink()
         (folder / "scan.nii.gz").write_bytes(gzip.compress(bytes(head) + bytes(1 << 20)))
 
-    yield _refused("a small file of 1.4 GB", bomb, "file-too-large")
+    yield _refused("a small file of 0.8 GB", bomb, "file-too-large")
 
 
 def _headers() -> Iterator[Damage]:

@@ -369,6 +369,7 @@ def _not_evaluable(lungs: Lungs | None) -> tuple[str, ...]:
         *(("the base is cut",) if lungs.base_cut else ()),
         *(("a lung may be incomplete",) if lungs.incomplete else ()),
         *(("a part of the lungs was not searched",) if lungs.left_out else ()),
+        *(f"no air-filled {side} lung was found" for side in lungs.missing_sides),
     )
 
 

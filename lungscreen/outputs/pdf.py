@@ -387,6 +387,9 @@ def _about_lungs(document: ReportDocument) -> list[str]:
         (lungs.apex_cut, "The scan cuts the apex: what lies above was not read."),
         (lungs.base_cut, "The scan cuts the base: what lies below was not read."),
         (lungs.incomplete, "A large opacity may hide part of a lung."),
+        (bool(lungs.left_out), "A part of the lungs was not searched: read it yourself."),
+        (lungs.right_ml == 0, "No air-filled right lung was found: read that side yourself."),
+        (lungs.left_ml == 0, "No air-filled left lung was found: read that side yourself."),
     )
     volumes = (
         ""

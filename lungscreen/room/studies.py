@@ -73,6 +73,8 @@ FREE_NOTICES = frozenset(
         "upside-down",
         "lung-incomplete",
         "airways-not-found",
+        "not-adult",
+        "attenuation-correction",
         "kvp-not-validated",
         "dose-not-validated",
         "kernel-not-validated",

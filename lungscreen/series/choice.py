@@ -28,6 +28,8 @@ AXIAL_DEGREES = 5.0
 """A slice's axes lie within this angle of the patient's; a gantry tilt of the stack is judged with its positions."""
 TILT_DEGREES = 30.0
 """Largest gantry tilt."""
+EXTENDED_FIELD_MM = 600.0
+"""Wider than any scanner's full field: what is reconstructed so far out corrects another scanner's attenuation."""
 WHOLE_SHARE = 0.8
 """A series that covers less than this share of the longest one, or of the widest field of view, is partial."""
 
@@ -53,6 +55,18 @@ class Facts:
     def thickness_mm(self) -> float:
         """The larger of slice thickness and spacing."""
         return max(self.series.acquisition.slice_thickness_mm or 0.0, self.spacing_mm)
+
+    @property
+    def for_attenuation(self) -> str:
+        """What says that this CT only corrects another scanner's attenuation (PET, SPECT); empty where nothing does."""
+        if re.search(r"\\(?:CTAC|AC|ATTEN[^\\]*|[^\\]*_AC)\\", self.image_type):
+            return "image type"
+        if re.search(
+            r" (?:CTAC|CT ?AC|AC ?CT|ACCT|LDCTAC|ATTENUATION CORR\w*|ATTN CORR\w*|AC (?:WB|LOW DOSE)) ",
+            self.description,
+        ):
+            return "description"
+        return f"field of view of {self.field_of_view_mm:.0f} mm" if self.field_of_view_mm > EXTENDED_FIELD_MM else ""
 
     @property
     def image_type(self) -> str:
@@ -185,6 +199,7 @@ def _derived_rank(facts: Facts) -> int:
 
 PREFERENCES: tuple[tuple[str, Callable[[Facts, Facts], float]], ...] = (
     ("covers less of the lungs", lambda facts, widest: float(_partial(facts, widest))),
+    ("is for attenuation correction", lambda facts, _: float(bool(facts.for_attenuation))),
     ("is thicker", lambda facts, _: float(_thickness_rank(facts))),
     ("has a sharper or unknown kernel", lambda facts, _: float(_kernel_rank(facts))),
     ("is derived", lambda facts, _: float(_derived_rank(facts))),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from lungscreen.errors import InputError
 from lungscreen.series.looks import Look, is_unchanged
-from lungscreen.sources import SourceReader
+from lungscreen.sources import MOST_FILE_BYTES, SourceReader
 
 __all__ = ["UNSETTLED", "hash_content", "hash_settled"]
 
@@ -28,6 +28,10 @@ def hash_content(looks: Iterable[Look]) -> str:
             if look.kind not in ("ct", "image"):
                 continue
             digest = hashlib.blake2b(digest_size=20)
+            if look.kind == "ct" and look.size > MOST_FILE_BYTES:
+                # it is not read either
+                parts.add(f"{look.size}\t{look.mtime_ns}")
+                continue
             try:
                 with reader.open(look.source) as file:
                     while block := file.read(_BLOCK):

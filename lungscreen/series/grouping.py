@@ -15,6 +15,7 @@ from lungscreen.kernels import classify_kernel
 from lungscreen.records import Acquisition, Series
 from lungscreen.series.choice import Facts, angle_degrees
 from lungscreen.series.headers import Header
+from lungscreen.series.person import ADULT_YEARS, years_at
 from lungscreen.units import unit_of_values
 
 __all__ = ["describe_series", "group_headers", "header_notices"]
@@ -159,9 +160,22 @@ def header_notices(facts: Facts) -> tuple[Notice, ...]:
     if unit_of_values(facts.rescale_type) == "unspecified":
         text = "The header leaves the values' unit unspecified; they were read as HU, which their levels fit."
         found.append(Notice("unit-unspecified", text))
+    found += _person_notices(facts.series)
+    if facts.for_attenuation:
+        text = f"Probably a CT for attenuation correction ({facts.for_attenuation}): small nodules are missed in it."
+        found.append(Notice("attenuation-correction", text))
     if {"DERIVED", "SECONDARY"} & {value.upper() for value in acquisition.image_type}:
         found.append(Notice("derived", "The header calls the images derived or secondary."))
     return (*found, *_dose_notices(acquisition))
+
+
+def _person_notices(series: Series) -> list[Notice]:
+    """A child: networks and rules know adults only."""
+    age = years_at(series.exam.age, series.patient.birth_date, series.exam.date)
+    if age is None or age >= ADULT_YEARS:
+        return []
+    text = f"The patient is {age} years old by the header: networks, measures and rules are for adults."
+    return [Notice("not-adult", text)]
 
 
 def _dose_notices(acquisition: Acquisition) -> list[Notice]:

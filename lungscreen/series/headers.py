@@ -23,7 +23,7 @@ from lungscreen.dicomfile import (
 from lungscreen.errors import InputError
 from lungscreen.geometry import Vector
 from lungscreen.records import Acquisition, Exam, Instance, Patient, Source
-from lungscreen.sources import SourceReader
+from lungscreen.sources import MOST_VOXELS, SourceReader
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -42,8 +42,6 @@ MOST_PIXELS_ACROSS = 4096
 """Rows or columns of a slice at most."""
 MOST_FRAMES = 10_000
 """Frames of one object at most."""
-MOST_VOXELS = 1 << 30
-"""Voxels of one object at most (2 GiB as int16)."""
 SPACING_RANGE_MM = (0.05, 5.0)
 """Pixel spacing that a chest CT can have."""
 

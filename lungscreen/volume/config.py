@@ -13,7 +13,6 @@ __all__ = [
     "LEAST_HU",
     "LONGEST_STEP_MM",
     "MOST_HU",
-    "MOST_VOXELS",
     "OVERLAP_SHARE",
     "PADDING_HU",
     "SAME_POSITION_MM",
@@ -65,8 +64,6 @@ MOST_HU = 32767
 """Largest value that int16 holds."""
 PADDING_HU = -900.0
 """A padding value above is not air, and ignored."""
-MOST_VOXELS = 1 << 30
-"""Voxels of a volume at most (2 GiB as int16)."""
 
 
 @dataclass(frozen=True)

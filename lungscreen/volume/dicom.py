@@ -11,8 +11,8 @@ from lungscreen.dicomfile import quiet_pydicom
 from lungscreen.errors import Notice, Refusal, VolumeError
 from lungscreen.geometry import Geometry
 from lungscreen.records import Series, Volume
-from lungscreen.sources import SourceReader
-from lungscreen.volume.config import MOST_VOXELS, VolumeConfig
+from lungscreen.sources import MOST_VOXELS, SourceReader
+from lungscreen.volume.config import VolumeConfig
 from lungscreen.volume.frames import Frame, list_frames
 from lungscreen.volume.levels import level_notices, measure_levels
 from lungscreen.volume.neighbours import find_misfits

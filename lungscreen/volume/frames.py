@@ -17,8 +17,8 @@ from lungscreen.dicomfile import (
     get_text,
     get_texts,
     get_uid,
-    parse_dicom,
     plain_value,
+    read_header,
 )
 from lungscreen.errors import Notice, Refusal, VolumeError
 from lungscreen.geometry import ORTHONORMAL_TOLERANCE, Vector
@@ -86,8 +86,8 @@ class Frame:
 def list_frames(series: Series, reader: SourceReader) -> tuple[list[Frame], list[Refusal], list[Notice]]:
     """All frames of a series, of all its objects together (so that concatenations are whole again).
 
-    Errors: `frames-invalid`, `rescale-missing` where no frame of a multi-frame object can be used; `file-unreadable`,
-    `dicom-damaged`.
+    Errors: `frames-invalid`, `rescale-missing` where no frame of a multi-frame object can be used; those of
+    `read_header`.
     """
     frames: list[Frame] = []
     refused: list[Refusal] = []
@@ -98,7 +98,7 @@ def list_frames(series: Series, reader: SourceReader) -> tuple[list[Frame], list
                 _single_frame(instance, instance.position_mm, instance.orientation, instance.pixel_spacing_mm)
             )
             continue
-        dataset = parse_dicom(reader.read(instance.source), _TAGS)
+        dataset = read_header(reader, instance.source, _TAGS)
         found, bad = _enhanced_frames(instance, dataset)
         frames += found
         refused += bad

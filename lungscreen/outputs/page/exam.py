@@ -222,6 +222,8 @@ def lungs_part(lungs: ReportedLungs) -> str:
             (lungs.base_cut, "The scan cuts the base: what lies below was not read."),
             (lungs.incomplete, "A large opacity may hide part of a lung."),
             (lungs.left_out, "A part of the lungs was not searched: read it yourself."),
+            (lungs.right_ml == 0, "No air-filled right lung was found: read that side yourself."),
+            (lungs.left_ml == 0, "No air-filled left lung was found: read that side yourself."),
         )
         if said
     ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lungscreen.errors import InputError, Notice, VolumeError
 from lungscreen.geometry import Geometry
 from lungscreen.records import Source
-from lungscreen.volume.config import MOST_VOXELS
+from lungscreen.sources import MOST_VOXELS
 
 __all__ = ["HEADER_BYTES", "ImageHeader", "Packing", "check_shape", "damaged", "make_geometry", "numbers"]
 

@@ -13,15 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungscreen.errors import InputError
-from lungscreen.sources import SourceReader
+from lungscreen.sources import MOST_RATIO, RATIO_FREE_BYTES, SourceReader
 from lungscreen.volume.formats.header import ImageHeader, Packing, damaged
 
 __all__ = ["read_slabs"]
 
-MOST_RATIO = 200.0
-"""Unpacked bytes over packed ones, where that is more than `RATIO_FREE_BYTES`: the same as for zip archives."""
-RATIO_FREE_BYTES = 16 << 20
-"""So much may any file unpack to."""
 SURPLUS_BYTES = 512
 """Bytes that may follow the last voxel: a line's end or a block's padding. A row more or less would be no fewer."""
 CHUNK_BYTES = 1 << 18
