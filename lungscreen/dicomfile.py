@@ -138,6 +138,8 @@ def _parse(file: BytesIO, data: bytes, tags: Sequence[str] | None, pixels: bool)
         raise
     except Exception as error:  # pydicom raises whatever its parts raise
         raise InputError("dicom-damaged", f"the DICOM file is damaged ({type(error).__name__})") from None
+    # pydicom keeps what it read from: of a multi-frame object that is its pixels once more
+    dataset.buffer = None
     if not get_uid(dataset, "SOPClassUID") and not get_uid(dataset.file_meta, "MediaStorageSOPClassUID"):
         raise InputError("not-dicom", "not a DICOM file: it names no SOP class")
     return dataset

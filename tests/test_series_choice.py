@@ -47,6 +47,7 @@ def facts(
         (facts(thickness=2.5, spacing=2.5), facts(width=180.0)),
         (facts(coverage=320.0), facts(coverage=300.0)),
         (facts(thickness=1.0), facts(thickness=1.4)),
+        (facts(thickness=2.0), facts(image_type=("ORIGINAL", "PRIMARY", "AXIAL", "CTAC"))),
         (facts(width=380.0), facts(width=350.0)),
         (facts(slices=301), facts(slices=300)),
         (facts(uid="1"), facts(uid="2")),
@@ -55,6 +56,7 @@ def facts(
         "thin", "medium before thick", "thickness, not spacing", "thin sharp before medium soft", "soft before sharp",
         "known before unknown kernel", "unknown before sharp", "original before derived", "original before unknown",
         "unknown before derived", "whole before part", "full before targeted field", "longer", "thinner of two thin",
+        "diagnostic before attenuation",
         "wider", "more slices", "UID at last",
     ],
 )  # fmt: skip
@@ -77,6 +79,7 @@ def test_each_preference_decides_some_pair() -> None:
         (facts(), facts(kernel="BONE")),
         (facts(), facts(image_type=("DERIVED",))),
         (facts(), facts(coverage=280.0)),
+        (facts(), facts(image_type=("ORIGINAL", "PRIMARY", "AXIAL", "CTAC"))),
         (facts(), facts(width=330.0)),
         (facts(), facts(slices=200)),
     ]

@@ -66,9 +66,14 @@ RIGHT = (
 
 
 def read(start: Path, engine: str, out: Path) -> tuple[list[dict[str, Any]], set[str]]:
-    """Reports and the codes of refused.csv."""
+    """Reports, each with the places of its candidates, and the codes of refused.csv."""
     run_batch(BatchRun([start], out, PIPELINE, config=AT_ONCE, engine=engine), models=MODELS)
     reports = [json.loads(path.read_text()) for path in sorted(out.glob("studies/*/report.json"))]
+    with (out / "candidates.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for report in reports:
+        mine = [row for row in rows if row["seriesuid"] == report["series"]["series_uid"]]
+        report["places"] = sorted([float(row[f"coord{axis}"]) for axis in "XYZ"] for row in mine)
     with (out / "refused.csv").open(newline="", encoding="utf-8") as file:
         return reports, {row["code"] for row in csv.DictReader(file)}
 
@@ -83,7 +88,7 @@ def values_of(place: str) -> tuple[list[float], np.ndarray]:
 
 
 def values(report: dict[str, Any]) -> tuple[list[float], np.ndarray]:
-    places = np.array(sorted(candidate["position_mm"] for candidate in report["candidates"])).reshape(-1, 3)
+    places = np.array(report["places"]).reshape(-1, 3)
     return [report["lungs"]["right_ml"], report["lungs"]["left_ml"]], places
 
 
