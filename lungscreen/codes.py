@@ -580,8 +580,8 @@ CODES: dict[str, Code] = {
     ),
     "prior-unreadable": Code(
         "notice",
-        "The images of an earlier exam could not be read; the text names the code.",
-        "Look the code up; compare with the earlier exam yourself.",
+        "The images or the report of an earlier exam could not be read; the text says why.",
+        "Compare with the earlier exam yourself: its nodules hold the exam from category 1 and 2.",
     ),
     "prior-not-aligned": Code(
         "notice",

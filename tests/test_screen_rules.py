@@ -109,6 +109,24 @@ def test_an_earlier_nodule_whose_fate_is_unknown_keeps_the_exam_from_1_and_2(
     assert "what became of" in page
 
 
+@pytest.mark.parametrize("lost", ["findings", "series", "category"])
+def test_an_earlier_report_that_is_refused_whole_keeps_the_exam_from_1_and_2(
+    lost: str, visits: Path, earlier: dict[str, Any], tmp_path: Path
+) -> None:
+    """It lacks a field that every report has; whose it is and when can still be read."""
+    priors = tmp_path / "priors"
+    priors.mkdir()
+    broken = {key: value for key, value in earlier.items() if key != lost}
+    (priors / "report.json").write_text(json.dumps(broken), encoding="utf-8")
+    out = tmp_path / "out"
+    assert main(["screen", str(visits / "now"), "--priors", str(priors), "--out", str(out)]) == ExitCode.SOME_REFUSED
+    assert "prior-report-invalid" in (out / "refused.csv").read_text(encoding="utf-8")
+    document = report_of(out)
+    assert document["category"] == "not assessed"
+    assert "prior-unreadable" in codes(document)
+    assert any("2020-01-01" in n["text"] for n in document["notices"] if n["code"] == "prior-unreadable")
+
+
 @pytest.mark.slow
 def test_a_resolved_nodule_does_not_hold_the_exam(visits: Path, tmp_path: Path) -> None:
     """Its place is shown by both exams, and nothing is left there."""

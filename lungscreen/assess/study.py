@@ -123,6 +123,7 @@ def assess_baseline(
     config: AssessConfig = AssessConfig(),
     *,
     facts: Sequence[FindingFacts] | None = None,
+    not_measured: int = 0,
     seen: ExamFacts = NOTHING_SEEN,
 ) -> Assessment:
     """Grade a study that is read without images of an earlier exam: every nodule as baseline, and said (choice i).
@@ -130,7 +131,7 @@ def assess_baseline(
     `findings` are all of the study, also those that no list will show. `facts` stand in their order (without them,
     spiculation is what their attributes estimate). A finding without a measurement or type is "not assessed". Brock and
     Mayo take the largest transverse diameter; what they lack is named, what was estimated is marked. `seen`: what a
-    reader says of the whole exam.
+    reader says of the whole exam. `not_measured`: nodules of earlier exams of which nothing can be read.
     Errors: ValueError where `facts` are not as many as the findings.
     """
     known = _known_facts(findings, facts)
@@ -143,6 +144,7 @@ def assess_baseline(
             seen,
             not_evaluable=(*_not_evaluable(lungs), *seen.not_evaluable),
             prior_pending=config.prior_pending or seen.prior_pending,
+            unknown_earlier=_unknown_earlier((), not_measured),
         ),
     )
     count = _noncalcified(findings)

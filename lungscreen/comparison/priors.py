@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from lungscreen.comparison.reports import EarlierReport, read_report
+from lungscreen.comparison.reports import EarlierReport, read_remains, read_report
 from lungscreen.errors import InputError, LungscreenError, Notice, Refusal
 from lungscreen.records import Candidate, Patient, Study
 from lungscreen.series import SeriesConfig, find_series
@@ -90,6 +90,11 @@ class Prior:
         """UID of the study."""
         return self.study.exam.study_uid if self.study else self.report.study_uid if self.report else ""
 
+    @property
+    def unread(self) -> str:
+        """Why nothing of it is known but that it was; empty where its images or its report can be read."""
+        return self.report.unread if self.report and self.study is None else ""
+
     def unmarked(self, marks: Sequence[Candidate]) -> list[Candidate]:
         """Marks on the nodules of its report that none of these marks lies on."""
         rows = self.report.nodules if self.report else ()
@@ -148,6 +153,8 @@ def _read_reports(files: Sequence[Path]) -> tuple[list[EarlierReport], list[Refu
             reports.append(read_report(file))
         except LungscreenError as error:
             refused.append(Refusal(error.where, error.code, error.reason))
+            if remains := read_remains(file):
+                reports.append(remains)
     return reports, refused
 
 

@@ -15,18 +15,21 @@ from lungscreen.errors import InputError
 from lungscreen.records import Evidence, PastNodule, Patient
 from lungscreen.results.document import (
     ReportDocument,
+    ReportedExam,
     ReportedFinding,
     ReportedMeasurement,
     ReportedPast,
     ReportedPatient,
 )
 from lungscreen.results.reader import read_document, read_json
-from lungscreen.results.values import UnreadableError
+from lungscreen.results.values import UnreadableError, from_plain
 
-__all__ = ["EarlierReport", "read_report"]
+__all__ = ["EarlierReport", "read_remains", "read_report"]
 
 MOST_MM = 500.0
 """No axis of a nodule is longer."""
+MOST_FINDINGS = 1000
+"""More are not counted."""
 MOST_MM3 = 1e7
 """No nodule is larger: ten litres."""
 
@@ -48,6 +51,8 @@ class EarlierReport:
     histories: tuple[tuple[PastNodule, ...], ...]
     not_measured: int = 0
     left_out: int = 0
+    unread: str = ""
+    """Why its nodules are not known though it says whose it is; empty where it was read."""
 
 
 def read_report(path: Path) -> EarlierReport:
@@ -77,6 +82,25 @@ def read_report(path: Path) -> EarlierReport:
         not_measured=len(document.findings) - len(kept),
         left_out=sum(left_out for *_, left_out in kept) + _skipped(values, document),
     )
+
+
+def read_remains(path: Path) -> EarlierReport | None:
+    """Of a report that cannot be read as a whole: whose it is and when, so that the exam of this person is held for
+    its nodules, at least one, of whom nobody knows; None where not even that can be read.
+    """
+    try:
+        values = read_json(path)
+        if values["schema"] != "lungscreen-report":
+            return None
+        patient = from_plain(ReportedPatient, values["patient"], foreign=True)
+        exam = from_plain(ReportedExam, values["exam"], foreign=True)
+        findings = values.get("findings")
+    except (UnreadableError, KeyError, TypeError, AttributeError):
+        return None
+    count = min(len(findings), MOST_FINDINGS) if isinstance(findings, list) else 0
+    why = "its report is damaged and was not read"
+    day = _dicom_date(exam.date)
+    return EarlierReport(_patient(patient), exam.study_uid, "", day, "", (), (), max(1, count), unread=why)
 
 
 def _skipped(values: Any, document: ReportDocument) -> int:

@@ -99,7 +99,7 @@ def _assess(
     """By the rows of a first exam, or of a follow-up where an earlier one was compared."""
     day = exam_day(study.exam.date)
     if not compared.priors or day is None:
-        return assess_baseline(findings, lungs, person, pipeline.assess)
+        return assess_baseline(findings, lungs, person, pipeline.assess, not_measured=compared.not_measured)
     return assess_follow_up(
         findings,
         lungs,

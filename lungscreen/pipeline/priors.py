@@ -45,6 +45,28 @@ def compare_with_priors(
     """
     if day is None:
         return Comparison(exam.found)
+    unread = [prior for prior in priors if prior.unread]
+    read = [prior for prior in priors if not prior.unread]
+    compared = _with_latest(exam, day, read, person, pipeline, networks)
+    said = [
+        Notice("prior-unreadable", f"The earlier exam of {prior.date} was not compared: {prior.unread}.")
+        for prior in unread
+    ]
+    unknown = sum(prior.report.not_measured for prior in unread if prior.report)
+    return dataclasses.replace(
+        compared, not_measured=compared.not_measured + unknown, notices=(*said, *compared.notices)
+    )
+
+
+def _with_latest(
+    exam: Reading,
+    day: date,
+    priors: Sequence[Prior],
+    person: ClinicalData | None,
+    pipeline: Pipeline,
+    networks: Networks,
+) -> Comparison:
+    """Against the latest that can be compared."""
     notices: list[Notice] = []
     for prior in priors[: pipeline.comparison.most_tries]:
         between = Between(prior, day, networks.threshold(pipeline), pipeline.findings.least_mm, person)
