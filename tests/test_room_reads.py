@@ -33,6 +33,8 @@ from lungscreen.room.rules import judge_read
 from lungscreen.room.words import Content, Decision, ExamWords, Words
 
 UID = "1.2.3.4"
+FIRST_SCHEMA = "bc2a224e842c674ed60c35f3b90145e6dbba053d0890e5c304630509b6a359e4"
+"""SHA-256 of the first version's schema as SQLite keeps it."""
 KEY = key_of(one_report(UID))
 
 
@@ -268,6 +270,18 @@ def test_what_is_signed_is_whole_and_stays(rooms: Rooms) -> None:
     assert anna.get(f"/api/v1/reads/{final['id']}/final.pdf").content.startswith(b"%PDF-")
 
 
+def test_the_pdf_has_every_letter_of_what_was_signed(rooms: Rooms, tmp_path: Path) -> None:
+    """Names and words outside Latin-1 stand in the PDF as they were typed."""
+    from dicom_results import run_program
+
+    anna = rooms.client("anna")
+    final = anna.read_to_end(KEY, text="Γνώμη: größer ≥ 8 mm, mürbe Wände – Łódź, лёгкое")
+    (tmp_path / "r.pdf").write_bytes(anna.get(f"/api/v1/reads/{final['id']}/final.pdf").content)
+    shown = " ".join(run_program("pdftotext", "-layout", str(tmp_path / "r.pdf"), "-").split())
+    assert "Γνώμη: größer ≥ 8 mm, mürbe Wände – Łódź, лёгкое" in shown
+    assert "Doe, Jane" in shown
+
+
 def test_concurrent_reading_shows_cad_at_once_and_says_so(tmp_path: Path) -> None:
     folder = write_studies(tmp_path, one_report(UID, graded_finding()))
     with make_room(folder, RoomConfig(mode="concurrent")) as rooms:
@@ -468,6 +482,40 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no database" * 1000)
     with pytest.raises(OutputError, match="cannot open"):
         open_store(path)
+
+
+def test_the_first_schema_stays_and_every_later_one_is_reached_from_it(tmp_path: Path) -> None:
+    """A database that the first version made, with a read in it, opens today, has today's tables and keeps the read."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    from lungscreen.room import store, tables
+
+    path = tmp_path / "room" / "room.sqlite"
+    engine = store._engine(path)
+    store._migrate(engine, "0001")
+    engine.dispose()
+    raw = sqlite3.connect(path)
+    schema = raw.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
+    digest = hashlib.sha256("\n".join(" ".join(row[0].split()) for row in schema).encode()).hexdigest()
+    assert digest == FIRST_SCHEMA, "a schema that was released is not changed: add a migration"
+    raw.execute(
+        "INSERT INTO users VALUES (7, 'anna', 'reader', 'hash', '', 1, '{}', 'r-1', 1.0)",
+    )
+    raw.execute("INSERT INTO studies VALUES ('0123456789ab', 's', 'done', '', '', 'P', 'N', '', '', '', '', '', 0, 1.0,"
+                " 0, '[]', '{}', 0.5, NULL, 'final', '{}')")  # fmt: skip
+    raw.execute("INSERT INTO reads VALUES ('r', '0123456789ab', 'first', 7, 'second-reader', 'final', 3, '{}', '{}', 0,"
+                " 1.0, 2.0, 2.0, 3.0, 0, 0, 0, 'one', 'a', 'two', 'b')")  # fmt: skip
+    raw.commit()
+    raw.close()
+    opened = store.open_store(path)
+    with opened.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.METADATA) == []
+        kept = connection.execute(text("SELECT first_text, final_text, reader FROM reads")).one()
+        assert tuple(kept) == ("one", "two", 7)
+    with pytest.raises(SQLAlchemyError, match="signed"), opened.write() as connection:
+        connection.execute(text("UPDATE reads SET final_text = 'other'"))
+    opened.close()
 
 
 def test_passwords_are_asked_in_full(rooms: Rooms) -> None:

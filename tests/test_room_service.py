@@ -398,3 +398,47 @@ def test_a_server_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+KILLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from lungscreen.room import serve, work
+from lungscreen.room.core import open_room
+room = open_room(Path(sys.argv[1]))
+batch = serve._start_batch(room)
+worker = room.bench.start("who", os.getpid).result(120)
+print(batch.pid, worker, flush=True)
+time.sleep(120)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux's")
+def test_a_killed_server_takes_its_processes_with_it(tmp_path: Path) -> None:
+    """After SIGKILL neither the batch beside the service nor the worker that measures goes on."""
+    server = subprocess.Popen([sys.executable, "-c", KILLED, str(write_studies(tmp_path))], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        children = [int(number) for number in server.stdout.readline().split()]
+        assert len(children) == 2
+        assert all(map(_lives, children)), "they run until then"
+        server.kill()
+        server.wait()
+        for _ in range(600):
+            if not any(map(_lives, children)):
+                break
+            time.sleep(0.1)
+        assert [_lives(child) for child in children] == [False, False]
+    finally:
+        server.kill()
+        server.wait()
+        assert server.stdout is not None
+        server.stdout.close()
+
+
+def _lives(process: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked about does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -9,7 +9,6 @@ two. Workers end with the supervisor, however that ends.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -27,6 +26,7 @@ from typing import Any
 
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Event, Models, as_event
+from lungscreen.batch.lifeline import end_with
 from lungscreen.batch.machine import resident_mb
 from lungscreen.batch.parcel import Parcel, pack, unpack
 from lungscreen.batch.progress import quiet_progress
@@ -43,9 +43,6 @@ MOST_FALSE_STARTS = 3
 
 LOOK_S = 0.1
 """How often the memory of processes at work is looked at."""
-
-_PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal that a process gets when its parent ends."""
 
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _FIRST_TO_GO = "1000"
@@ -349,7 +346,7 @@ def _judge(parcel: Parcel, work: Work, networks: Future[Networks]) -> Event:
 
 def _begin(parent: int, log_form: bool | None) -> None:
     """What both kinds of process do first."""
-    _end_with(parent)
+    end_with(parent)  # nobody else would stop this process, or read what it says
     with suppress(OSError):  # where memory runs out, a worker goes and the supervisor stays
         _OOM_SCORE.write_text(_FIRST_TO_GO, encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -363,14 +360,6 @@ def _end(process: _Process, code: str) -> None:
     """End a process by force."""
     process.code = code
     process.process.kill()
-
-
-def _end_with(parent: int) -> None:
-    """Die when the supervisor dies, be it by SIGKILL: nobody else would stop this process, or read what it says."""
-    with suppress(OSError, AttributeError):  # no Linux: the worker ends when it next reads its pipe
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _log_form() -> bool | None:

@@ -10,13 +10,13 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.resources import as_file, files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.outputs.interface import NamedFile
+from lungscreen.outputs.letters import FONT, add_fonts, in_letters
 from lungscreen.outputs.masks import finding_labels
 from lungscreen.outputs.raster import Pictures
 from lungscreen.outputs.words import (
@@ -29,7 +29,7 @@ from lungscreen.outputs.words import (
 )
 from lungscreen.results.document import MALIGNANCY_MEANING, ReportDocument, ReportedFinding
 from lungscreen.results.finished import Finished
-from lungscreen.results.text import plain, readable_age, readable_name, readable_sex, shown
+from lungscreen.results.text import readable_age, readable_name, readable_sex, shown
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -45,8 +45,6 @@ PICTURES_A_ROW, PICTURE_MM = 3, 56.0
 WORDS_MM = 29.0
 """Room for the words below a picture."""
 _JPEG_QUALITY = 88
-_MISSING = "□"
-"""In the place of a character that the fonts lack."""
 
 
 class PdfReport:
@@ -83,10 +81,10 @@ def _new_file(document: ReportDocument) -> FPDF:
 
         def footer(self) -> None:
             self.set_y(-14)
-            self.set_font("DejaVu", "B", 8)
+            self.set_font(FONT, "B", 8)
             self.set_text_color(*ACCENT)
             self.cell(WIDTH_MM - 30, 5, f"{RESEARCH_USE} {NOT_VERIFIED}")
-            self.set_font("DejaVu", "", 8)
+            self.set_font(FONT, "", 8)
             self.set_text_color(*SOFT)
             self.cell(30, 5, f"Page {self.page_no()}", align="R")
 
@@ -100,9 +98,7 @@ def _new_file(document: ReportDocument) -> FPDF:
     pdf = Page(enforce_compliance=DocumentCompliance.PDFA_2B)
     pdf.set_margins(MARGIN_MM, MARGIN_MM, MARGIN_MM)
     pdf.set_auto_page_break(True, 18)
-    for style, name in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf")):
-        with as_file(files("lungscreen.outputs").joinpath("fonts", name)) as path:
-            pdf.add_font("DejaVu", style, str(path))
+    add_fonts(pdf)
     pdf.set_creation_date(_moment(document))
     pdf.set_title("lungscreen report")
     pdf.set_subject(f"{RESEARCH_USE} {NOT_VERIFIED}")
@@ -126,18 +122,11 @@ def _moment(document: ReportDocument) -> datetime:
 
 
 # -- words on the page -----------------------------------------------------------------------------------------------
-def _safe(pdf: FPDF, text: str, longest: int = 600) -> str:
-    """A bounded line in characters that the fonts have."""
-    font: Any = pdf.fonts["dejavu"]
-    known = font.cmap
-    return "".join(c if ord(c) in known else _MISSING for c in plain(text, longest))
-
-
 def _write(pdf: FPDF, text: str, size: float = 9, bold: bool = False, colour: tuple[int, int, int] = INK) -> None:
     """A paragraph over the whole width."""
-    pdf.set_font("DejaVu", "B" if bold else "", size)
+    pdf.set_font(FONT, "B" if bold else "", size)
     pdf.set_text_color(*colour)
-    pdf.multi_cell(WIDTH_MM, size * 0.5, _safe(pdf, text, 2400), align="L", new_x="LMARGIN", new_y="NEXT")
+    pdf.multi_cell(WIDTH_MM, size * 0.5, in_letters(pdf, text, 2400), align="L", new_x="LMARGIN", new_y="NEXT")
 
 
 def _heading(pdf: FPDF, text: str, room_mm: float = 22) -> None:
@@ -155,11 +144,11 @@ def _facts(pdf: FPDF, facts: Iterable[tuple[str, str | None]], columns: int = 2)
     width = WIDTH_MM / columns
     for start in range(0, len(known), columns):
         for label, value in known[start : start + columns]:
-            pdf.set_font("DejaVu", "", 8)
+            pdf.set_font(FONT, "", 8)
             pdf.set_text_color(*SOFT)
-            pdf.cell(27, 4.6, _safe(pdf, label, 40))
+            pdf.cell(27, 4.6, in_letters(pdf, label, 40))
             pdf.set_text_color(*INK)
-            pdf.cell(width - 27, 4.6, _fitting(pdf, _safe(pdf, value, 160), width - 29))
+            pdf.cell(width - 27, 4.6, _fitting(pdf, in_letters(pdf, value, 160), width - 29))
         pdf.ln(4.6)
 
 
@@ -238,7 +227,7 @@ def _table(pdf: FPDF, document: ReportDocument) -> None:
         return
     heads = ("No.", "Where", "Slice", "Axes, mm", "Mean", "Vol., mm³", "Type", "Rating*", "Category", "Since prior")
     widths = (8, 38, 12, 23, 12, 17, 21, 14, 16, 21)
-    pdf.set_font("DejaVu", "", 7.5)
+    pdf.set_font(FONT, "", 7.5)
     pdf.set_text_color(*INK)
     pdf.set_draw_color(*RULE)
     from fpdf.enums import TableBordersLayout
@@ -254,7 +243,7 @@ def _table(pdf: FPDF, document: ReportDocument) -> None:
     ) as table:
         table.row(heads)
         for finding in document.findings:
-            table.row([_safe(pdf, cell, 60) for cell in _cells(finding)])
+            table.row([in_letters(pdf, cell, 60) for cell in _cells(finding)])
     pdf.ln(1)
     _write(
         pdf,
@@ -325,13 +314,13 @@ def _picture_row(pdf: FPDF, findings: Sequence[ReportedFinding], pictures: Pictu
         crop = pictures.crop(finding)
         pdf.image(_jpeg(crop.image), left, top, PICTURE_MM, PICTURE_MM, alt_text=f"Finding {finding.number}, axial")
         pdf.set_xy(left, top + PICTURE_MM + 1)
-        pdf.set_font("DejaVu", "B", 8)
+        pdf.set_font(FONT, "B", 8)
         pdf.set_text_color(*INK)
-        pdf.cell(PICTURE_MM, 4, _safe(pdf, f"{finding.number}. Category {category_text(finding.category)}", 60))
-        pdf.set_font("DejaVu", "", 7)
+        pdf.cell(PICTURE_MM, 4, in_letters(pdf, f"{finding.number}. Category {category_text(finding.category)}", 60))
+        pdf.set_font(FONT, "", 7)
         for line, text in enumerate(_below(finding, pictures.document)):
             pdf.set_xy(left, top + PICTURE_MM + 5 + 3.5 * line)
-            pdf.cell(PICTURE_MM, 3.5, _fitting(pdf, _safe(pdf, text, 120), PICTURE_MM - 1))
+            pdf.cell(PICTURE_MM, 3.5, _fitting(pdf, in_letters(pdf, text, 120), PICTURE_MM - 1))
     pdf.set_xy(MARGIN_MM, top + PICTURE_MM + WORDS_MM)
 
 

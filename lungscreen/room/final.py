@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lungscreen import RESEARCH_USE
+from lungscreen.outputs.letters import FONT, add_fonts, in_letters
 from lungscreen.results.document import ReportDocument
 from lungscreen.results.text import readable_name, readable_sex
 from lungscreen.results.values import to_plain
+
+if TYPE_CHECKING:
+    from fpdf import FPDF
 
 __all__ = ["cad_effect", "final_document", "final_page", "final_pdf"]
 
@@ -18,6 +22,9 @@ _STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:52rem;margin:2rem
 table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #c9d1d9;padding:.3rem .5rem;text-align:left;
 vertical-align:top}h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:1.6rem}.use{background:#fff3cd;padding:.5rem;
 border:1px solid #997404}.soft{color:#4a5560}"""
+
+_LONGEST = 20_000
+"""Characters of a line of the PDF: more than what a reader can type."""
 
 
 def final_document(text: str, digest: str, document: ReportDocument, addenda: list[dict[str, Any]]) -> dict[str, Any]:
@@ -72,19 +79,23 @@ def final_pdf(report: dict[str, Any]) -> bytes:
     from fpdf import FPDF
 
     pdf = FPDF(format="A4")
+    add_fonts(pdf)
     pdf.set_auto_page_break(True, margin=15)
     pdf.set_title("lungscreen: report of a read")
+    pdf.set_lang("en")
     pdf.add_page()
-    pdf.set_font("Helvetica", "B", 10)
-    pdf.multi_cell(0, 5, _latin(RESEARCH_USE), new_x="LMARGIN", new_y="NEXT")
+    _paragraph(pdf, RESEARCH_USE, 10, bold=True)
     for title, rows in _lines(report):
-        pdf.set_font("Helvetica", "B", 12)
         pdf.ln(2)
-        pdf.multi_cell(0, 6, _latin(title), new_x="LMARGIN", new_y="NEXT")
-        pdf.set_font("Helvetica", "", 10)
+        _paragraph(pdf, title, 12, bold=True)
         for row in rows:
-            pdf.multi_cell(0, 5, _latin(row), new_x="LMARGIN", new_y="NEXT")
+            _paragraph(pdf, row, 10)
     return bytes(pdf.output())
+
+
+def _paragraph(pdf: FPDF, text: str, size: float, bold: bool = False) -> None:
+    pdf.set_font(FONT, "B" if bold else "", size)
+    pdf.multi_cell(0, size / 2, in_letters(pdf, text, _LONGEST), align="L", new_x="LMARGIN", new_y="NEXT")
 
 
 # -- what it says, once for page and PDF -----------------------------------------------------------------------------
@@ -167,8 +178,3 @@ def _when(seconds: float) -> str:
 
 def _e(text: str) -> str:
     return escape(text, quote=True)
-
-
-def _latin(text: str) -> str:
-    """What the PDF's built-in fonts can write; other letters become question marks."""
-    return text.replace("≥", ">=").replace("–", "-").replace("≤", "<=").encode("latin-1", "replace").decode("latin-1")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from lungscreen.batch.lifeline import end_with
 from lungscreen.room.app import make_app
 from lungscreen.room.core import Room
 
@@ -59,7 +62,10 @@ def serve(room: Room, listener: Listener, *, with_batch: bool = True) -> None:
 
 
 def _start_batch(room: Room) -> subprocess.Popen[bytes]:
-    """`lungscreen batch run` on the inbox: the one engine that reads studies."""
+    """`lungscreen batch run` on the inbox: the one engine that reads studies.
+
+    It is told to end when this thread ends, so that a killed service leaves nothing reading behind.
+    """
     command = [
         sys.executable, "-m", "lungscreen.cli.main", "batch", "run", str(room.folders.inbox),
         "--out", str(room.folders.results), "--pipeline", room.config.pipeline, "--watch", "--quiet", "5",
@@ -68,4 +74,9 @@ def _start_batch(room: Room) -> subprocess.Popen[bytes]:
     ]  # fmt: skip
     if room.key_file is not None:
         command += ["--key-file", str(room.key_file)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # no thread of ours runs yet
+    )

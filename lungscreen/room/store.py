@@ -108,8 +108,8 @@ def _on_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _migrate(engine: Engine) -> None:
-    """Alembic's migrations, run from the installed package; each in one transaction."""
+def _migrate(engine: Engine, to: str = "head") -> None:
+    """Alembic's migrations up to a version, run from the installed package; each in one transaction."""
     config = Config()
     folder = str(Path(__file__).with_name("migrations"))
     config.set_main_option("script_location", folder)
@@ -121,7 +121,7 @@ def _migrate(engine: Engine) -> None:
         known = {revision.revision for revision in script.walk_revisions()}
         if set(now) - known:
             raise UsageError("ledger-invalid", "the room's database was written by a newer version")
-        return script._upgrade_revs("head", now)
+        return script._upgrade_revs(to, now)
 
     with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
         if engine.dialect.name == "postgresql":

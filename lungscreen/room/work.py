@@ -6,13 +6,14 @@ The web service never decodes a file, loads a network or holds a volume: it asks
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from lungscreen.errors import InputError, LungscreenError
@@ -77,7 +78,7 @@ class Bench:
             self._executor = (
                 ThreadPoolExecutor(1)
                 if self._in_process
-                else ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_quiet)
+                else ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_work)
             )
         return self._executor
 
@@ -92,11 +93,20 @@ class Bench:
             LOG.error("work failed", extra={"fields": {"where": where_raised(error)}})
 
 
-def _quiet() -> None:
-    """One core for the work: the other answers readers."""
+def _begin_work() -> None:
+    """One core for the work: the other answers readers. A killed service takes its worker with it."""
     import torch
 
     torch.set_num_threads(1)
+    Thread(target=_end_with_service, name="service-ends", daemon=True).start()
+
+
+def _end_with_service() -> None:
+    """The signal of `end_with` would come with the end of the thread that asked first; here the process counts."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 # -- a pack at first opening -----------------------------------------------------------------------------------------
