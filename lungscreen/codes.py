@@ -695,6 +695,11 @@ CODES: dict[str, Code] = {
         "The second look takes a finding for no nodule, but it stays one for the reason that the text gives.",
         "Look whether it is a nodule before its category counts.",
     ),
+    "doubtful-findings": Code(
+        "notice",
+        "Findings that are probably no nodules are listed and graded, but the exam's category does not follow them.",
+        "Look at their pictures: one that is a nodule has the category that stands beside it.",
+    ),
     "inflammation-possible": Code(
         "notice",
         "New nodules may come from infection or inflammation (Lung-RADS v2022 note 10).",

@@ -531,6 +531,8 @@ class PastNodule:
     """Its number in that exam's report."""
     side: str = "unknown"
     zone: str = "unknown"
+    doubtful: bool = False
+    """A finding there that was probably no nodule, so that it did not decide that exam's category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -641,6 +643,8 @@ class Finding:
     """That it is a nodule at all, see `Rating`."""
     second_look: Literal["", "nodule", "no nodule"] = ""
     """What the classifier takes the mark for, by the threshold of its weights; empty where it does not tell."""
+    doubtful: bool = False
+    """Listed and graded, but probably no nodule: it does not decide the exam's category."""
     is_mass: bool = False
     """Mean diameter above 30 mm."""
     change: NoduleChange | None = None
@@ -720,6 +724,8 @@ class Conclusion:
     category_reason: str = ""
     management: str = ""
     """What the rule's table advises for that category; empty where it advises nothing."""
+    doubtful: str = ""
+    """How many findings are doubtful and how large the largest is, in words; empty where none is."""
     not_assessed: tuple[str, ...] = ()
     """What the exam's category would need and nobody looked at, in words."""
     priors: tuple[PriorExam, ...] = ()
@@ -791,3 +797,5 @@ class Report:
     """What is known of the person beside the image; None where nothing is."""
     management: str = ""
     """What the table advises for the exam's category; empty where it advises nothing."""
+    doubtful: str = ""
+    """How many findings are doubtful and how large the largest is, in words; empty where none is."""

@@ -372,3 +372,48 @@ def test_follow_up_grades_as_baseline_what_was_not_compared():
     assert result.findings[1].growth == "new"
     many = assess_follow_up([finding(n) for n in range(1, 8)], lungs(), None, TODAY, [None] * 7)
     assert "inflammation-possible" not in codes(many.notices)
+
+
+# -- doubtful findings -----------------------------------------------------------------------------------------------
+def doubtful(number=1, mm=6.0, **changes):
+    return replace(finding(number, mm, volume=113.0), doubtful=True, **changes)
+
+
+def test_a_doubtful_finding_is_graded_and_named_and_does_not_decide():
+    """The exam has the category of the others; the reason says how many there are and how large the largest is."""
+    result = assess_baseline([finding(1, 5.0, volume=65.0), doubtful(2, 23.0), doubtful(3, 9.0)], lungs(), None)
+    assert [f.category for f in result.findings] == ["2", "4B", "4A"]
+    assert result.category == "2"
+    words = "2 doubtful marks, the largest 23.0 mm, to be looked at"
+    assert result.category_reason.endswith(f"; {words}")
+    assert result.exam.doubtful == words
+    assert "doubtful-findings" in codes(result.notices)
+
+
+def test_an_exam_of_doubtful_findings_alone_is_negative_and_says_so():
+    result = assess_baseline([doubtful(1, 9.0)], lungs(), None)
+    assert (result.category, result.exam.doubtful) == ("1", "1 doubtful mark, 9.0 mm, to be looked at")
+    unmeasured = replace(doubtful(1), measured=Measured())
+    result = assess_baseline([unmeasured], lungs(), None)
+    assert (result.category, result.exam.doubtful) == ("1", "1 doubtful mark, 1 not measured, to be looked at")
+    assert not assess_baseline([finding(1, 9.0)], lungs(), None).exam.doubtful
+
+
+@pytest.mark.parametrize(("others", "category", "beside"), [([], "0", "1"), ([17.0], "4B", "0")])
+def test_a_doubtful_mass_is_a_large_opacity(others, category, beside):
+    """Nobody knows what it is until it is read: category 0; a 4B stands, with 0 beside it."""
+    found = [doubtful(1, 34.0, is_mass=True), *(finding(2, mm) for mm in others)]
+    result = assess_baseline(found, lungs(), None)
+    assert (result.category, result.exam.beside) == (category, beside)
+    assert "a large opacity may be a mass" in result.category_reason
+    assert any("a large opacity may be a mass" in n.text for n in result.notices if n.code == "not-evaluable")
+
+
+def test_at_follow_up_too():
+    """A doubtful new finding is no 4B of the exam, and is not counted for inflammation."""
+    found = [finding(1, 5.0), *(doubtful(n, 9.0) for n in range(2, 10))]
+    result = assess_follow_up(found, lungs(), None, date(2026, 2, 12), [()] * 9)
+    assert [f.category for f in result.findings[1:]] == ["4B"] * 8
+    assert result.category == result.findings[0].category == "3"
+    assert "8 doubtful marks, the largest 9.0 mm" in result.category_reason
+    assert "inflammation-possible" not in codes(result.notices)

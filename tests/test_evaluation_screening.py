@@ -141,6 +141,25 @@ def test_agreement_of_categories_is_a_table_with_a_weighted_kappa() -> None:
     assert (figures["positive_false_findings"], figures["positive_false_findings_per_exam"]) == (1, 1.0)
 
 
+def test_doubtful_findings_are_counted_apart_and_decide_nothing() -> None:
+    """A false 4B that is doubtful makes no exam positive; a nodule that only a doubtful finding hits is told."""
+    doubtful = replace(finding(1, 50.0, "4B"), doubtful=True)
+    result = evaluate_screening(
+        [exam("a", doubtful, finding(2, 80.0, "2"), replace(finding(3, 0.0, "3"), doubtful=True))],
+        nodules(("a", 0.0, 8.0, "5")), Nodules.none(),
+    )  # fmt: skip
+    row, (one,) = only_exam(result), result.nodules
+    assert (row["positive_false_findings"], row["doubtful_positive_false_findings"], row["doubtful_findings"]) == (
+        0,
+        1,
+        2,
+    )
+    assert not row["positive_by_false_finding"]
+    assert (one["finding"], one["doubtful"], one["false_before"]) == (3, True, 2)
+    assert (result.figures["nodules_doubtful"], result.figures["most_false_before_a_nodule"]) == (1, 2)
+    assert sorted(row["doubtful"] for row in result.false_findings) == [False, True]
+
+
 def test_a_nodule_that_the_second_look_dropped_is_told() -> None:
     dropped = ReportedMark(
         number=1, position_mm=(1.0, 20.0, -300.0), side="left", zone="upper", slice_from_top=1, instance_number=None,
@@ -194,7 +213,7 @@ def test_the_command_reads_what_screen_writes(
     assert (figures["kind"], figures["exams"], figures["false_findings"]) == ("screening", 2, 1)
     with (out / "nodules.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert (row["finding"], row["category"], row["expected_category"], row["differs"]) == ("1", "4A", "4A", "False")
+    assert (row["finding"], row["category"], row["expected_category"], row["differs"]) == ("2", "4A", "4A", "False")
     with (out / "exams.csv").open() as file:
         assert [row["no_nodules"] for row in csv.DictReader(file)] in (["0", "1"], ["1", "0"])
     with (out / "false_findings.csv").open() as file:

@@ -202,20 +202,23 @@ def test_not_read_and_notices_reach_the_document():
 
 
 # -- build_report ----------------------------------------------------------------------------------------------------
-def test_findings_are_ranked_masses_then_probability_then_score():
+def test_findings_are_listed_by_category_then_chance_times_meaning_doubtful_ones_last():
+    """What could not be graded comes before what is known to be harmless; what nothing rated, last of its category."""
     volume = make_volume()
     findings = [
-        make_finding(volume, score=0.2, probability=None),
-        make_finding(volume, score=0.9, probability=None),
-        make_finding(volume, score=0.1, probability=0.3),
-        make_finding(volume, score=0.5, probability=0.3),
-        make_finding(volume, score=0.1, probability=0.1, is_mass=True),
+        make_finding(volume, score=0.1, probability=0.9, category="4B", doubtful=True, nodule_probability=0.1),
+        make_finding(volume, score=0.2, probability=0.3, category="2"),
+        make_finding(volume, score=0.3, probability=0.9, category="3", nodule_probability=0.3),
+        make_finding(volume, score=0.4, probability=0.4, category="3", nodule_probability=0.9),
+        make_finding(volume, score=0.5, probability=None, category="3"),
+        make_finding(volume, score=0.6, probability=None, category="3"),
+        make_finding(volume, score=0.7, probability=0.1, category="4A"),
+        make_finding(volume, score=0.8, probability=0.1, category=NOT_ASSESSED),
     ]
     report = make_report(*findings)
-    assert [(f.is_mass, f.candidate.score) for f in report.findings] == [
-        (True, 0.1), (False, 0.5), (False, 0.1), (False, 0.9), (False, 0.2),
-    ]  # fmt: skip
-    assert [f.number for f in report.findings] == [1, 2, 3, 4, 5]
+    assert [f.candidate.score for f in report.findings] == [0.7, 0.4, 0.3, 0.6, 0.5, 0.8, 0.2, 0.1]
+    assert [f.number for f in report.findings] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert report.category == "4A", "the doubtful one does not decide"
 
 
 @pytest.mark.parametrize(

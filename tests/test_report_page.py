@@ -304,17 +304,40 @@ def test_marks_that_are_no_nodules_have_a_table_of_their_own():
 
 
 def test_first_sentence_is_the_category_its_finding_and_the_advice():
-    """The finding that decides, not the first of the list; what is advised stands beside it."""
+    """The finding that decides, not a doubtful one of the same category; what is advised stands beside it."""
     volume = make_volume()
-    first = make_finding(volume, category="2", probability=0.9)
+    first = make_finding(volume, category="4A", probability=0.9, doubtful=True, nodule_probability=0.1)
     second = make_finding(volume, (12, 30, 20), category="4A", probability=0.1)
     text = _page(first, second, category="4A", management="CT in 3 months", volume=volume).text
-    where = "finding 2, left upper lobe (estimated), slice 12 of 24, solid, 11.8 mm"
+    where = "finding 1, left upper lobe (estimated), slice 12 of 24, solid, 11.8 mm"
     assert f"Exam category 4A: {where}" in text
     assert text.index("Advised: CT in 3 months.") < text.index("Findings")
     zero = _page(first, second, category="0", volume=volume).text
     assert f"Exam category 0: {where} (by itself category 4A)" in zero
     assert "Exam category 1" in _page(category="1", management="low-dose CT in 12 months").text
+
+
+def test_doubtful_findings_stand_in_the_first_sentence_and_are_marked():
+    volume = make_volume()
+    doubtful = make_finding(volume, category="4B", doubtful=True, nodule_probability=0.1)
+    words = "1 doubtful mark, 11.8 mm, to be looked at"
+    report = replace(make_report(doubtful, volume=volume), category="1", doubtful=words)
+    html = page_of(report, CONFIG)
+    assert f"<h3>Exam category 1: {words}</h3>" in html
+    table = html[html.index("<h2>Findings") :].split("</table>")[0]
+    assert '<span class="chip">4B</span> <small>doubtful</small>' in table
+    assert "1 finding, it is doubtful at the operating point" in _check_safe(html).text
+    assert 'class="opacity"' not in html, "11.8 mm is no mass"
+
+
+def test_a_doubtful_mass_is_a_red_box_that_the_first_sentence_names():
+    volume = make_volume()
+    mass = make_finding(volume, category="4B", doubtful=True, nodule_probability=0.1, is_mass=True)
+    html = page_of(replace(make_report(mass, volume=volume), category="0"), CONFIG)
+    box = html[html.index('class="opacity"') : html.index("<h2>Findings")]
+    assert "Large opacity of 12 mm, finding 1: read it yourself" in box
+    assert box.count("<image") == 2
+    assert "Exam category 0: a large opacity in the red box below: finding 1, left upper lobe" in html
 
 
 def test_large_opacity_is_a_red_box_with_both_windows():

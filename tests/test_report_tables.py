@@ -62,7 +62,8 @@ def test_columns_are_the_contract(tmp_path):
     write_report(make_report(make_finding(make_volume())), tmp_path)
     tables(tmp_path)
     assert _header(tmp_path / "worklist.csv") == (
-        "rank,patient_id,study_uid,status,code,category,top_probability,findings,report,accession_number,exam_date"
+        "rank,patient_id,study_uid,status,code,category,top_probability,findings,report,accession_number,exam_date,"
+        "doubtful"
     )
     assert _header(tmp_path / "findings.csv") == (
         "patient_id,study_uid,series_uid,finding,x_mm,y_mm,z_mm,long_axis_mm,short_axis_mm,mean_diameter_mm,volume_mm3,"
@@ -72,7 +73,8 @@ def test_columns_are_the_contract(tmp_path):
         "estimated_spiculation,estimated_texture,estimated_calcified,side,zone,estimated_lobe,pleura_mm,"
         "nodule_probability,second_look,brock_1a,brock_1b,brock_2a,brock_2b,mayo,notices,"
         "estimated_perifissural,fissure_mm,effective_diameter_mm,max_transverse_mm,volume_sd_mm3,"
-        "solid_mean_diameter_mm,solid_volume_mm3,mean_hu,min_hu,max_hu,mass_mg,category_clause,advice,accession_number,exam_date"
+        "solid_mean_diameter_mm,solid_volume_mm3,mean_hu,min_hu,max_hu,mass_mg,category_clause,advice,accession_number,exam_date,"
+        "doubtful"
     )
     assert _header(tmp_path / "candidates.csv") == "seriesuid,coordX,coordY,coordZ,probability,verdict"
     assert _header(tmp_path / "refused.csv").startswith("path_or_uid,code,reason")
@@ -159,7 +161,7 @@ def test_finding_row_tells_growth_looks_and_place(tmp_path):
         "effective_diameter_mm": "11.7", "max_transverse_mm": "12.0", "volume_sd_mm3": "40.2",
         "solid_mean_diameter_mm": "4.1", "solid_volume_mm3": "36.5", "mean_hu": "12.5", "min_hu": "-310.0",
         "max_hu": "96.0", "mass_mg": "850.1", "category_clause": "row 4B", "advice": "",
-        "accession_number": "ACC-9", "exam_date": "2026-02-12",
+        "accession_number": "ACC-9", "exam_date": "2026-02-12", "doubtful": "no",
     }  # fmt: skip
     told = {column for column in list(second)[15:41] if second[column]}
     assert told == {"side", "zone", "estimated_lobe"}
@@ -203,7 +205,7 @@ def test_worklist_order(tmp_path):
     assert [row["status"] for row in rows] == ["failed", "refused"] + ["done"] * 12
     assert rows[1] == {
         "rank": "2", "patient_id": "P-9", "study_uid": "1.99", "status": "refused", "code": "no-ct", "category": "",
-        "top_probability": "", "findings": "", "report": "", "accession_number": "", "exam_date": "",
+        "top_probability": "", "findings": "", "report": "", "accession_number": "", "exam_date": "", "doubtful": "",
     }  # fmt: skip
     assert rows[2]["report"] == f"studies/{_key('1.1')}/report.html"
     assert (tmp_path / rows[2]["report"]).is_file()

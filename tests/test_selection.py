@@ -120,6 +120,58 @@ def test_sure_nodules_get_no_word() -> None:
     assert keep_doubtful(mark(probability=0.004), "a reader marked it").notices[0].text.count("below 1 %") == 1
 
 
+def past_of(how: str, doubtful: bool, category: str = "") -> PastNodule:
+    return PastNodule(
+        "20250101",
+        "1.2",
+        NoduleType.SOLID,
+        8.0,
+        8.0,
+        8.0,
+        how=how,
+        doubtful=doubtful,
+        category=category,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "stays_doubtful"),
+    [
+        (None, True),
+        (moved("new"), True),
+        (moved("growing", "measured at the place"), False),
+        (moved("stable", "finding"), False),
+        (NoduleChange("stable", "text", (past_of("finding", True),)), True),
+        (NoduleChange("stable", "text", (past_of("report", True, "4B"),)), True),
+        (NoduleChange("stable", "text", (past_of("measured at the place", False, "4B"),)), False),
+        (NoduleChange("growing", "text", (past_of("report", True),)), False),
+    ],
+    ids=["alone", "new", "grew", "sure before", "doubtful before", "doubtful 4B before", "4B before", "doubtful, grew"],
+)
+def test_what_a_doubtful_finding_decides(change: NoduleChange | None, stays_doubtful: bool) -> None:
+    """A vessel is doubtful in both exams. What grew, or was a nodule for sure, counts however it scores now."""
+    doubtful = mark(0.1, probability=0.1, doubtful=True, change=change)
+    doubtful = replace(doubtful, second_look="nodule")
+    (finding,) = select_findings([doubtful], CONFIG).findings
+    assert finding.doubtful == stays_doubtful
+    assert [notice.code for notice in finding.notices] == (["doubtful-findings"] if stays_doubtful else [])
+    assert not stays_doubtful or "10 %" in finding.notices[0].text
+
+
+def test_what_a_reader_marked_is_not_doubtful() -> None:
+    assert not keep_doubtful(mark(doubtful=True), "a reader marked it").doubtful
+
+
+def test_the_limit_cuts_no_doubtful_4b_for_a_sure_2() -> None:
+    found = [
+        nodule(0.9, grade=Grade("2")),
+        nodule(0.1, grade=Grade("4B"), doubtful=True),
+        nodule(0.8, grade=Grade("2")),
+    ]
+    listed = list_findings(found, 2)
+    assert [(finding.number, finding.category) for finding in listed.findings] == [(1, "2"), (2, "4B")]
+
+
 def test_every_candidate_has_its_verdict() -> None:
     """Small, cut off, no nodule, finding, or never above the operating point; a finding of none of them changes
     nothing.
@@ -155,8 +207,9 @@ def test_the_limit_cuts_by_category_and_no_score_saves_a_harmless_one() -> None:
         kept = {finding.category for finding in listed.findings}
         assert kept == set(["4X", "4B", "4A", "3", "not assessed", "2", "1"][:most])
         assert [finding.number for finding in listed.findings] == list(range(1, most + 1))
-        scores = [finding.candidate.score for finding in listed.findings]
-        assert scores == sorted(scores, reverse=True)
+        assert [finding.category for finding in listed.findings] == ["4X", "4B", "4A", "3", "not assessed", "2", "1"][
+            :most
+        ]
         assert len(listed.left_out) == 7 - most
 
 

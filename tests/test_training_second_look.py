@@ -294,6 +294,17 @@ def test_points_are_scores_with_so_many_false_marks_a_scan() -> None:
     assert scale.of_masses(np.array([4.0]))[0] > scale.of_masses(np.array([-3.0]))[0]
 
 
+def test_the_deciding_score_is_reached_by_19_of_20_nodules_that_matter_and_are_findings() -> None:
+    """Those below 6 mm and whole scans' say nothing, and what is no finding anyway neither."""
+    some = [replace(answered(n, 1, 6, 5.0), size_mm=8.0) for n in range(100)]
+    small = [replace(answered(n, 1, 6, 5.0), size_mm=4.0) for n in range(100, 140)]
+    chosen = choose([*some, *small, answered(200, 3, 30, 5.0)], (np.array([3.0]), np.array([-3.0])), 10)
+    best = np.array([chosen.scale.of_marks(a.heat, a.look)[a.hit == 0].max() for a in some])
+    best = best[best >= chosen.points["screening"]]
+    assert (best >= chosen.deciding).mean() == pytest.approx(0.95, abs=0.011)
+    assert chosen.deciding > chosen.points["screening"]
+
+
 def test_a_probability_is_what_a_scan_holds() -> None:
     """Of the marks on 100 scans with 1.34 nodules each, the mean probability is the nodules' share."""
     some = [answered(n, 1, 20, 5.0) for n in range(60)]
@@ -329,6 +340,7 @@ def test_a_run_from_the_command_line_makes_weights_that_look(tmp_path: Path, mon
     assert main(words) == 0
     made = find_weights("second_look", out / "weights")
     assert set(made.parameters["operating_points"]) == {"screening", "second-reader", "high-specificity"}
+    assert 0 < made.parameters["deciding"] < 1
     assert 0 <= made.parameters["doubtful"] <= made.parameters["operating_points"]["screening"] <= 1
     look = load_second_look(made)
     hu: NDArray[np.int16] = np.random.default_rng(0).normal(-500, 200, (60, 60, 60)).astype(np.int16)

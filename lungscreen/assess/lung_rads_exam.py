@@ -26,6 +26,7 @@ class ExamFacts:
     significant_other: a reader sees a significant finding that is no lung cancer (modifier S); None is not assessed.
     new_nodules: how many nodules are new.
     unknown_earlier: nodules of earlier exams of which nobody knows what became of them, each in words.
+    doubtful: findings that are probably no nodules and do not decide, in words; empty where there are none.
     """
 
     not_evaluable: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class ExamFacts:
     significant_other: bool | None = None
     new_nodules: int = 0
     unknown_earlier: tuple[str, ...] = ()
+    doubtful: str = ""
 
     @property
     def reasons_for_incomplete(self) -> tuple[str, ...]:
@@ -50,10 +52,11 @@ def grade_exam(nodules: Sequence[Category], facts: ExamFacts | None = None) -> C
 
     Category 0 takes its place where that is at most 4A; a 4B or 4X stays, with 0 shown beside it (choice i). Where a
     nodule could not be assessed, or what became of an earlier one is not known, and all others are 1 or 2, the exam is
-    "not assessed": a negative exam isn't claimed.
+    "not assessed": a negative exam isn't claimed. Doubtful findings are not among the nodules; the reason names them
+    (choice o).
     """
     facts = facts or ExamFacts()
-    worst = _with_unknown_earlier(_worst(nodules), facts.unknown_earlier)
+    worst = _with_unknown_earlier(_with_doubtful(_worst(nodules), facts.doubtful), facts.unknown_earlier)
     reasons = facts.reasons_for_incomplete
     if reasons:
         worst = _with_incomplete(worst, reasons)
@@ -103,6 +106,14 @@ def _reason(name: LungRads, graded: Sequence[Category]) -> str:
     same = [nodule for nodule in graded if nodule.name is name]
     more = f" (and {len(same) - 1} more of category {name})" if len(same) > 1 else ""
     return f"the most suspicious nodule decides{more}: {same[0].reason}"
+
+
+def _with_doubtful(worst: Category, doubtful: str) -> Category:
+    if not doubtful:
+        return worst
+    text = f"{doubtful}: probably no nodules, so that they do not decide the exam's category (choice o)."
+    notices = (*worst.notices, Notice("doubtful-findings", text))
+    return replace(worst, reason=f"{worst.reason}; {doubtful}", notices=notices, doubtful=doubtful)
 
 
 def _with_unknown_earlier(worst: Category, unknown: tuple[str, ...]) -> Category:

@@ -68,7 +68,7 @@ class Category:
 
     clause: the row, note or declared choice that decided. other: the category by the other measure (volume or
     diameter), empty where not known. beside: a category that is shown beside this one (exam level). needs: what was
-    missing, where it could not be assessed.
+    missing, where it could not be assessed. doubtful: the findings that do not decide, in words (exam level).
     """
 
     name: LungRads
@@ -80,6 +80,7 @@ class Category:
     """Modifier S; None is not assessed."""
     notices: tuple[Notice, ...] = ()
     needs: tuple[str, ...] = ()
+    doubtful: str = ""
 
     @property
     def management(self) -> str:

@@ -139,19 +139,20 @@ def assess_baseline(
         _graded(finding, facts_of, config.measure, None) for finding, facts_of in zip(findings, known, strict=True)
     ]
     exam = grade_exam(
-        [grade.category for grade in graded],
+        _deciding(findings, graded),
         replace(
             seen,
-            not_evaluable=(*_not_evaluable(lungs), *seen.not_evaluable),
+            not_evaluable=(*_not_evaluable(lungs), *_opacities(findings), *seen.not_evaluable),
             prior_pending=config.prior_pending or seen.prior_pending,
             unknown_earlier=_unknown_earlier((), not_measured),
+            doubtful=_describe_doubtful(findings),
         ),
     )
     count = _noncalcified(findings)
     return Assessment(
         tuple(_with_grade(*row, clinical, count) for row in zip(findings, graded, known, strict=True)),
         exam,
-        (_as_baseline(clinical), *_evaluable_notice(lungs), *exam.notices),
+        (_as_baseline(clinical), *_evaluable_notice(lungs, findings), *exam.notices),
         (*_open_items(known), "growth (no images of an earlier exam)"),
     )
 
@@ -187,20 +188,24 @@ def assess_follow_up(
         for finding, facts_of, history in zip(findings, known, histories, strict=True)
     ]
     exam = grade_exam(
-        [grade.category for grade in graded],
+        _deciding(findings, graded),
         replace(
             seen,
-            not_evaluable=(*_not_evaluable(lungs), *_outside(lost), *seen.not_evaluable),
+            not_evaluable=(*_not_evaluable(lungs), *_opacities(findings), *_outside(lost), *seen.not_evaluable),
             prior_pending=config.prior_pending or seen.prior_pending,
             unknown_earlier=_unknown_earlier(lost, not_measured),
-            new_nodules=sum(history is not None and not history.exams for history in histories),
+            new_nodules=sum(
+                not finding.doubtful and history is not None and not history.exams
+                for finding, history in zip(findings, histories, strict=True)
+            ),
+            doubtful=_describe_doubtful(findings),
         ),
     )
     count = _noncalcified(findings)
     return Assessment(
         tuple(_with_grade(*row, clinical, count) for row in zip(findings, graded, known, strict=True)),
         exam,
-        (*_evaluable_notice(lungs), *_outside_notice(lost), *exam.notices),
+        (*_evaluable_notice(lungs, findings), *_outside_notice(lost), *exam.notices),
         _open_items(known),
     )
 
@@ -375,8 +380,33 @@ def _not_evaluable(lungs: Lungs | None) -> tuple[str, ...]:
     )
 
 
-def _evaluable_notice(lungs: Lungs | None) -> tuple[Notice, ...]:
-    missing = _not_evaluable(lungs)
+def _deciding(findings: Sequence[Finding], graded: Sequence[_Grade]) -> list[Category]:
+    """Categories of the findings that are probably nodules."""
+    return [grade.category for finding, grade in zip(findings, graded, strict=True) if not finding.doubtful]
+
+
+def _describe_doubtful(findings: Sequence[Finding]) -> str:
+    """How many findings are doubtful and how large the largest is, in words; empty where none is."""
+    doubtful = [finding for finding in findings if finding.doubtful]
+    if not doubtful:
+        return ""
+    sizes = [finding.measurement.mean_diameter_mm for finding in doubtful if finding.measurement]
+    unmeasured = len(doubtful) - len(sizes)
+    largest = f"{'the largest ' if len(doubtful) > 1 else ''}{tenths(max(sizes))} mm, " if sizes else ""
+    open_ones = f"{unmeasured} not measured, " if unmeasured else ""
+    return f"{len(doubtful)} doubtful mark{'s' if len(doubtful) > 1 else ''}, {largest}{open_ones}to be looked at"
+
+
+def _opacities(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """A doubtful finding as large as a mass may be one, or fluid or collapsed lung: nobody knows until it is read."""
+    count = sum(finding.doubtful and finding.is_mass for finding in findings)
+    if not count:
+        return ()
+    return ("a large opacity may be a mass" if count == 1 else f"{count} large opacities may be masses",)
+
+
+def _evaluable_notice(lungs: Lungs | None, findings: Sequence[Finding]) -> tuple[Notice, ...]:
+    missing = (*_not_evaluable(lungs), *_opacities(findings))
     return (Notice("not-evaluable", f"Not evaluable: {', '.join(missing)}."),) if missing else ()
 
 

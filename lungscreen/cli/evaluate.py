@@ -185,9 +185,11 @@ def _screening_lines(result: ScreeningResult) -> list[str]:
         f"a finding of category 3 or more that is no annotated nodule: {share('has_positive_false_finding')}",
         f"findings that are no annotated nodule: {figures['false_findings']}, "
         f"{_number(figures['false_findings_per_exam'])} an exam; of category 3 or more: "
-        f"{figures['positive_false_findings']}, {_number(figures['positive_false_findings_per_exam'])} an exam",
+        f"{figures['positive_false_findings']}, {_number(figures['positive_false_findings_per_exam'])} an exam; "
+        f"doubtful ones beside these: {figures['doubtful_positive_false_findings']}",
         f"nodules that are findings: {share('nodules_found')}; "
-        f"taken for no nodule by the second look: {figures['nodules_taken_for_none']}",
+        f"taken for no nodule by the second look: {figures['nodules_taken_for_none']}; "
+        f"doubtful, so that they decide no exam: {figures['nodules_doubtful']}",
         f"another category than size and type give: {share('category_differs')}; a lower one:"
         f" {share('category_lower')}",
         f"agreement over 2, 3, 4A, 4B: kappa {_number(figures['category_agreement']['kappa'])} (linear weights)",

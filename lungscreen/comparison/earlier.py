@@ -51,6 +51,7 @@ def describe_earlier(finding: Finding, evidence: Evidence, prior: Prior) -> Earl
         how=evidence,
         side=finding.location.side,
         zone=finding.location.zone,
+        doubtful=finding.doubtful,
     )
     return _with_report(past, prior)
 

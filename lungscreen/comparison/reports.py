@@ -133,6 +133,7 @@ def _current(finding: ReportedFinding, size: ReportedMeasurement, document: Repo
         number=finding.number,
         side=finding.location.side,
         zone=finding.location.zone,
+        doubtful=finding.doubtful,
     )
 
 

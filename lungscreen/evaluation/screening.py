@@ -52,14 +52,15 @@ Row = dict[str, Any]
 EXAM_COLUMNS = (
     "seriesuid", "study_uid", "category", "nodules", "found", "findings", "false_findings", "no_nodules",
     "positive_false_findings", "worst_false_category", "positive_by_false_finding", "has_positive_false_finding",
+    "doubtful_findings", "doubtful_positive_false_findings",
 )  # fmt: skip
 SCREENED_NODULE_COLUMNS = (
     "seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "type", "expected_category", "finding", "category",
-    "mean_diameter_mm", "measured_type", "differs", "lower", "taken_for_no_nodule",
+    "mean_diameter_mm", "measured_type", "differs", "lower", "taken_for_no_nodule", "doubtful", "false_before",
 )  # fmt: skip
 FALSE_FINDING_COLUMNS = (
     "seriesuid", "finding", "coordX", "coordY", "coordZ", "category", "type", "mean_diameter_mm", "detection_score",
-    "nodule_probability",
+    "nodule_probability", "doubtful",
 )  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def evaluate_screening(exams: Sequence[ScreenedExam], nodules: Nodules, excluded
     dropped = match_marks(doubted, nodules, excluded, series, max_marks=None)
     lost = _hits(dropped.nodule_row, dropped.nodule_mark, doubted_places)
     rows = [
-        _nodule_row(int(row), nodules, exams[int(scan)], hits.get(int(row)), int(row) in lost)
+        _nodule_row(int(row), nodules, exams[int(scan)], hits.get(int(row)), int(row) in lost, false)
         for row, scan in zip(matches.nodule_row, matches.nodule_scan, strict=True)
     ]
     # what lies within a nodule is no false finding, whether or not it is the one that counts for it
@@ -170,8 +171,8 @@ def _exam_row(
 ) -> Row:
     here = [row for row in nodules if row["seriesuid"] == exam.series_uid]
     wrong, right = ([f for m, f in enumerate(exam.findings) if (n, m) in which] for which in (false, true))
-    worst_true = max((_rank(finding.category) for finding in right), default=0)
-    worst = max(wrong, key=lambda finding: _rank(finding.category), default=None)
+    sure, worst_true = _deciding(wrong), max((_rank(finding.category) for finding in _deciding(right)), default=0)
+    worst = max(sure, key=lambda finding: _rank(finding.category), default=None)
     worst_false = _rank(worst.category) if worst else 0
     return {
         "seriesuid": exam.series_uid,
@@ -182,15 +183,32 @@ def _exam_row(
         "findings": len(exam.findings),
         "false_findings": len(wrong),
         "no_nodules": len(exam.no_nodules),
-        "positive_false_findings": sum(_rank(finding.category) >= POSITIVE_FROM for finding in wrong),
+        "positive_false_findings": _positive(sure),
         "worst_false_category": worst.category if worst else None,
         "positive_by_false_finding": worst_false >= POSITIVE_FROM and worst_false > worst_true,
         "has_positive_false_finding": worst_false >= POSITIVE_FROM,
+        "doubtful_findings": sum(finding.doubtful for finding in exam.findings),
+        "doubtful_positive_false_findings": _positive(wrong) - _positive(sure),
     }
 
 
+def _deciding(findings: Sequence[ReportedFinding]) -> list[ReportedFinding]:
+    """Those that are not doubtful: the others decide no exam."""
+    return [finding for finding in findings if not finding.doubtful]
+
+
+def _positive(findings: Sequence[ReportedFinding]) -> int:
+    """How many have category 3 or more."""
+    return sum(_rank(finding.category) >= POSITIVE_FROM for finding in findings)
+
+
 def _nodule_row(
-    row: int, nodules: Nodules, exam: ScreenedExam, hit: tuple[int, int] | None, taken_for_none: bool
+    row: int,
+    nodules: Nodules,
+    exam: ScreenedExam,
+    hit: tuple[int, int] | None,
+    taken_for_none: bool,
+    false: set[tuple[int, int]],
 ) -> Row:
     finding = exam.findings[hit[1]] if hit else None
     diameter = float(nodules.diameters_mm[row])
@@ -208,6 +226,8 @@ def _nodule_row(
         **_as_found(finding),
         **_compared(finding.category if finding else None, expected),
         "taken_for_no_nodule": finding is None and taken_for_none,
+        "doubtful": finding.doubtful if finding else None,
+        "false_before": sum((hit[0], m) in false for m in range(hit[1])) if hit else None,
     }
 
 
@@ -243,6 +263,7 @@ def _false_row(exam: ScreenedExam, finding: ReportedFinding) -> Row:
         "mean_diameter_mm": finding.measurement.mean_diameter_mm if finding.measurement else None,
         "detection_score": finding.detection_score,
         "nodule_probability": finding.nodule_probability,
+        "doubtful": finding.doubtful,
     }
 
 
@@ -290,9 +311,12 @@ def _figures(exams: Sequence[Row], nodules: Sequence[Row], elsewhere: int) -> Ro
         "positive_false_findings_per_exam": (
             sum(_column(exams, "positive_false_findings")) / len(exams) if exams else None
         ),
+        "doubtful_positive_false_findings": sum(_column(exams, "doubtful_positive_false_findings")),
         "positive_by_false_finding": _share(_column(exams, "positive_by_false_finding")),
         "has_positive_false_finding": _share(_column(exams, "has_positive_false_finding")),
         "nodules_found": _share([row["finding"] is not None for row in nodules]),
+        "nodules_doubtful": sum(bool(row["doubtful"]) for row in found),
+        "most_false_before_a_nodule": max(_column(found, "false_before"), default=None),
         "nodules_taken_for_none": sum(_column(nodules, "taken_for_no_nodule")),
         "category_differs": _share(_column(graded, "differs")),
         "category_lower": _share(_column(graded, "lower")),

@@ -23,6 +23,7 @@ from lungscreen.outputs.words import (
     axes_text,
     category_text,
     count_text,
+    finding_category,
     place_text,
     rating_text,
     slice_text,
@@ -247,7 +248,7 @@ def _table(pdf: FPDF, document: ReportDocument) -> None:
     pdf.ln(1)
     _write(
         pdf,
-        f"* {MALIGNANCY_MEANING}. Slices are counted from the top. Most suspicious first, masses above all.",
+        f"* {MALIGNANCY_MEANING}. Slices are counted from the top. By category, doubtful ones last.",
         7,
         colour=SOFT,
     )
@@ -267,7 +268,7 @@ def _cells(finding: ReportedFinding) -> tuple[str, ...]:
         "–" if size is None else shown(size.volume_mm3, 0),
         str(finding.type),
         rating_text(finding) or "–",
-        category_text(finding.category),
+        finding_category(finding),
         since,
     )
 
@@ -316,7 +317,7 @@ def _picture_row(pdf: FPDF, findings: Sequence[ReportedFinding], pictures: Pictu
         pdf.set_xy(left, top + PICTURE_MM + 1)
         pdf.set_font(FONT, "B", 8)
         pdf.set_text_color(*INK)
-        pdf.cell(PICTURE_MM, 4, in_letters(pdf, f"{finding.number}. Category {category_text(finding.category)}", 60))
+        pdf.cell(PICTURE_MM, 4, in_letters(pdf, f"{finding.number}. Category {finding_category(finding)}", 60))
         pdf.set_font(FONT, "", 7)
         for line, text in enumerate(_below(finding, pictures.document)):
             pdf.set_xy(left, top + PICTURE_MM + 5 + 3.5 * line)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from lungscreen.results.document import ReportDocument, ReportedFinding
 from lungscreen.results.text import shown
 
-__all__ = ["axes_text", "category_text", "count_text", "finding_lines", "place_text", "rating_text", "slice_text"]
+__all__ = [
+    "axes_text",
+    "category_text",
+    "count_text",
+    "finding_category",
+    "finding_lines",
+    "place_text",
+    "rating_text",
+    "slice_text",
+]
 
 
 def category_text(category: str | None) -> str:
@@ -14,9 +23,15 @@ def category_text(category: str | None) -> str:
 
 
 def count_text(document: ReportDocument) -> str:
-    """How many findings there are."""
-    number = len(document.findings)
-    return "No finding" if number == 0 else "1 finding" if number == 1 else f"{number} findings"
+    """How many findings there are, and how many of them are doubtful."""
+    number, doubtful = len(document.findings), sum(finding.doubtful for finding in document.findings)
+    found = "No finding" if number == 0 else "1 finding" if number == 1 else f"{number} findings"
+    return f"{found}, {'it is' if number == 1 else f'{doubtful} of them'} doubtful" if doubtful else found
+
+
+def finding_category(finding: ReportedFinding) -> str:
+    """A finding's category, marked where it does not decide the exam's."""
+    return f"{category_text(finding.category)}{' (doubtful)' if finding.doubtful else ''}"
 
 
 def place_text(finding: ReportedFinding) -> str:

@@ -79,6 +79,7 @@ def screen_study(
         category=assessment.category,
         category_reason=assessment.category_reason,
         management=assessment.management,
+        doubtful=assessment.exam.doubtful,
         not_assessed=assessment.not_assessed,
         priors=compared.priors,
         lost=compared.lost,

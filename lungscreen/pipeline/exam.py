@@ -90,9 +90,9 @@ def grade_candidates(
             for candidate, one in zip(candidates, measured, strict=True)
         ]
         probabilities = _probabilities(volume, candidates, networks)
-    below = networks.threshold(pipeline)
+    below, deciding = networks.threshold(pipeline), networks.deciding or 0.0
     graded = zip(candidates, places, measured, ratings, probabilities, strict=True)
-    return [_finding(*parts, below, pipeline.findings.mass_mm) for parts in graded]
+    return [_finding(*parts, below, deciding, pipeline.findings.mass_mm) for parts in graded]
 
 
 def _probabilities(volume: Volume, candidates: Sequence[Candidate], networks: Networks) -> list[float | None]:
@@ -117,6 +117,7 @@ def _finding(
     rating: Rating | None,
     is_nodule: float | None,
     no_nodule_below: float,
+    doubtful_below: float,
     mass_mm: float,
 ) -> Finding:
     size = measured.measurement
@@ -128,6 +129,7 @@ def _finding(
         rating=None if rating is None else _with_roundness(rating, measured.sphericity),
         nodule_probability=is_nodule,
         second_look=look_twice(is_nodule, no_nodule_below),
+        doubtful=is_nodule is not None and is_nodule < doubtful_below,
         is_mass=size is not None and size.mean_diameter_mm > mass_mm,
         notices=measured.notices,
     )

@@ -83,6 +83,8 @@ class Networks:
     """Makes one score of what the detector and it say; without it the score is the detector's."""
     doubtful: float | None = None
     """Score from which a candidate that is no finding is measured and listed as doubtful; None: none is."""
+    deciding: float | None = None
+    """Score below which a finding is doubtful, so that it does not decide the exam's category; None: every one does."""
     notices: tuple[Notice, ...] = ()
     """What every report has to say about them."""
     site_model: SiteModel | None = None
@@ -113,6 +115,7 @@ def load_networks(pipeline: Pipeline) -> Networks:
         points,
         load_second_look(files.second_look) if files.second_look else None,
         _doubtful(files, pipeline),
+        _deciding(files, pipeline),
         _about_detector(files.detector, pipeline.detect),
         site_model,
     )
@@ -187,6 +190,19 @@ def _doubtful(files: NetworkFiles, pipeline: Pipeline) -> float | None:
         return float(files.second_look.parameters["doubtful"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError("weights-invalid", f"the manifest lacks the doubtful marks' score: {error!r}") from None
+
+
+def _deciding(files: NetworkFiles, pipeline: Pipeline) -> float | None:
+    """None for weights that were made before there was one, and where the pipeline sets its own threshold.
+
+    Errors: `weights-invalid`.
+    """
+    if files.second_look is None or pipeline.findings.threshold is not None:
+        return None
+    score = files.second_look.parameters.get("deciding")
+    if score is None or (isinstance(score, float) and 0 < score < 1):
+        return score
+    raise WeightsError("weights-invalid", f"the manifest's deciding score is no probability: {score!r}")
 
 
 def _about_detector(weights: WeightsFile, config: DetectConfig) -> tuple[Notice, ...]:

@@ -4,7 +4,8 @@ What is graded and what is listed are two steps: the limit of findings cuts the 
 
 A mark whose score (the probability that it is a nodule at all) is below the operating point is taken for none: it gets
 neither a malignancy, nor a category, nor a risk, whatever its size; from the score of doubtful marks on it is listed
-apart. The score decides nothing about what an earlier exam shows, or what grew.
+apart. A finding whose score is below the deciding one is doubtful: graded and listed, last, but the exam's category
+does not follow it. The score decides nothing about what an earlier exam shows, or what grew.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from lungscreen.assess import STAYING, read_category
 from lungscreen.comparison import Prior
 from lungscreen.errors import Notice
 from lungscreen.operating_points import OPERATING_POINTS
-from lungscreen.records import NOT_ASSESSED, Candidate, Evidence, Finding, Verdict
-from lungscreen.results.assemble import rank_findings
+from lungscreen.records import Candidate, Evidence, Finding, Verdict
+from lungscreen.results.assemble import place_in_list, rank_findings
 
 __all__ = [
     "FindingsConfig",
@@ -33,9 +34,6 @@ __all__ = [
     "verdicts_of",
     "was_4b",
 ]
-
-LIST_ORDER = ("4X", "4B", "4A", "3", NOT_ASSESSED, "2", "1")
-"""Categories of findings in the order in which the limit spares them."""
 
 READ_BEFORE = (Evidence.FINDING, Evidence.REPORT)
 """How an earlier exam has to show a nodule (`PastNodule.how`) for its mark to stay: as a finding of that exam. A place
@@ -119,7 +117,7 @@ def select_findings(found: Sequence[Finding], config: FindingsConfig) -> Selecti
         if finding.second_look == "no nodule" and not why:
             dropped.append(finding)
         else:
-            kept.append(keep_doubtful(finding, why))
+            kept.append(_say_doubt(keep_doubtful(finding, why, decides=_decides(finding))))
     return Selection(
         tuple(rank_findings(kept)),
         tuple(too_small),
@@ -131,10 +129,10 @@ def select_findings(found: Sequence[Finding], config: FindingsConfig) -> Selecti
 def list_findings(graded: Sequence[Finding], most: int) -> Listed:
     """The findings that a report lists, ranked and numbered, and those that the limit leaves out.
 
-    The limit cuts by category: none is left out while a less suspicious one stays. Of one category, those that grew
-    come first, then those that rank higher.
+    The limit cuts by category, doubtful or not: none is left out while one of a lower category stays. Of one category,
+    those that grew come first, then those that rank higher.
     """
-    ordered = sorted(rank_findings(graded), key=lambda f: (_place(f.category), _state(f) != "growing"))
+    ordered = sorted(rank_findings(graded), key=lambda f: (place_in_list(f.category), _state(f) != "growing"))
     return Listed(tuple(rank_findings(ordered[:most])), tuple(ordered[most:]))
 
 
@@ -152,13 +150,12 @@ def _state(finding: Finding) -> str:
     return finding.change.state if finding.change else ""
 
 
-def _place(category: str) -> int:
-    """Where the limit cuts: what could not be graded comes before what is known to be 2 or 1."""
-    return LIST_ORDER.index(category) if category in LIST_ORDER else LIST_ORDER.index(NOT_ASSESSED)
+def keep_doubtful(finding: Finding, why: str, *, decides: bool = True) -> Finding:
+    """The finding; where the second look takes it for no nodule, with a notice that says why it stays one.
 
-
-def keep_doubtful(finding: Finding, why: str) -> Finding:
-    """The finding; where the second look takes it for no nodule, with a notice that says why it stays one."""
+    decides: whether it counts for the exam's category, however doubtful it is.
+    """
+    finding = dataclasses.replace(finding, doubtful=finding.doubtful and not decides)
     if finding.second_look != "no nodule" or finding.nodule_probability is None:
         return finding
     text = (
@@ -201,6 +198,29 @@ def _why_kept(finding: Finding) -> str:
     if was_4b(finding):
         return "it was category 4B or 4X at the last exam"
     return "it grew since the earlier exam" if change is not None and change.state == "growing" else ""
+
+
+def _decides(finding: Finding) -> bool:
+    """Whether a finding counts for the exam's category however doubtful it is: it grew, or an earlier exam shows it as
+    a finding that was not doubtful there.
+    """
+    change = finding.change
+    if change is None:
+        return False
+    sure = [past for past in change.exams if not past.doubtful]
+    was = bool(change.exams) and not change.exams[-1].doubtful and was_4b(finding)
+    return was or change.state == "growing" or any(past.how in READ_BEFORE for past in sure)
+
+
+def _say_doubt(finding: Finding) -> Finding:
+    """A doubtful finding with a notice."""
+    if not finding.doubtful or finding.nodule_probability is None:
+        return finding
+    text = (
+        f"Probably no nodule (probability that it is one: {_percent(finding.nodule_probability)}): it does not decide"
+        " the exam's category."
+    )
+    return dataclasses.replace(finding, notices=(*finding.notices, Notice("doubtful-findings", text)))
 
 
 def _bare(finding: Finding) -> Finding:

@@ -14,7 +14,10 @@ from lungscreen.records import NOT_ASSESSED, Conclusion, Finding, Provenance, Re
 from lungscreen.results.ranking import category_rank
 from lungscreen.results.validated import check_acquisition
 
-__all__ = ["build_report", "rank_findings"]
+__all__ = ["build_report", "place_in_list", "rank_findings"]
+
+LIST_ORDER = ("4X", "4B", "4A", "3", NOT_ASSESSED, "2", "1")
+"""Categories of findings in the order in which they are listed, and in which the limit of findings spares them."""
 
 _NEVER_HIDDEN = ("4X", "4B", "4A")
 """Categories that stand even where another finding could not be graded: it could only add suspicion."""
@@ -23,8 +26,8 @@ _NEVER_HIDDEN = ("4X", "4B", "4A")
 def build_report(study: Study, exam: Reading, conclusion: Conclusion, provenance: Provenance) -> Report:
     """All that is said about one study.
 
-    Findings are ranked (masses, then malignancy probability, then detection score) and numbered from 1, marks that are
-    no nodules by detection score. Every notice of the records stands once, in the order of the stages.
+    Findings are ranked (`rank_findings`) and numbered from 1, marks that are no nodules by detection score. Every
+    notice of the records stands once, in the order of the stages.
     """
     findings = tuple(rank_findings(conclusion.findings))
     category, reason = conclusion.category, conclusion.category_reason
@@ -40,6 +43,7 @@ def build_report(study: Study, exam: Reading, conclusion: Conclusion, provenance
         category=category,
         category_reason=reason,
         management=conclusion.management,
+        doubtful=conclusion.doubtful,
         notices=_gather(study, exam, conclusion),
         provenance=provenance,
         not_assessed=conclusion.not_assessed,
@@ -52,7 +56,7 @@ def build_report(study: Study, exam: Reading, conclusion: Conclusion, provenance
 
 
 def rank_findings(findings: Iterable[Finding]) -> list[Finding]:
-    """Masses, then by malignancy probability, then by detection score; numbered from 1 in that order."""
+    """By category, then by the chance that it is a nodule and a malignant one, doubtful ones last; numbered from 1."""
     ranked = sorted(findings, key=_suspicion)
     return [dataclasses.replace(finding, number=n) for n, finding in enumerate(ranked, start=1)]
 
@@ -62,13 +66,22 @@ def _by_score(marks: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(dataclasses.replace(mark, number=n) for n, mark in enumerate(ranked, start=1))
 
 
-def _suspicion(finding: Finding) -> tuple[bool, float, float]:
-    """Sorts the most suspicious first; a finding that nothing classified comes after those that something did."""
-    probability = finding.malignancy.probability if finding.malignancy else -math.inf
-    return not finding.is_mass, -probability, -finding.candidate.score
+def place_in_list(category: str) -> int:
+    """Place of a finding's category in the list; what could not be graded comes before what is known to be 2 or 1."""
+    return LIST_ORDER.index(category if category in LIST_ORDER else NOT_ASSESSED)
+
+
+def _suspicion(finding: Finding) -> tuple[bool, int, float, float]:
+    """Sorts what most deserves a look first: within a category the chance that it is a nodule times that of
+    malignancy. A finding that nothing classified comes after those that something did.
+    """
+    is_nodule = 1.0 if finding.nodule_probability is None else finding.nodule_probability
+    together = is_nodule * finding.malignancy.probability if finding.malignancy else -math.inf
+    return finding.doubtful, place_in_list(finding.category), -together, -finding.candidate.score
 
 
 def _worst_category(findings: Sequence[Finding]) -> tuple[str, str]:
+    findings = [finding for finding in findings if not finding.doubtful]
     graded = [finding for finding in findings if finding.category not in ("", NOT_ASSESSED)]
     if not graded:
         return (

@@ -89,6 +89,7 @@ def build_document(report: Report, key: str) -> ReportDocument:
             category=report.category,
             category_reason=report.category_reason,
             management=report.management or None,
+            doubtful=report.doubtful or None,
             not_assessed=report.not_assessed,
             lungs=_copy(ReportedLungs, report.lungs, below_950_percent=_below_950_percent(report)),
             candidates=len(report.candidates),

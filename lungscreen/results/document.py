@@ -49,7 +49,7 @@ __all__ = [
     "WorklistRow",
 ]
 
-SCHEMA_VERSION = "1.5"
+SCHEMA_VERSION = "1.6"
 """Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
 
 ATTRIBUTES_MEANING = "estimated, on the LIDC readers' scales 1 to 5"
@@ -497,6 +497,10 @@ class ReportedFinding:
         "and a notice says why",
         since="1.2", default=None, columns=(Column(35, "second_look"),), off_page="a notice says why it was kept",
     )  # fmt: skip
+    doubtful: bool = said(
+        "nodule_probability is below the score from which a finding decides the exam's category, so that it does not",
+        since="1.6", default=False, columns=(Column(57, "doubtful"),),
+    )  # fmt: skip
     category: str | None = said("the finding's category; null: not assessed", columns=(Column(15, "category"),))
     category_reason: str | None = said(longest=LONG_TEXT)
     category_clause: str | None = said(
@@ -619,10 +623,17 @@ class ReportDocument:
     management: str | None = said(
         "what the table advises for the exam's category; null: nothing", longest=LONG_TEXT, since="1.5", default=None
     )
+    doubtful: str | None = said(
+        "how many findings are doubtful and how large the largest is, in words; null: none is",
+        since="1.6",
+        default=None,
+    )
     not_assessed: tuple[str, ...] = said("what the exam's category would need and nobody looked at", longest=LONG_TEXT)
     lungs: ReportedLungs = said()
     candidates: int = said("places the detector pointed at, down to a low score: see candidates.csv", least=0)
-    findings: tuple[ReportedFinding, ...] = said("masses first, then by suspicion; may be empty")
+    findings: tuple[ReportedFinding, ...] = said(
+        "by category, then by the chance that it is a nodule and a malignant one, doubtful ones last; may be empty"
+    )
     no_nodules: tuple[ReportedMark, ...] = said(
         "doubtful marks, their score below the operating point: measured, neither rated nor graded; no findings",
         since="1.2", default=(),
@@ -640,6 +651,11 @@ class ReportDocument:
         """The highest malignancy probability of a finding; None where none was rated."""
         rated = [f.malignancy.probability for f in self.findings if f.malignancy]
         return max(rated, default=None)
+
+    @property
+    def opacities(self) -> tuple[ReportedFinding, ...]:
+        """Doubtful findings as large as masses: nobody knows what they are until they are read."""
+        return tuple(f for f in self.findings if f.doubtful and f.is_mass)
 
     @property
     def top_score(self) -> float | None:
@@ -665,5 +681,8 @@ class WorklistRow:
     name: str = ""
     date: str = said("of the exam", default="", columns=(Column(11, "exam_date"),))
     accession_number: str = said(default="", columns=(Column(10, "accession_number"),))
+    doubtful: int | None = said(
+        "findings that do not decide the category", default=None, columns=(Column(12, "doubtful"),)
+    )
     notices: tuple[str, ...] = ()
     """Codes."""

@@ -20,6 +20,7 @@ from lungscreen.outputs.words import (
     axes_text,
     category_text,
     count_text,
+    finding_category,
     finding_lines,
     place_text,
 )
@@ -62,7 +63,7 @@ def _role(finding: ReportedFinding) -> str:
 def draw_finding(finding: ReportedFinding, pictures: Pictures) -> Image.Image:
     """A finding's slice around it and as a whole, with what is known of it."""
     document = pictures.document
-    title = f"Finding {finding.number} of {len(document.findings)} · category {category_text(finding.category)}"
+    title = f"Finding {finding.number} of {len(document.findings)} · category {finding_category(finding)}"
     canvas, draw = _canvas(title)
     crop = pictures.crop(finding)
     canvas.paste(crop.image, (GAP, BAR + GAP))

@@ -16,6 +16,7 @@ from lungscreen.outputs.page.pieces import (
     where_text,
     with_unit,
 )
+from lungscreen.outputs.words import count_text
 from lungscreen.records import NOT_ASSESSED
 from lungscreen.results.document import (
     ReportDocument,
@@ -123,10 +124,13 @@ def _dose(report: ReportDocument) -> str:
 def verdict_part(report: ReportDocument) -> str:
     """What counts, in one sentence: the category, the finding that decides, what is advised. Beneath it, why."""
     decides = _deciding(report)
-    title = f"Exam category {report.category}"
+    parts = [_opacity_in_words(report)] if report.category == _INCOMPLETE else []
     if decides is not None:
         own = f" (by itself category {decides.category})" if decides.category != report.category else ""
-        title += f": {_in_words(decides, report.series.slices)}{own}"
+        parts.append(f"{_in_words(decides, report.series.slices)}{own}")
+    parts.append(report.doubtful or "")
+    said = "; ".join(part for part in parts if part)
+    title = f"Exam category {report.category}{': ' if said else ''}{said}"
     advised = report.management or (decides.management if decides and decides.category == report.category else None)
     advice = f'<p class="advice">Advised: {escape(advised, REASON)}.</p>' if advised else ""
     items = escape(", ".join(report.not_assessed), REASON)
@@ -140,10 +144,19 @@ def verdict_part(report: ReportDocument) -> str:
 
 def _deciding(report: ReportDocument) -> ReportedFinding | None:
     """The finding whose category is the exam's; where the exam is 0, the one of the highest category."""
-    graded = [finding for finding in report.findings if category_rank(finding.category or "") < len(CATEGORY_ORDER)]
+    sure = [finding for finding in report.findings if not finding.doubtful]
+    graded = [finding for finding in sure if category_rank(finding.category or "") < len(CATEGORY_ORDER)]
     if report.category == _INCOMPLETE and graded:
         return min(graded, key=lambda finding: category_rank(finding.category or ""))
     return next((finding for finding in graded if finding.category == report.category), None)
+
+
+def _opacity_in_words(report: ReportDocument) -> str:
+    """The red box in words; empty where there is none."""
+    large = report.opacities
+    if large:
+        return f"a large opacity in the red box below: {_in_words(large[0], report.series.slices)}"
+    return "a large opacity in the red box below" if report.lungs.incomplete else ""
 
 
 def _in_words(finding: ReportedFinding, slices: int) -> str:
@@ -156,28 +169,51 @@ def _in_words(finding: ReportedFinding, slices: int) -> str:
 
 
 def opacity_part(finished: Finished, config: PictureConfig) -> str:
-    """A red box where a large opacity may hide a part of the lungs, with its picture where its place is known."""
+    """A red box for each large opacity, with its picture where its place is known: dense tissue that may hide a part of
+    the lungs, and doubtful findings as large as masses.
+    """
     lungs = finished.document.lungs
-    if not lungs.incomplete:
-        return ""
-    large = "" if lungs.opacity_ml is None else f" of {shown(lungs.opacity_ml, 0)} ml"
-    pictures = ""
-    if lungs.opacity_mm is not None:
-        volume = finished.volume
-        slices = volume.geometry.shape[0]
-        index = round(float(volume.geometry.to_index(lungs.opacity_mm)[0]))
-        side_mm = 20.0 * (6 * (lungs.opacity_ml or 0.0) / math.pi) ** (1 / 3)
-        place = MarkShape(0, lungs.opacity_mm, lungs.opacity_mm, side_mm / 2, slices - min(max(index, 0), slices - 1))
-        figures = "".join(
-            f"<figure>{place_svg(volume, place, window, config)}<figcaption>{window.name}, axial, slice "
-            f"{place.slice_from_top} of {slices}</figcaption></figure>"
-            for window in (config.lung, config.soft)
+    boxes = [
+        _opacity_box(
+            f"{shown(finding.measurement.mean_diameter_mm if finding.measurement else None, 0)} mm, finding"
+            f" {finding.number}",
+            "", _opacity_figures(finished, shape, config),
         )
-        pictures = f'<div class="crops">{figures}</div>'
+        for finding, shape in zip(finished.document.findings, finished.findings, strict=True)
+        if finding in finished.document.opacities
+    ]  # fmt: skip
+    if lungs.incomplete:
+        large = "" if lungs.opacity_ml is None else f"{shown(lungs.opacity_ml, 0)} ml"
+        pictures = ""
+        if lungs.opacity_mm is not None:
+            geometry = finished.volume.geometry
+            slices = geometry.shape[0]
+            index = round(float(geometry.to_index(lungs.opacity_mm)[0]))
+            radius_mm = 10.0 * (6 * (lungs.opacity_ml or 0.0) / math.pi) ** (1 / 3)
+            from_top = slices - min(max(index, 0), slices - 1)
+            place = MarkShape(0, lungs.opacity_mm, lungs.opacity_mm, radius_mm, from_top)
+            pictures = _opacity_figures(finished, place, config)
+        boxes.append(_opacity_box(large, ", and nothing behind it was searched", pictures))
+    return "".join(boxes)
+
+
+def _opacity_figures(finished: Finished, place: MarkShape, config: PictureConfig) -> str:
+    """Its slice, in both windows."""
+    slices = finished.volume.geometry.shape[0]
+    figures = "".join(
+        f"<figure>{place_svg(finished.volume, place, window, config)}<figcaption>{window.name}, axial, slice "
+        f"{place.slice_from_top} of {slices}</figcaption></figure>"
+        for window in (config.lung, config.soft)
+    )
+    return f'<div class="crops">{figures}</div>'
+
+
+def _opacity_box(large: str, behind: str, pictures: str) -> str:
+    """A red box. large: how large it is; behind: what else follows from it."""
+    of = f" of {large}" if large else ""
     return (
-        f'<section class="opacity"><h3>Large opacity{large}: read it yourself</h3><p>Dense tissue at or in a lung that '
-        "may be a mass, fluid or collapsed lung. It was not told which, and nothing behind it was searched.</p>"
-        f"{pictures}</section>"
+        f'<section class="opacity"><h3>Large opacity{of}: read it yourself</h3><p>Dense tissue at or in a lung that '
+        f"may be a mass, a vessel, fluid or collapsed lung. It was not told which{behind}.</p>{pictures}</section>"
     )
 
 
@@ -188,8 +224,8 @@ def facts_of_reading(report: ReportDocument) -> str:
 
 
 def _counts(report: ReportDocument) -> str:
-    number, tried = len(report.findings), report.candidates
-    found = "No finding" if number == 0 else "1 finding" if number == 1 else f"{number} findings"
+    tried = report.candidates
+    found = count_text(report)
     cut = f"; {report.cut_off} more above the operating point not listed" if report.cut_off else ""
     return (
         f"{found} at the operating point “{escape(report.provenance.operating_point)}”, "

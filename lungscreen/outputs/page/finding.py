@@ -8,8 +8,8 @@ from lungscreen.outputs.page.pictures import PLANES, PictureConfig, Window, crop
 from lungscreen.outputs.page.pieces import (
     REASON,
     absent,
-    category_chip,
     facts_list,
+    finding_chip,
     folded,
     guess,
     labelled_facts,
@@ -70,7 +70,7 @@ def _finding(finished: Finished, finding: ReportedFinding, shape: MarkShape, con
     )
     reason = finding.category_reason
     why = f'<p class="why soft">{escape(sentence(reason), REASON)}</p>' if reason else ""
-    chip = category_chip(finding.category) if finding.category else ""
+    chip = finding_chip(finding) if finding.category or finding.doubtful else ""
     return (
         f'<section class="finding" id="finding-{finding.number}"><div class="title">'
         f"<h3>{finding.number}. {escape(sentence(where_text(finding.location)))}</h3>{chip}</div>{why}"

@@ -17,6 +17,7 @@ __all__ = [
     "absent",
     "category_chip",
     "facts_list",
+    "finding_chip",
     "folded",
     "guess",
     "labelled_facts",
@@ -44,6 +45,13 @@ def category_chip(category: str | None) -> str:
     """An exam's or finding's category as text on a coloured ground."""
     known = category in ("4X", "4B", "4A", "3", "2", "1", "0")
     return f'<span class="chip{f" c{category}" if known else ""}">{escape(category or NOT_ASSESSED)}</span>'
+
+
+def finding_chip(finding: ReportedFinding) -> str:
+    """A finding's category, marked and without its colour where it does not decide the exam's."""
+    if finding.doubtful:
+        return f'<span class="chip">{escape(finding.category or NOT_ASSESSED)}</span> <small>doubtful</small>'
+    return category_chip(finding.category) if finding.category else absent(NOT_ASSESSED)
 
 
 def notices_list(notices: Sequence[ReportedNotice]) -> str:

@@ -8,7 +8,7 @@ from lungscreen.outputs.page.pictures import thumbnail_svg
 from lungscreen.outputs.page.pieces import (
     REASON,
     absent,
-    category_chip,
+    finding_chip,
     guess,
     minus_signs,
     percent,
@@ -40,8 +40,8 @@ def table_part(report: ReportDocument) -> str:
     return (
         f'<h2>Findings</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         f'<p class="note">* {MALIGNANCY_MEANING}. Slices are counted from the top of the series. The detection score '
-        "is the probability that a mark is a nodule, of heatmap and second look; of the heatmap alone it is none. Most "
-        "suspicious first, masses above all.</p>"
+        "is the probability that a mark is a nodule, of heatmap and second look; of the heatmap alone it is none. By "
+        "category, then by what most deserves a look; doubtful ones, probably no nodules, last.</p>"
     )
 
 
@@ -62,7 +62,7 @@ def _row(finding: ReportedFinding, compared: bool) -> str:
         ("", type_text(finding)),
         ("n", shown(finding.detection_score, 3)),
         ("n", percent(finding) or absent("–")),
-        ("", category_chip(finding.category) if finding.category else absent(NOT_ASSESSED)),
+        ("", finding_chip(finding)),
         *((("", _since(finding)),) if compared else ()),
     )
     return "<tr>" + "".join(f'<td class="{kind}">{text}</td>' for kind, text in cells) + "</tr>"

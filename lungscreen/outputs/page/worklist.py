@@ -59,7 +59,7 @@ def _read(rows: Sequence[tuple[int, WorklistRow]]) -> str:
             _patient(row),
             f"{escape(row.date)}<br><small>{escape(row.accession_number)}</small>",
             _probability(row.top_probability),
-            str(row.findings),
+            f"{row.findings}<br><small>{row.doubtful} doubtful</small>" if row.doubtful else str(row.findings),
             _code(", ".join(row.notices)),
             _link(row, "report"),
         )

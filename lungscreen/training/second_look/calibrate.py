@@ -7,7 +7,7 @@ Marks on the cubes of the choice subsets, mirrored outwards as the in-place prot
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,10 @@ MASSES_A_SCAN = 0.03
 DOUBTFUL_RATE = 4.0
 """False marks per scan at which doubtful marks begin to be listed."""
 
+DECIDING_SHARE, DECIDING_MM = 0.95, 6.0
+"""This share of the nodules from this size on (below it they are category 2 at baseline) that are findings decides the
+exam's category; what scores lower is doubtful."""
+
 MIRROR = 25
 """Voxels by which cubes are mirrored outwards."""
 
@@ -59,7 +63,8 @@ class Answered:
     """Marks of one cube or scan, and what both networks say of them.
 
     heat, look: (n,).  hit: (n,) index of the nodule that a mark finds, -1 for a false one; what is neither is left out.
-    nodules: how many there are.  litres: of lung in which false marks count.
+    nodules: how many there are.  litres: of lung in which false marks count.  size_mm: of a cube's nodule, 0 where not
+    known.
     """
 
     heat: Floats
@@ -67,6 +72,7 @@ class Answered:
     hit: NDArray[np.intp]
     nodules: int
     litres: float
+    size_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class Choice:
     scale: ScoreScale
     points: Mapping[str, float]
     doubtful: float
+    deciding: float
+    """Score from which a finding decides the exam's category."""
     sensitivity: Mapping[str, float]
     """On the choice data, at each point."""
 
@@ -103,7 +111,8 @@ def answer_cube(
         apart = np.linalg.norm(places[:, None] - known[None, :, :3], axis=2)
         counts &= (apart >= np.maximum(known[None, :, 3] - 2, LEAST_NEAR_MM)).all(axis=1)
     litres = 0.0 if known is None else float(inner.sum()) / 1e6
-    return _ask(hu, marks, np.where(nodule, 0, -1), nodule | counts, 1, litres, look)
+    asked = _ask(hu, marks, np.where(nodule, 0, -1), nodule | counts, 1, litres, look)
+    return replace(asked, size_mm=float(voxels))
 
 
 def answer_chest(chest: WholeChest, detector: Detector, look: SecondLook, config: DetectConfig) -> Answered:
@@ -176,7 +185,17 @@ def _choose_points(answered: Sequence[Answered], scale: ScoreScale) -> Choice:
     best = np.array([max(score[a.hit == n], default=0.0) for a, score in scored for n in range(a.nodules)])
     points = {name: _score_at(false, rate * scans) for name, rate in OPERATING_POINTS.items()}
     found = {name: float(np.mean(best >= point)) for name, point in points.items()}
-    return Choice(scale, points, _score_at(false, DOUBTFUL_RATE * scans), found)
+    doubtful = _score_at(false, DOUBTFUL_RATE * scans)
+    return Choice(scale, points, doubtful, _choose_deciding(scored, points["screening"]), found)
+
+
+def _choose_deciding(scored: Sequence[tuple[Answered, Floats]], screening: float) -> float:
+    """The score that `DECIDING_SHARE` of the cubes' nodules that change a category reach, of those that are findings;
+    whole scans are too few to say.
+    """
+    found = [max(score[a.hit == 0], default=0.0) for a, score in scored if a.size_mm >= DECIDING_MM]
+    found = [best for best in found if best >= screening]
+    return float(np.quantile(found, 1 - DECIDING_SHARE)) if found else screening
 
 
 def _ask(

@@ -152,4 +152,5 @@ def _write(config: SecondLookTraining, network: TwoViews, choice: Choice, folder
     if not (folder / "manifest.json").exists():
         replace_file(folder / "manifest.json", '{"schema": 1, "weights": {}}\n')
     numbers = {"scale": asdict(choice.scale), "operating_points": dict(choice.points), "doubtful": choice.doubtful}
+    numbers["deciding"] = choice.deciding
     return add_weights(folder, "second_look", network.state_dict(), "1", asdict(config.network), numbers)
