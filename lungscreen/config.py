@@ -32,7 +32,7 @@ LARGEST = 1 << 62
 
 
 def packaged_folder(name: str) -> Path:
-    """The folder `weights` or `pipelines`: inside the installed package, else at the top of the checkout."""
+    """The folder `weights`, `pipelines` or `docs`: inside the installed package, else at the top of the checkout."""
     package = Path(__file__).resolve().parent
     installed = package / f"_{name}"
     return installed if installed.is_dir() else package.parent / name

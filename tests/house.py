@@ -48,7 +48,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("jobs", ("jobs",)),
     ("programmes", ("batch", "runtimes")),
     ("servers", ("node", "room")),
-    ("words", ("cli",)),
+    ("words", ("cli", "api")),
 )
 """From the ground up: a part imports parts of lower layers only."""
 

@@ -64,6 +64,21 @@ def test_a_mistyped_input_is_named_and_nothing_is_written(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["screen", "batch run"])
+def test_a_mistyped_input_beside_results_is_named_too(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results of an earlier run are no reason to take a path that leads nowhere for an empty night."""
+    out, empty = tmp_path / "out", tmp_path / "inbox"
+    empty.mkdir()
+    code_of(*command.split(), empty, "--out", out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.suffix in (".csv", ".html")}
+    capsys.readouterr()
+    assert code_of(*command.split(), tmp_path / "inbxo", "--out", out) == ExitCode.USAGE
+    assert "inbxo" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.suffix in (".csv", ".html")}
+
+
 # -- locks -----------------------------------------------------------------------------------------------------------
 def test_a_lock_file_that_was_removed_lets_no_second_run_in(tmp_path: Path) -> None:
     with hold_lock(tmp_path):

@@ -151,6 +151,22 @@ def test_points_that_are_none_are_refused(header: str, line: str, tmp_path: Path
     assert caught.value.code == "points-invalid"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffseriesuid;x_mm;y_mm;z_mm;finding\na;1,5;-2;3;f\n",
+        "SeriesUID\tX_mm\ty_mm\tz_mm\tfinding\na\t1.5\t-2\t3\tf\n",
+        '[{"seriesuid": "a", "x_mm": 1.5, "y_mm": -2, "z_mm": 3, "finding": "f"}]',
+    ],
+    ids=["semicolons, BOM, comma", "tabs", "JSON"],
+)
+def test_points_are_read_as_patient_data_are(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text(text, encoding="utf-8")
+    (point,) = read_points(path)
+    assert (point.series_uid, point.centre_mm, point.finding) == ("a", (1.5, -2.0, 3.0), "f")
+
+
 def test_points_need_no_name(tmp_path: Path) -> None:
     (point,) = read_points(write_points(tmp_path / "p.csv", "a,1,2,3", header="seriesuid,x_mm,y_mm,z_mm"))
     assert point.finding == "1"

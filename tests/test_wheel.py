@@ -48,7 +48,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_carries_weights_and_pipelines(python: Path, tmp_path: Path) -> None:
     code = (
         "import lungscreen; from lungscreen.config import packaged_folder;"
-        "print(lungscreen.__file__); print(packaged_folder('weights')); print(packaged_folder('pipelines'))"
+        "print(lungscreen.__file__); [print(packaged_folder(name)) for name in ('weights', 'pipelines', 'docs')]"
     )
     shown = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     for line in shown.splitlines():

@@ -97,7 +97,7 @@ def run_batch(run: BatchRun, *, stopped: Callable[[], bool] = lambda: False, mod
         _check_shards(run, names)
         run = replace(run, out=run.out / f"shard-{run.shard[0]}-of-{run.shard[1]}")
     folder = ResultsFolder(run.out)
-    folder.make(run.inputs)
+    folder.make(run.inputs, may_be_away=run.watch)
     quiet_progress()
     with hold_lock(run.out):
         folder.clean()

@@ -20,7 +20,6 @@ from lungscreen.batch.scanner import Scanner
 from lungscreen.batch.study import Outcome, Work
 from lungscreen.batch.tasks import Task
 from lungscreen.codes import CODES
-from lungscreen.comparison import unmatched_priors
 from lungscreen.errors import LungscreenError, OutputError, Refusal
 from lungscreen.logs import LOG
 from lungscreen.outputs.tables import StudyRows, write_tables
@@ -110,9 +109,11 @@ class Night:
 
     @property
     def said(self) -> tuple[Refusal, ...]:
-        """What was not read of the earlier exams that were given, and those that are of nobody in the inputs."""
-        given = self.work.priors
-        return () if given is None else (*given.refused, *unmatched_priors(given, self.index.patients()))
+        """What was not read of the earlier exams that were given.
+
+        An archive holds those of people without an exam today too: no fault. Each report says what it is compared with.
+        """
+        return () if self.work.priors is None else self.work.priors.refused
 
     def recover(self) -> None:
         """Studies that were running when an earlier run was interrupted: whole results count, the rest waits again."""

@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", type=Path, metavar="IMAGE", help="as for `screen`: DICOM, folders, zips, image files"
     )
     parser.add_argument(
-        "--points", required=True, type=Path, metavar="CSV", help="seriesuid, x_mm, y_mm, z_mm (LPS), finding"
+        "--points",
+        required=True,
+        type=Path,
+        metavar="CSV",
+        help="seriesuid, x_mm, y_mm, z_mm (LPS), finding; CSV or JSON",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for findings.csv, refused.csv")
     parser.add_argument("--no-lungs", action="store_true", help="look for no lungs (small crops)")
@@ -37,9 +41,8 @@ def run(args: argparse.Namespace) -> int:
     points = read_points(args.points)
     clinical = clinical_table(args.clinical)
     pipeline = read_pipeline(args.pipeline)
-    count, complete = assess_points(
-        args.inputs, points, args.out, pipeline, use_lungs=not args.no_lungs, clinical=clinical
-    )
+    assessed = assess_points(args.inputs, points, args.out, pipeline, use_lungs=not args.no_lungs, clinical=clinical)
     print(args.out / "findings.csv")
-    print(f"{count} of {len(points)} points assessed. {RESEARCH_USE}", file=sys.stderr)
-    return exit_code(args.out, complete)
+    outside = f", {assessed.outside} outside their volume" if assessed.outside else ""
+    print(f"{assessed.points} of {len(points)} points assessed{outside}. {RESEARCH_USE}", file=sys.stderr)
+    return exit_code(args.out, assessed.complete)

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "batch": "read a whole inbox overnight, resume, show how far it is",
     "detect": "search volumes of any size for nodules: candidates only",
     "assess": "measure, type and grade a reader's own marks",
+    "pipelines": "list the pipelines that are installed, or print one to change",
     "grade": "grade typed-in nodules of whole cohorts by the rules, without images",
     "phantom": "make synthetic chest CT as DICOM, with its truth",
     "evaluate": "measure detection or classification against what is known",

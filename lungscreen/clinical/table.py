@@ -62,7 +62,7 @@ def read_clinical(path: Path) -> ClinicalTable:
         rows.setdefault(row.patient_id, []).append(row)
     nameless = [row.number for row in rows.pop("", [])]
     said = (Notice("clinical-encoding", guessed),) if content.guessed_encoding else ()
-    notices = (*said, *_unknown(content.names), *_misfits(content.misfits), *_nameless(nameless))
+    notices = (*said, *_unknown(content.names), *_misfits(content.misfits), *_nameless(nameless), *_doubtful(rows))
     return ClinicalTable({key: tuple(found) for key, found in rows.items()}, notices)
 
 
@@ -102,6 +102,18 @@ def _nameless(numbers: Sequence[int]) -> tuple[Notice, ...]:
     if not numbers:
         return ()
     return (Notice("clinical-columns", f"Rows of the patient data without a patient_id: {_listed(numbers)}."),)
+
+
+def _doubtful(rows: Mapping[str, Sequence[ClinicalRow]]) -> tuple[Notice, ...]:
+    """How many rows hold something that is not understood or contradicts itself; each exam's report says what."""
+    numbers = sorted(row.number for found in rows.values() for row in found if row.notices)
+    if not numbers:
+        return ()
+    count = f"{len(numbers)} row{'' if len(numbers) == 1 else 's'}"
+    text = (
+        f"{count} of the patient data with a value that is not understood or contradicts another: {_listed(numbers)}."
+    )
+    return (Notice("clinical-value", text),)
 
 
 def _listed(items: Sequence[object]) -> str:

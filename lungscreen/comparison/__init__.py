@@ -22,7 +22,6 @@ from lungscreen.comparison.priors import (
     match_priors,
     names_somebody,
     read_priors,
-    unmatched_priors,
 )
 from lungscreen.comparison.reports import EarlierReport, read_report
 
@@ -53,5 +52,4 @@ __all__ = [
     "pair_exams",
     "read_priors",
     "read_report",
-    "unmatched_priors",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -29,7 +29,6 @@ __all__ = [
     "match_priors",
     "names_somebody",
     "read_priors",
-    "unmatched_priors",
 ]
 
 MOST_REPORTS = 100_000
@@ -292,19 +291,6 @@ def _not_earlier(exam: date, day: date | None) -> list[Notice]:
         text = f"An exam given as earlier is of {day}, not before this one: it was not compared."
         return [Notice("prior-newer", text)]
     return []
-
-
-def unmatched_priors(table: PriorTable, patient_ids: Collection[str]) -> list[Refusal]:
-    """Rows for the exams that were given as earlier ones and are of none of these patients."""
-    here = {patient.strip() for patient in patient_ids}
-    whose = [(study.exam.study_uid, study.patient.patient_id) for study in table.given]
-    whose += [(report.study_uid, report.patient.patient_id) for report in table.reports]
-    reason = "Given as an earlier exam, but no exam of this patient (by PatientID) is in the input."
-    return [
-        Refusal(uid, "prior-other-patient", reason, "file", uid, patient)
-        for uid, patient in dict.fromkeys(whose)
-        if patient.strip() not in here
-    ]
 
 
 def _is_mine(patient: Patient, mine: str) -> bool:

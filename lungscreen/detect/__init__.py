@@ -1,5 +1,8 @@
-"""Detect: where a nodule or a mass may be."""
+"""Detect: where a nodule or a mass may be. Called, it is the function for notebooks: see `lungscreen.api.detect`."""
 
+import sys
+
+import lungscreen
 from lungscreen.detect.masses import MassConfig, propose_masses
 from lungscreen.detect.stage import (
     DetectConfig,
@@ -22,3 +25,5 @@ __all__ = [
     "load_detector",
     "propose_masses",
 ]
+
+sys.modules[__name__].__class__ = lungscreen.CallableStage

@@ -5,14 +5,15 @@ points.csv + inputs ─► (Volume ─► Lungs? ─► Finding…)… ─► fi
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lungscreen.assess import advise_findings, assess_baseline
+from lungscreen.cells import CellError, number_cell, read_cells, read_text
 from lungscreen.clinical import ClinicalTable, match_clinical
 from lungscreen.errors import InputError, Refusal
 from lungscreen.files import replace_file
@@ -28,10 +29,8 @@ from lungscreen.results.document import ReportedFinding
 from lungscreen.results.text import readable_date
 from lungscreen.series import find_series
 
-__all__ = ["Point", "assess_points", "read_points"]
+__all__ = ["Assessed", "Point", "assess_points", "read_points"]
 
-MOST_POINTS = 1_000_000
-"""Rows of a table of points at most."""
 COLUMNS = ("seriesuid", "x_mm", "y_mm", "z_mm", "finding")
 
 
@@ -50,6 +49,15 @@ class _Assessed:
 
 
 @dataclass(frozen=True, slots=True)
+class Assessed:
+    """How many points have a row of their own, how many of these lie outside their volume, and whether all is read."""
+
+    points: int
+    outside: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """A reader's mark: a few mm off a nodule's centre at most."""
 
@@ -60,22 +68,21 @@ class Point:
 
 
 def read_points(path: Path) -> tuple[Point, ...]:
-    """A CSV with the columns seriesuid, x_mm, y_mm, z_mm (LPS) and, where there is one, finding.
+    """A CSV (comma, semicolon or tab) or JSON list: seriesuid, x_mm, y_mm, z_mm (LPS) and, where there is one, finding.
 
+    It is read as every table of a user's is (`lungscreen.cells`).
     Errors: `points-invalid` with the row.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = set(COLUMNS[:4]) - set(reader.fieldnames or ())
-            if missing:
-                raise InputError("points-invalid", f"the columns {', '.join(sorted(missing))} are missing", str(path))
-            points = tuple(_point(row, number, path) for number, row in enumerate(reader, start=2))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError("points-invalid", f"cannot read the points: {error}", str(path)) from None
-    if not points:
+    content = read_cells(path, "points-invalid", "points")
+    missing = set(COLUMNS[:4]) - set(content.names)
+    if missing:
+        raise InputError("points-invalid", f"the columns {', '.join(sorted(missing))} are missing", str(path))
+    if content.misfits:
+        reason = f"row {content.misfits[0]}: another number of cells than the header"
+        raise InputError("points-invalid", reason, str(path))
+    if not content.records:
         raise InputError("points-invalid", "no point in it", str(path))
-    return points
+    return tuple(_point(row, number, path, content.decimal_comma) for number, row in content.records)
 
 
 def assess_points(
@@ -86,8 +93,8 @@ def assess_points(
     *,
     use_lungs: bool = True,
     clinical: ClinicalTable | None = None,
-) -> tuple[int, bool]:
-    """Measure, type and grade every point; write findings.csv and refused.csv. Returns how many, and whether all.
+) -> Assessed:
+    """Measure, type and grade every point; write findings.csv and refused.csv.
 
     use_lungs: False looks for no lungs, so that a small crop can be assessed too. A point of a series that is not in
     the input or cannot be read has a row with nothing measured, and stands in refused.csv. A row's notices are those of
@@ -112,7 +119,8 @@ def assess_points(
     refusals += _not_measured(points, rows, inventory.studies)
     replace_file(out / "findings.csv", findings_csv([_cells(point, rows.get(n)) for n, point in enumerate(points)]))
     replace_file(out / "refused.csv", refused_csv(dict.fromkeys(refusals)))
-    return len(rows), len(rows) == len(points) and is_complete(refusals)
+    outside = sum("outside-volume" in row.codes for row in rows.values())
+    return Assessed(len(rows), outside, len(rows) == len(points) and is_complete(refusals))
 
 
 def _not_measured(points: Sequence[Point], rows: Mapping[int, _Assessed], studies: Sequence[Study]) -> list[Refusal]:
@@ -181,14 +189,16 @@ def _missing_series(uids: set[str], studies: Sequence[Study]) -> Iterator[Refusa
     yield from (row for study in studies for row in study.not_read if row.where in uids)
 
 
-def _point(row: Mapping[str, str | None], number: int, path: Path) -> Point:
-    if number > MOST_POINTS:
-        raise InputError("points-invalid", f"more than {MOST_POINTS} points", str(path))
+def _point(row: Mapping[str, Any], number: int, path: Path, decimal_comma: bool) -> Point:
+    cells = [read_text(row.get(name)) for name in COLUMNS[1:4]]
     try:
-        x, y, z = (float(row[name] or "") for name in COLUMNS[1:4])
-    except ValueError:
+        x, y, z = (_COORDINATE(cell.replace(",", ".") if decimal_comma else cell) for cell in cells)
+    except CellError:
         x = y = z = math.nan
-    uid = (row["seriesuid"] or "").strip()
-    if not uid or not all(map(math.isfinite, (x, y, z))):
+    uid = read_text(row.get("seriesuid"))
+    if not uid or math.isnan(x):
         raise InputError("points-invalid", f"row {number}: expected a seriesuid and three finite numbers", str(path))
-    return Point(uid, (x, y, z), (row.get("finding") or str(number - 1)).strip())
+    return Point(uid, (x, y, z), read_text(row.get("finding")) or str(number))
+
+
+_COORDINATE = number_cell(-1e6, 1e6)

@@ -45,8 +45,9 @@ def pipeline_hash(pipeline: Pipeline) -> str:
 
 
 def read_pipeline(name_or_file: str) -> Pipeline:
-    """A shipped pipeline by name, or any TOML file.
+    """A shipped pipeline by name, or any TOML file, which may leave out all that it does not change.
 
+    A file without a name is called as it is named.
     Errors: `config-invalid`.
     """
     path = Path(name_or_file)
@@ -54,4 +55,4 @@ def read_pipeline(name_or_file: str) -> Pipeline:
         path = packaged_folder("pipelines") / f"{path.name}.toml"
         if not path.is_file():
             raise UsageError("config-invalid", "no pipeline of that name", name_or_file)
-    return read_table(Pipeline, read_toml(path), path.stem)
+    return read_table(Pipeline, {"name": path.stem, **read_toml(path)}, path.stem)

@@ -120,13 +120,15 @@ class ResultsFolder:
         shutil.rmtree(self.study(key), ignore_errors=True)
 
     # -- how it is replaced ------------------------------------------------------------------------------------------
-    def make(self, inputs: Iterable[Path] = ()) -> None:
+    def make(self, inputs: Iterable[Path] = (), *, may_be_away: bool = False) -> None:
         """Make the folder, and see that it is none of the inputs, and that one of them exists.
 
+        may_be_away: inputs that were read into this folder before may be gone for a while.
         Errors: `usage`, `input-missing`, `output-failed`.
         """
         inputs = tuple(inputs)
-        if inputs and not any(map(os.path.lexists, inputs)) and not (self.path / "ledger.sqlite").exists():
+        known = may_be_away and (self.path / "ledger.sqlite").exists()
+        if inputs and not known and not any(map(os.path.lexists, inputs)):
             missing = ", ".join(map(str, inputs))
             raise UsageError("input-missing", "no such file or folder: nothing was read", missing)
         if self.path.resolve() in {path.resolve() for path in inputs}:

@@ -123,10 +123,6 @@ class Index:
         """Every study that was ever seen."""
         return self._studies.study_uids()
 
-    def patients(self) -> list[str]:
-        """Every patient ID that was ever seen."""
-        return self._studies.patients()
-
     def keys_of(self, inputs: Sequence[Path]) -> list[str]:
         """Studies that have files in these inputs."""
         return self._studies.keys_of(inputs)

@@ -127,11 +127,6 @@ class StudyTable:
         with self._guard:
             return [row[0] for row in self._db.execute("SELECT uid FROM study")]
 
-    def patients(self) -> list[str]:
-        """Every patient ID that was ever seen."""
-        with self._guard:
-            return [row[0] for row in self._db.execute("SELECT DISTINCT patient_id FROM study")]
-
     def keys_of(self, inputs: Sequence[Path]) -> list[str]:
         """Studies that have files in these inputs."""
         query = (
