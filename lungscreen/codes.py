@@ -188,6 +188,11 @@ CODES: dict[str, Code] = {
         "One patient ID occurs with two names: the studies are kept apart and never compared.",
         "Check whose studies these are.",
     ),
+    "results-passed-over": Code(
+        "refusal",
+        "A folder of results lies in the input; it was not searched for studies.",
+        "None; to export from it: `lungscreen export`.",
+    ),
     "duplicate-files": Code("notice", "The same images are in the input more than once; one copy was read.", "None."),
     "series-split": Code(
         "notice",

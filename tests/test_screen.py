@@ -442,6 +442,19 @@ def test_results_inside_the_input_are_not_read_again(tiny_folder: Path, tmp_path
     assert len(rows(folder / "results" / "worklist.csv")) == 1
 
 
+@pytest.mark.parametrize("command", [["screen"], ["batch", "run"]], ids=["screen", "batch"])
+def test_results_of_another_run_inside_the_input_are_passed_over(
+    command: list[str], results: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Masks among them are images too, and would be studies of nobody; that they were left is said once."""
+    folder = tmp_path / "inbox"
+    shutil.copytree(tiny_folder, folder / "study")
+    shutil.copytree(results, folder / "old night")
+    assert main([*command, str(folder), "--out", str(tmp_path / "out")]) == ExitCode.OK
+    assert len(rows(tmp_path / "out" / "worklist.csv")) == 1
+    assert [row["code"] for row in rows(tmp_path / "out" / "refused.csv")] == ["results-passed-over"]
+
+
 # -- the command -----------------------------------------------------------------------------------------------------
 def test_stdout_carries_results_only(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["screen", str(tiny_folder), "--out", str(tmp_path / "out")])

@@ -21,7 +21,16 @@ from lungscreen.stopwatch import Stopwatch
 __all__ = ["any_size", "guard_study", "is_complete", "prepare_output", "read_volumes", "show_progress"]
 
 NEVER_MEANT = frozenset(
-    {"not-dicom", "not-ct", "localizer", "series-other-chosen", "duplicate-files", "series-part", "prior-other-patient"}
+    {
+        "not-dicom",
+        "not-ct",
+        "localizer",
+        "series-other-chosen",
+        "duplicate-files",
+        "series-part",
+        "prior-other-patient",
+        "results-passed-over",
+    }
 )
 """Codes of what is in a healthy folder too and nobody meant to have read: it leaves a run complete."""
 

@@ -28,6 +28,9 @@ _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 
 _JUNK_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", ".DS_Store", ".git"})
 
+RESULTS_MARK, RESULTS_STUDIES = "ledger.sqlite", "studies"
+"""What lies in every folder of results, and tells it from a folder of images."""
+
 NO_FILE = -1
 """Size and time of what is no file."""
 COPY = -2
@@ -106,6 +109,10 @@ class Walk:
                 folders.clear()
                 continue
             entered.add(identity)
+            if RESULTS_MARK in names and RESULTS_STUDIES in folders:
+                folders.clear()
+                yield Folder(Path(folder), iter([_results_of_ours(Path(folder))]))
+                continue
             folders[:] = sorted(name for name in folders if not _is_left_behind(name))
             wanted = sorted(name for name in names if not _is_junk(name) and name.upper() != "DICOMDIR")
             yield Folder(Path(folder), (self._entry(Path(folder, name)) for name in wanted))
@@ -146,6 +153,11 @@ class Walk:
             return Entry(path, COPY, COPY)
         self._met.add(identity)
         return Entry(path, status.st_size, status.st_mtime_ns, named)
+
+
+def _results_of_ours(folder: Path) -> Entry:
+    reason = "results of lungscreen, with masks and pictures: not searched for studies"
+    return Entry(folder, NO_FILE, NO_FILE, problems=((Source(folder), InputError("results-passed-over", reason)),))
 
 
 def _no_file(path: Path, reason: str) -> Entry:
