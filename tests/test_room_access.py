@@ -58,6 +58,8 @@ TABLE: dict[tuple[str, str], set[str]] = {
     ("GET", "/api/v1/reads/{number}/final.json"): READERS,
     ("GET", "/api/v1/reads/{number}/final.html"): READERS,
     ("GET", "/api/v1/reads/{number}/final.pdf"): READERS,
+    ("GET", "/api/v1/reads/{number}/final-sr.dcm"): READERS,
+    ("GET", "/api/v1/reads/{number}/final-seg.dcm"): READERS,
     ("POST", "/api/v1/studies"): SENDERS,
     ("GET", "/api/v1/jobs/{number}"): SENDERS,
     ("DELETE", "/api/v1/jobs/{number}"): SENDERS,

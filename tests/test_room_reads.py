@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -280,6 +282,88 @@ def test_the_pdf_has_every_letter_of_what_was_signed(rooms: Rooms, tmp_path: Pat
     shown = " ".join(run_program("pdftotext", "-layout", str(tmp_path / "r.pdf"), "-").split())
     assert "Γνώμη: größer ≥ 8 mm, mürbe Wände – Łódź, лёгкое" in shown
     assert "Doe, Jane" in shown
+
+
+def test_a_signed_read_is_dicom_that_a_person_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the reader says stands in the SR, what they rejected does not, and the outline is CAD's, voxel for voxel."""
+    pytest.importorskip("highdicom", reason="the DICOM outputs' extra is not installed")
+    from dicom_results import chest_report, some_findings, text_of, validator_errors, write_files
+    from pydicom import dcmread
+
+    from lungscreen.room import objects
+    from lungscreen.series import find_series
+    from lungscreen.volume import source_fingerprint
+
+    report = chest_report(tmp_path / "chest", findings=2)
+    taken = source_fingerprint(report.volume.series)
+    report = replace(report, provenance=replace(report.provenance, sop_instance_uids_sha256=taken))
+    study = find_series([tmp_path / "chest"]).studies[0]
+    monkeypatch.setattr(objects, "find_images", lambda *_: study)  # a room of a batch asks the batch's index
+    key = key_of(report)
+    (tmp_path / "small.toml").write_text(
+        'name = "small"\n[volume]\nmin_slices = 1\nmin_extent_mm = 0.0\n', encoding="utf-8"
+    )
+    config = RoomConfig(pipeline=str(tmp_path / "small.toml"))
+    with make_room(write_studies(tmp_path / "results", report), config) as found:
+        anna = found.client("Änne")
+        read = anna.save(anna.open(key)).json()
+        assert anna.get(f"/api/v1/reads/{read['id']}/final-sr.dcm").json()["code"] == "read-unsigned"
+        read = anna.sign(read).json()
+        anna.cad(read)
+        decisions = [
+            {"finding": 1, "verdict": "accept", "words": {"type": "ground-glass", "note": "Łódź, лёгкое"}},
+            {"finding": 2, "verdict": "reject", "reason": "vessel"},
+        ]
+        read = anna.sign(anna.save(read, decisions=decisions).json()).json()
+        answers = [anna.get(f"/api/v1/reads/{read['id']}/final-{kind}.dcm") for kind in ("sr", "seg")]
+        assert [answer.headers["content-type"] for answer in answers] == ["application/dicom"] * 2, answers[0].text
+        assert anna.get(f"/api/v1/reads/{read['id']}/final-sr.dcm").content == answers[0].content
+        bert = found.client("bert")
+        assert bert.get(f"/api/v1/reads/{read['id']}/final-sr.dcm").json()["code"] == "not-found"
+        final = anna.get(f"/api/v1/reads/{read['id']}/final.json").json()
+    sr, seg = (dcmread(io.BytesIO(answer.content)) for answer in answers)
+    assert (sr.VerificationFlag, sr.PreliminaryFlag, sr.CompletionFlag) == ("VERIFIED", "FINAL", "COMPLETE")
+    assert sr.VerifyingObserverSequence[0].VerifyingObserverName == "Änne^"
+    said = text_of(sr)
+    for words in ("Finding 1: Łódź, лёгкое", final["sha256"], "A person has read the exam", "CAD was shown after"):
+        assert words in said
+    assert "No person has verified it" not in said
+    assert "Finding 2" not in said
+    assert final["signed"]["computed"]["findings"][0]["type"] == "ground-glass"
+    assert any(e.value == "Ground glass opacity" for e in sr.iterall() if e.keyword == "CodeMeaning"), (
+        "the reader's type"
+    )
+    if shutil.which("dciodvfy"):
+        paths = write_files({"sr": answers[0].content, "seg": answers[1].content}, tmp_path)
+        assert validator_errors("dciodvfy", paths) == []
+    mask = some_findings(report.volume, 1)[0].outline.mask
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == ["Finding 1"]
+    assert int(seg.pixel_array.sum()) == int(mask.sum())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mask_comes_back_from_its_polygons(seed: int) -> None:
+    """Holes, several parts, the volume's border and an oblique grid: every voxel is the same again."""
+    import numpy as np
+
+    from lungscreen.geometry import Geometry
+    from lungscreen.outputs.outlines import outline_polygons
+    from lungscreen.records import Outline
+    from lungscreen.room.objects import fill_polygons
+
+    chance = np.random.default_rng(seed)
+    turn = np.linalg.qr(np.eye(3)[:, ::-1] + 0.3 * chance.normal(size=(3, 3)))[0] * (2.5, 0.8, 0.7)
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn, (-171.3, 12.9, -301.7)
+    mask = chance.random((3, 9, 11)) < 0.6
+    start = ((0, 0, 0), (5, 30, 29))[seed % 2]
+    grid = Geometry(affine, (8, 39, 40), "")
+    found = fill_polygons(outline_polygons(Outline(start, mask), grid), grid)
+    assert found is not None
+    whole, expected = np.zeros(grid.shape, bool), np.zeros(grid.shape, bool)
+    for outline, into in ((found, whole), (Outline(start, mask), expected)):
+        into[tuple(slice(a, a + n) for a, n in zip(outline.start, outline.mask.shape, strict=True))] = outline.mask
+    assert (whole == expected).all()
 
 
 def test_concurrent_reading_shows_cad_at_once_and_says_so(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ from lungscreen.outputs.room_pack import PACK_FILE, Pack
 
 if TYPE_CHECKING:
     from lungscreen.pipeline import Networks, Pipeline
+    from lungscreen.records import Study, Volume
 
-__all__ = ["Bench", "align_packs", "make_pack", "measure_mark"]
+__all__ = ["Bench", "align_packs", "check_images", "find_images", "make_pack", "measure_mark"]
 
 
 class Bench:
@@ -115,15 +116,28 @@ def make_pack(results: Path, key: str, folder: Path, pipeline_name: str, key_fil
 
     Errors: what keeps the study from being read; `input-missing` where its files are gone, or are others now.
     """
-    from lungscreen.batch.index import INDEX_FILE, Index
     from lungscreen.outputs.room_pack import write_pack
     from lungscreen.pipeline import prepare_study, read_pipeline
-    from lungscreen.pseudonyms import load_key
-    from lungscreen.results.reader import read_result
-    from lungscreen.series import find_study
-    from lungscreen.volume import source_fingerprint
 
-    document = read_result(folder / "report.json")
+    study = find_images(results, key, key_file)
+    prepared = prepare_study(study, read_pipeline(pipeline_name))
+    volume = prepared.volume
+    check_images(volume, folder)
+    draft = folder / f".{PACK_FILE}.new"
+    with draft.open("wb") as file:
+        write_pack(file, volume, prepared.lungs, _kept_outlines(results, key, volume))
+    draft.replace(folder / PACK_FILE)
+
+
+def find_images(results: Path, key: str, key_file: Path | None) -> Study:
+    """The files of a study, where the results say they lie.
+
+    Errors: `input-missing`.
+    """
+    from lungscreen.batch.index import INDEX_FILE, Index
+    from lungscreen.pseudonyms import load_key
+    from lungscreen.series import find_study
+
     if not (results / INDEX_FILE).exists():
         raise InputError("input-missing", "the results do not say where the images lie")
     index = Index(results, load_key(key_file))
@@ -136,14 +150,20 @@ def make_pack(results: Path, key: str, folder: Path, pipeline_name: str, key_fil
     study, _ = find_study(task.looks, task.identity, task.names)
     if study is None:
         raise InputError("input-missing", "the images are gone")
-    prepared = prepare_study(study, read_pipeline(pipeline_name))
-    volume = prepared.volume
+    return study
+
+
+def check_images(volume: Volume, folder: Path) -> None:
+    """That these are the images of the pinned report.
+
+    Errors: `input-missing`.
+    """
+    from lungscreen.results.reader import read_result
+    from lungscreen.volume import source_fingerprint
+
+    document = read_result(folder / "report.json")
     if source_fingerprint(volume.series) != document.provenance.sop_instance_uids_sha256:
         raise InputError("input-missing", "the images are no longer those that were read")
-    draft = folder / f".{PACK_FILE}.new"
-    with draft.open("wb") as file:
-        write_pack(file, volume, prepared.lungs, _kept_outlines(results, key, volume))
-    draft.replace(folder / PACK_FILE)
 
 
 def _kept_outlines(results: Path, key: str, volume: Any) -> dict[int, Any] | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from lungscreen import __version__
 from lungscreen.outputs.dicom.identity import ResultIdentity
 from lungscreen.outputs.dicom.source import DicomSource
+from lungscreen.results.text import plain
 from lungscreen.uids import derived_uid
 
 if TYPE_CHECKING:
@@ -19,10 +22,12 @@ __all__ = [
     "MODEL",
     "RESEARCH",
     "SERIES",
+    "SignedBy",
     "ascii_text",
     "code_item",
     "encode",
     "finish",
+    "foreign_text",
     "new_object",
     "revision_of",
     "series_description",
@@ -42,8 +47,26 @@ SERIES = {
     "gsps": (7006, "lungscreen marks"),
     "cad": (7007, "lungscreen chest CAD"),
     "labelmap": (7008, "lungscreen label maps"),
+    "signed sr": (7009, "signed read"),
+    "signed seg": (7010, "signed read, outlines"),
 }
 """Kind of object → its series number and the beginning of its series description."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBy:
+    """The person who read the exam and signed.
+
+    organisation: for whom. sized: numbers of the findings whose axes the person gave, so that nothing that was measured
+    of an outline belongs to them. statements: what is said of the read.
+    """
+
+    name: str
+    organisation: str
+    when: datetime
+    sized: frozenset[int] = frozenset()
+    statements: tuple[str, ...] = ()
+
 
 _REVISION_STEP = 10
 """Series numbers of a result that replaces another lie this much higher."""
@@ -57,6 +80,11 @@ _PLAIN = str.maketrans({
 def ascii_text(text: str, longest: int = 1024) -> str:
     """Our own words as ASCII, which every character set of DICOM can write; bounded."""
     return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")[:longest].strip()
+
+
+def foreign_text(text: str, longest: int = 4096) -> str:
+    """A person's words as one line without control characters, for an object in UTF-8; bounded."""
+    return plain(text.replace("\\", "/"), longest)
 
 
 def series_description(kind: str, identity: ResultIdentity) -> str:

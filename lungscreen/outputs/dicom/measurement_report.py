@@ -7,7 +7,8 @@ at a pixel of the slice nearest to it, which is what viewers jump to. What is sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from highdicom.sr import (
     MeasurementReport,
     ObservationContext,
     ObserverContext,
+    PersonObserverIdentifyingAttributes,
     PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
     ReferencedSegment,
@@ -41,7 +43,7 @@ from pydicom.sr.coding import Code
 
 from lungscreen import __version__
 from lungscreen.outputs.dicom import codes
-from lungscreen.outputs.dicom.common import MAKER, MODEL, SERIES, ascii_text, finish
+from lungscreen.outputs.dicom.common import MAKER, MODEL, SERIES, SignedBy, ascii_text, finish, foreign_text
 from lungscreen.outputs.dicom.identity import ResultIdentity
 from lungscreen.outputs.dicom.places import find_place
 from lungscreen.outputs.dicom.segmentation import Segments
@@ -54,22 +56,29 @@ __all__ = ["build_measurement_report"]
 
 _ON_THE_LABEL = 4
 """Measurements of the point's group where the segment's has them all: axes, mean diameter and volume."""
+_AXES = 3
+"""Of these, what a person who gives a size says."""
 
 
 def build_measurement_report(
-    document: ReportDocument, source: DicomSource, identity: ResultIdentity, segments: Segments | None
+    document: ReportDocument,
+    source: DicomSource,
+    identity: ResultIdentity,
+    segments: Segments | None,
+    signed: SignedBy | None = None,
 ) -> Dataset:
     """The structured report.
 
-    document: the result. segments: of its findings, None where there are none.
+    document: the result. segments: of its findings, None where there are none. signed: who read it, where somebody did.
     """
+    kind = "signed sr" if signed else "sr"
     library = source.objects(
         sorted({find_place(f.position_mm, source.slices).number for f in document.findings}) or [0]
     )
-    groups = [group for f in document.findings for group in _groups(f, document, source, segments)]
+    groups = [group for f in document.findings for group in _groups(f, document, source, segments, signed)]
     # highdicom wants a group; a report without findings gets one for a moment
     content = MeasurementReport(
-        observation_context=_observer(identity),
+        observation_context=_observer(identity, signed),
         procedure_reported=codes.PROCEDURE,
         imaging_measurements=groups or [_placeholder(source, identity)],
         title=dictionary.DCM.ImagingMeasurementReport,
@@ -80,26 +89,31 @@ def build_measurement_report(
         root.ContentSequence = ContentSequence(
             [item for item in root.ContentSequence if item.name != dictionary.DCM.ImagingMeasurements]
         )
-    root.ContentSequence.append(_exam(document, identity))
+    root.ContentSequence.append(_exam(document, identity, signed))
     report = Comprehensive3DSR(
         evidence=[*library, *([segments.dataset] if segments else [])],
         content=root,
-        series_instance_uid=identity.uid("sr", "series"),
-        series_number=SERIES["sr"][0],
-        sop_instance_uid=identity.uid("sr"),
+        series_instance_uid=identity.uid(kind, "series"),
+        series_number=SERIES[kind][0],
+        sop_instance_uid=identity.uid(kind),
         instance_number=1,
         manufacturer=MAKER,
         is_complete=True,
-        is_final=False,
-        is_verified=False,
+        is_final=signed is not None,
+        is_verified=signed is not None,
+        verifying_observer_name=_person_name(signed) if signed else None,
+        verifying_organization=foreign_text(signed.organisation, 64) if signed else None,
     )
-    finish(report, "sr", source, identity)
+    finish(report, kind, source, identity)
+    if signed is not None:
+        report.SpecificCharacterSet = "ISO_IR 192"  # a person's words may be of any script
+        report.VerifyingObserverSequence[0].VerificationDateTime = f"{signed.when.astimezone(UTC):%Y%m%d%H%M%S}+0000"
     _name_local_codes(report)
     _name_predecessor(report, identity)
     return report
 
 
-def _observer(identity: ResultIdentity) -> ObservationContext:
+def _observer(identity: ResultIdentity, signed: SignedBy | None) -> ObservationContext:
     device = DeviceObserverIdentifyingAttributes(
         uid=identity.uid("device"),
         name=MAKER,
@@ -107,11 +121,17 @@ def _observer(identity: ResultIdentity) -> ObservationContext:
         model_name=MODEL,
         serial_number=__version__,
     )
-    return ObservationContext(
-        observer_device_context=ObserverContext(
-            observer_type=dictionary.DCM.Device, observer_identifying_attributes=device
-        )
-    )
+    software = ObserverContext(observer_type=dictionary.DCM.Device, observer_identifying_attributes=device)
+    if signed is None:
+        return ObservationContext(observer_device_context=software)
+    person = PersonObserverIdentifyingAttributes(_person_name(signed))
+    reader = ObserverContext(observer_type=dictionary.DCM.Person, observer_identifying_attributes=person)
+    return ObservationContext(observer_person_context=reader, observer_device_context=software)
+
+
+def _person_name(signed: SignedBy) -> str:
+    """An account's name in the place of a family name."""
+    return f"{''.join(' ' if c in '^=' else c for c in foreign_text(signed.name, 60))}^"
 
 
 def _groups(
@@ -119,6 +139,7 @@ def _groups(
     document: ReportDocument,
     source: DicomSource,
     segments: Segments | None,
+    signed: SignedBy | None,
 ) -> list[Any]:
     """The group of the segment, where there is one, and that of the point."""
     shared: dict[str, Any] = {
@@ -132,6 +153,8 @@ def _groups(
         "qualitative_evaluations": _evaluations(finding),
     }
     numbers = _measurements(finding)
+    if signed is not None and finding.number in signed.sized:
+        numbers = numbers[:_AXES]
     segment = segments.numbers.get(finding.number) if segments else None
     groups: list[Any] = []
     if segments is not None and segment is not None:
@@ -246,7 +269,7 @@ def _remarks(finding: ReportedFinding) -> list[TextContentItem]:
     return [_text(codes.local(name), text) for name, text in texts if text]
 
 
-def _exam(document: ReportDocument, identity: ResultIdentity) -> ContainerContentItem:
+def _exam(document: ReportDocument, identity: ResultIdentity, signed: SignedBy | None) -> ContainerContentItem:
     """What is said of the exam as a whole."""
     container = ContainerContentItem(
         name=CodedConcept.from_code(codes.QUALITATIVE), relationship_type=RelationshipTypeValues.CONTAINS
@@ -257,13 +280,14 @@ def _exam(document: ReportDocument, identity: ResultIdentity) -> ContainerConten
         items.append(
             CodeContentItem(name=codes.LUNG_RADS, value=category, relationship_type=RelationshipTypeValues.CONTAINS)
         )
-    items.extend(_text(name, text) for name, text in exam_statements(document, identity))
+    items.extend(_text(name, text) for name, text in exam_statements(document, identity, signed))
+    items.extend(_text(codes.COMMENT, text, foreign_text) for text in (signed.statements if signed else ()))
     container.ContentSequence = items
     return container
 
 
-def _text(name: Code, text: str) -> TextContentItem:
-    return TextContentItem(name=name, value=ascii_text(text), relationship_type=RelationshipTypeValues.CONTAINS)
+def _text(name: Code, text: str, write: Callable[[str], str] = ascii_text) -> TextContentItem:
+    return TextContentItem(name=name, value=write(text), relationship_type=RelationshipTypeValues.CONTAINS)
 
 
 def _placeholder(source: DicomSource, identity: ResultIdentity) -> PlanarROIMeasurementsAndQualitativeEvaluations:

@@ -15,7 +15,7 @@ from pydicom.uid import CTImageStorage
 
 from lungscreen import __version__
 from lungscreen.outputs.dicom import codes
-from lungscreen.outputs.dicom.common import MAKER, MODEL, RESEARCH, SERIES, ascii_text, code_item, finish
+from lungscreen.outputs.dicom.common import MAKER, MODEL, RESEARCH, SERIES, SignedBy, ascii_text, code_item, finish
 from lungscreen.outputs.dicom.identity import ResultIdentity
 from lungscreen.outputs.dicom.source import DicomSource
 from lungscreen.results.document import ReportedFinding
@@ -72,10 +72,11 @@ def build_findings_segmentation(
     source: DicomSource,
     identity: ResultIdentity,
     kind: SegmentKind,
+    signed: SignedBy | None = None,
 ) -> Segments | None:
     """A segment for each finding; None where none has a voxel on a slice of the series.
 
-    labels: (slice, row, column) on the source's slices: the finding's number.
+    labels: (slice, row, column) on the source's slices: the finding's number. signed: who says that they are findings.
     """
     held = labels[labels.any(axis=(1, 2))]
     present = np.unique(held[held > 0])
@@ -87,7 +88,7 @@ def build_findings_segmentation(
     described = [
         _finding(finding, numbers[finding.number], source) for finding in findings if finding.number in numbers
     ]
-    dataset = _segmentation(renumbered[labels], described, source, identity, kind, "findings", 2)
+    dataset = _segmentation(renumbered[labels], described, source, identity, kind, "findings", 2, signed)
     return Segments(dataset, numbers)
 
 
@@ -151,9 +152,11 @@ def _segmentation(
     kind: SegmentKind,
     what: str,
     number: int,
+    signed: SignedBy | None = None,
 ) -> Dataset:
     """Only slices that hold something are stored and referred to."""
-    series = "seg" if kind == "binary" else "labelmap"
+    series = "signed seg" if signed else "seg" if kind == "binary" else "labelmap"
+    state = "read and signed by a person" if signed else "not verified"
     used = np.flatnonzero(labels.any(axis=(1, 2)))
     first = source.slices[used[0]]
     dataset = Segmentation(
@@ -173,7 +176,7 @@ def _segmentation(
         manufacturer_model_name=MODEL,
         software_versions=__version__,
         device_serial_number=identity.digest[:16],
-        content_description=ascii_text(f"{what}; {RESEARCH.lower()}, not verified", 64),
+        content_description=ascii_text(f"{what}; {RESEARCH.lower()}, {state}", 64),
         content_creator_name=f"{MAKER}^",
         content_label=what.upper(),
     )

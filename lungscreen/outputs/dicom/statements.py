@@ -6,6 +6,7 @@ from pydicom.sr.coding import Code
 
 from lungscreen import RESEARCH_USE
 from lungscreen.outputs.dicom import codes
+from lungscreen.outputs.dicom.common import SignedBy
 from lungscreen.outputs.dicom.identity import NO_DATE, ResultIdentity
 from lungscreen.results.document import ReportDocument
 
@@ -13,12 +14,16 @@ __all__ = ["NOT_VERIFIED", "exam_statements"]
 
 NOT_VERIFIED = "No person has verified it."
 """Stands beside the note on research use."""
+SIGNED = "A person has read the exam and signed what stands here."
+"""Stands there of a signed read."""
 
 
-def exam_statements(document: ReportDocument, identity: ResultIdentity) -> list[tuple[Code, str]]:
+def exam_statements(
+    document: ReportDocument, identity: ResultIdentity, signed: SignedBy | None = None
+) -> list[tuple[Code, str]]:
     """Each with its name, in the order in which they are read."""
     said = [
-        (codes.local("RESEARCHUSE"), f"{RESEARCH_USE} {NOT_VERIFIED}"),
+        (codes.local("RESEARCHUSE"), f"{RESEARCH_USE} {NOT_VERIFIED if signed is None else SIGNED}"),
         (codes.local("CATEGORYTEXT"), document.category),
         (codes.local("CATEGORYREASON"), document.category_reason),
         (codes.local("FINDINGCOUNT"), str(len(document.findings))),

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 from sqlalchemy import select
 
+from lungscreen.errors import LungscreenError
 from lungscreen.room import tables
 from lungscreen.room.accounts import READERS, Principal
 from lungscreen.room.core import Asking, Here, Room, allow
 from lungscreen.room.final import final_document, final_page, final_pdf
 from lungscreen.room.gate import cad_is_open
+from lungscreen.room.objects import SignedRead, can_make_objects, object_path, write_objects
 from lungscreen.room.problems import Problem
+from lungscreen.room.reads import measured_marks
 from lungscreen.room.routes.answers import ANSWERS
 from lungscreen.room.routes.reads import ReadId
 from lungscreen.room.shield import SANDBOXED_POLICY
 
 __all__ = ["final_routes"]
+
+_DICOM: dict[int | str, dict[str, Any]] = {200: {"content": {"application/dicom": {}}}}
 
 final_routes = APIRouter(
     prefix="/api/v1/reads/{number}",
@@ -43,6 +49,47 @@ def _as_page(number: ReadId, who: Asking, room: Here) -> Response:
 def _as_pdf(number: ReadId, who: Asking, room: Here) -> Response:
     """As PDF."""
     return Response(final_pdf(_final(room, number, who)), media_type="application/pdf")
+
+
+@final_routes.get("/final-sr.dcm", response_class=Response, responses=_DICOM)
+def _as_report_object(number: ReadId, who: Asking, room: Here) -> Response:
+    """As DICOM: a structured report that a person verified. Addenda are not in it."""
+    return _object(room, number, who, "sr")
+
+
+@final_routes.get("/final-seg.dcm", response_class=Response, responses=_DICOM)
+def _as_segmentation(number: ReadId, who: Asking, room: Here) -> Response:
+    """As DICOM: the outlines of the nodules of the read; `not-found` where it has none."""
+    return _object(room, number, who, "seg")
+
+
+def _object(room: Room, number: str, who: Principal, kind: str) -> Response:
+    """An object of a final read, made when it is first asked for: the study's files are read again for it.
+
+    Errors: those of `_final`; `not-ready` without the DICOM outputs, `images-absent` where the files are gone.
+    """
+    report = _final(room, number, who)
+    if not can_make_objects():
+        raise Problem("not-ready", "the DICOM outputs are not installed here (lungscreen[dicom])")
+    with room.store.read() as connection:
+        row = room.reads.get(connection, number)
+        outlines = {mark["id"]: mark["outline"] for mark in measured_marks(connection, number)}
+    folder = room.folders.pinned(json.loads(row.pins)["pin"])
+    kept = object_path(folder, number, kind)
+    if not kept.exists():
+        read = SignedRead(report["signed"], report["sha256"], outlines, room.config.programme or "lungscreen")
+        try:
+            room.bench.run(
+                f"objects {number}", write_objects, room.folders.results, folder, read, room.config.pipeline,
+                room.key_file,
+            )  # fmt: skip
+        except LungscreenError as error:
+            raise Problem("images-absent", error.reason) from None
+        except TimeoutError:
+            raise Problem("not-ready", "the objects are being made", retry_after_s=10.0) from None
+    if not kept.exists():
+        raise Problem("not-found")
+    return Response(kept.read_bytes(), media_type="application/dicom")
 
 
 def _final(room: Room, number: str, who: Principal) -> dict[str, Any]:

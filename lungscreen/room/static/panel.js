@@ -226,7 +226,7 @@ export class Panel extends EventTarget {
       computed && el("p", {}, computed.reason ?? ""), computed && el("p", {}, computed.management ?? ""),
       computed?.not_assessed?.length && el("p", { class: "soft" }, `Not assessed: ${computed.not_assessed.join("; ")}.`),
       ...(computed?.notices ?? []).map((/** @type {any} */ notice) => el("p", { class: "soft" }, notice.text)),
-      state === "final" && el("p", {}, "Signed. The report: ", ...["html", "pdf", "json"].flatMap((kind) => [el("a", { href: `/api/v1/reads/${id}/final.${kind}` }, kind.toUpperCase()), " "])),
+      state === "final" && el("p", {}, "Signed. The report: ", ...[["HTML", ".html"], ["PDF", ".pdf"], ["JSON", ".json"], ["DICOM SR", "-sr.dcm"], ["DICOM SEG", "-seg.dcm"]].flatMap(([name, end]) => [el("a", { href: `/api/v1/reads/${id}/final${end}` }, name), " "])),
       el("p", { class: "soft" }, "For research use; not a diagnosis."));
     const button = /** @type {HTMLButtonElement|null} */ (this.root.querySelector("#sign"));
     if (button) {
