@@ -182,6 +182,20 @@ def test_volume_and_diameter_of_a_ball(outliner: FakeOutliner | None, turned: fl
     assert np.linalg.norm(geometry.to_mm(middle) - centre) < 0.5
 
 
+def test_axes_are_taken_further_out_than_volumes() -> None:
+    """Where readers draw: the axes move with their level, the volume does not."""
+    geometry = grid()
+    centre = centre_of(geometry)
+    volume = volume_of(body(geometry, centre, (5.0, 5.0, 5.0)), geometry)
+    sizes = []
+    for level in (0.42, 0.36, 0.30):
+        (found,) = measure_nodules(volume, None, (Candidate(centre, 10.0, 0.9),), MeasureConfig(axes_level=level))
+        assert found.measurement is not None
+        sizes.append((found.measurement.mean_diameter_mm, found.measurement.volume_mm3))
+    assert sizes[0][0] < sizes[1][0] < sizes[2][0] < sizes[0][0] + 1
+    assert len({volume for _, volume in sizes}) == 1
+
+
 def test_axes_follow_an_ellipsoid() -> None:
     """Long, short and transverse axes of a body that is longest along the patient."""
     geometry = grid(spacing=(1.0, 0.7, 0.7), shape=(60, 66, 70))
@@ -439,6 +453,8 @@ def test_candidates_keep_their_order() -> None:
     [
         {"outline_level": 0.6},
         {"edge_level": 1.0},
+        {"axes_level": 0.29},
+        {"axes_level": 0.43},
         {"neck": 0.0},
         {"drawn_level": 0.0},
         {"reach_mm": 0.0},

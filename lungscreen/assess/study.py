@@ -31,6 +31,8 @@ NOT_ASSESSED_ITEMS = (
     "atypical cysts",
     "signs of infection or inflammation",
     "coronary artery calcium",
+    "cavities and consolidation",
+    "masses that fill a lobe, lie in the mediastinum or drown in fluid or collapse",
 )
 """What Lung-RADS asks for and the pipeline cannot see (choice k)."""
 

@@ -50,7 +50,8 @@ def category_chip(category: str | None) -> str:
 def finding_chip(finding: ReportedFinding) -> str:
     """A finding's category, marked and without its colour where it does not decide the exam's."""
     if finding.doubtful:
-        return f'<span class="chip">{escape(finding.category or NOT_ASSESSED)}</span> <small>doubtful</small>'
+        chip = f'<span class="chip">{escape(finding.category or NOT_ASSESSED)}</span>'
+        return f"<span>{chip} <small>doubtful</small></span>"
     return category_chip(finding.category) if finding.category else absent(NOT_ASSESSED)
 
 
