@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,31 @@ def test_pipelines_are_listed_and_printed(capsys: pytest.CaptureFixture[str], tm
     own.write_text(capsys.readouterr().out, encoding="utf-8")
     assert read_pipeline(str(own)) == read_pipeline("screening")
     assert main(["pipelines", "screning"]) == ExitCode.USAGE
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_units_are_valid(tmp_path: Path) -> None:
+    """As systemd reads them; the program is another one, since /opt/lungscreen need not be here."""
+    units = sorted((TOP / "docs" / "deploy").glob("lungscreen-*"))
+    assert len(units) == 4
+    for unit in units:
+        text = unit.read_text(encoding="utf-8").replace("/opt/lungscreen/bin/lungscreen", "/bin/true")
+        (tmp_path / unit.name).write_text(text, encoding="utf-8")
+    verify = ["systemd-analyze", "verify", *(str(tmp_path / unit.name) for unit in units)]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+    ours = [line for line in done.stderr.splitlines() if "lungscreen-" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+def test_the_units_call_commands_that_are_there() -> None:
+    for unit in (TOP / "docs" / "deploy").glob("lungscreen-*.service"):
+        (line,) = re.findall(r"^ExecStart=/opt/lungscreen/bin/lungscreen (.*)$", unit.read_text(), re.MULTILINE)
+        words = line.split()
+        command_parser(words[0]).parse_args(words[1:])
+
+
+def test_the_container_takes_what_the_package_is_made_of() -> None:
+    copied = re.findall(r"^COPY (?!--)(.*) \S+$", (TOP / "docs" / "deploy" / "Containerfile").read_text(), re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    assert names >= {"setup.cfg", "pyproject.toml", "lungscreen", "pipelines", "weights", "docs"}
+    assert all((TOP / name).exists() for name in names)

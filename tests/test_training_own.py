@@ -181,6 +181,7 @@ def test_without_a_wholly_annotated_scan_nothing_is_measured(prepared: Path, tmp
     assert data.scans == []
     assert not data.engine.cubes[0].placed
     assert any("nothing is measured" in line for line in data.said)
+    assert any("needs [findings] threshold" in line for line in data.said), "what to do about it"
 
 
 def test_what_is_too_large_or_of_unknown_size(prepared: Path) -> None:

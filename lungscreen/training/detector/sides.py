@@ -85,6 +85,10 @@ def read_sides(config: DetectorTraining, shards: Path, prepared: Sequence[Path] 
             said.append(f"{name}: {len(there)} scans with {len(cut[2])} nodules of at most {LARGEST_CUBE_MM:g} mm")
     if read.own and not sides.can_be_measured():
         said.append("no validation scan is wholly annotated: false marks cannot be counted, nothing is measured")
+        said.append(
+            "the weights will have no operating points: a pipeline with them needs [findings] threshold, or prepare a"
+            " wholly annotated scan (data prepare --complete) for validation and train again"
+        )
         sides.cubes_choice = []
     if not sides.can_be_learned_from(config.samples.cube_share):
         raise LungscreenError("training-data-invalid", "no cube or no scan is left to learn from", str(shards))
