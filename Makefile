@@ -7,7 +7,7 @@ SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo room browser test-browser test test-all test-dicom chaos check bench compare docs clean install
+.PHONY: demo room browser test-browser test test-all test-dicom test-node chaos check bench compare docs clean install
 
 demo: .venv/installed
 	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7 --overwrite
@@ -36,6 +36,12 @@ test-dicom: .venv/installed-dev
 	@command -v dsrdump >/dev/null && command -v pdftotext >/dev/null || $(SUDO) apt-get install --yes dcmtk poppler-utils
 	$(BIN)/python -m pytest tests/test_outputs_dicom.py tests/test_outputs_pdf.py tests/test_outputs_fhir.py \
 		tests/test_export.py tests/test_deidentify.py
+
+# The node beside a real PACS: Orthanc with its DICOMweb plugin, from Debian or Ubuntu.
+test-node: .venv/installed-dev
+	@command -v Orthanc >/dev/null && test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so || \
+		{ $(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends orthanc orthanc-dicomweb; }
+	$(BIN)/python -m pytest tests/test_node.py tests/test_node_orthanc.py
 
 # The reading room in a real browser: Chromium from Debian. Without it these tests skip and say so.
 browser:
