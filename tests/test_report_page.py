@@ -34,6 +34,7 @@ from lungscreen.geometry import Geometry
 from lungscreen.outputs.page.contour import contour_lines
 from lungscreen.outputs.page.lines import axes_of, crosshair
 from lungscreen.outputs.page.pictures import PLANES, PictureConfig, crop_svg, heat_svg, look_through, overview_svg
+from lungscreen.outputs.page.worklist import worklist_page
 from lungscreen.records import (
     Acquisition,
     Attributes,
@@ -47,6 +48,8 @@ from lungscreen.records import (
     Study,
 )
 from lungscreen.results.document import ATTRIBUTES_MEANING, MALIGNANCY_MEANING
+from lungscreen.results.facts import facts_of
+from lungscreen.results.ranking import done_row
 
 CONFIG = PictureConfig()
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -328,6 +331,10 @@ def test_doubtful_findings_stand_in_the_first_sentence_and_are_marked():
     assert '<span class="chip">4B</span> <small>doubtful</small>' in table
     assert "1 finding, it is doubtful at the operating point" in _check_safe(html).text
     assert 'class="opacity"' not in html, "11.8 mm is no mass"
+    document = finish(report).document
+    assert (facts_of(document).doubtful, done_row(document, "report.html").doubtful) == (1, 1)
+    listed = worklist_page([done_row(document, "report.html")], [])
+    assert "1<br><small>1 doubtful</small>" in listed
 
 
 def test_a_doubtful_mass_is_a_red_box_that_the_first_sentence_names():

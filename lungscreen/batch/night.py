@@ -216,6 +216,7 @@ def _ranked(rank: int, row: TaskRow, link: Callable[[str], str]) -> dict[str, An
         "patient": row.patient,
         "category": facts.category,
         "findings": facts.findings,
+        "doubtful": facts.doubtful,
         "top_probability": facts.top_probability,
         "seconds": round(row.seconds.get("study", sum(row.seconds.values())), 1),
         "report": link(row.key),
@@ -287,7 +288,7 @@ def _ranked_table(document: Mapping[str, Any]) -> str:
             category_chip(row["category"]),
             f"<a href='{escape(row['report'])}' class='code'>{escape(row['key'])}</a>",
             f"<span class='code'>{escape(row['patient'])}</span>",
-            str(row["findings"]),
+            f"{row['findings']}, {row['doubtful']} doubtful" if row.get("doubtful") else str(row["findings"]),
             "–" if row["top_probability"] is None else f"{100 * row['top_probability']:.0f} %",
             f"{row['seconds']:g}",
         ]

@@ -24,6 +24,7 @@ class StudyFacts:
 
     category: str = said(default="")
     findings: int = said(least=0, default=0)
+    doubtful: int = said("findings that do not decide the category", least=0, default=0)
     top_score: float | None = said("highest detection score of a finding", default=None)
     top_probability: float | None = said("highest malignancy probability of a finding", default=None)
     kernel: str = said("soft, standard, sharp or unknown", default="unknown")
@@ -39,6 +40,7 @@ def facts_of(document: ReportDocument) -> StudyFacts:
     return StudyFacts(
         category=document.category,
         findings=len(document.findings),
+        doubtful=sum(finding.doubtful for finding in document.findings),
         top_score=document.top_score,
         top_probability=document.top_probability,
         kernel=classify_kernel(document.acquisition.kernel),

@@ -263,7 +263,7 @@ function facts(m) {
 function cadFacts(finding) {
   const malignancy = finding.malignancy?.probability;
   const rows = /** @type {[string, string|null][]} */ ([
-    ["CAD's category", finding.category], ["malignancy, model", typeof malignancy === "number" ? `${(malignancy * 100).toFixed(0)} %` : null],
+    ["CAD's category", finding.category && finding.doubtful ? `${finding.category}, doubtful: does not decide the exam's` : finding.category], ["malignancy, model", typeof malignancy === "number" ? `${(malignancy * 100).toFixed(0)} %` : null],
     ["since the last exam", finding.growth ?? null],
   ]);
   return el("div", {},
