@@ -7,7 +7,7 @@ SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo room browser test-browser test test-all test-dicom test-node chaos check bench compare docs clean install
+.PHONY: demo room browser test-browser test test-all test-dicom test-node chaos check bench bench-room compare docs clean install
 
 demo: .venv/installed
 	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7 --overwrite
@@ -66,6 +66,10 @@ docs: .venv/installed-dev
 # Two results folders, where a change of the structure must change nothing: make compare BEFORE=... AFTER=...
 compare: .venv/installed-dev
 	$(BIN)/python tests/compare_results.py $(BEFORE) $(AFTER)
+
+# Fifty readers scroll, type and mark for two minutes.
+bench-room: .venv/installed-dev
+	$(BIN)/python -m tests.bench_room
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench --shared $(SHARED) --out bench

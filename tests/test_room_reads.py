@@ -550,6 +550,60 @@ def test_export_parts_the_readers_word_from_cads(rooms: Rooms, tmp_path: Path) -
     assert told["cad"]["sensitivity_against_reads"] == {"of": 1, "share": None, "why": "fewer than 10"}
 
 
+def test_months_count_agreement_and_cad_by_subgroup(tmp_path: Path) -> None:
+    """Twelve studies read twice, worked out by hand: Cohen's kappa, CAD's share with Wilson's interval, by kernel."""
+    uids = [f"1.2.4.{n}" for n in range(12)]
+    policy = DoubleReading(active=True, uncertain=True)
+    config = RoomConfig(mode="concurrent", double_reading=policy)
+    reports = [one_report(uid, graded_finding()) for uid in uids]
+    with make_room(write_studies(tmp_path, *reports), config) as found:
+        anna, ben, lead = found.client("anna"), found.client("ben"), found.client("lea", "lead")
+        verdicts = [("accept", "accept")] * 6 + [("reject", "reject")] * 3 + [("accept", "reject")] * 3
+        for report, (first, second) in zip(reports, verdicts, strict=True):
+            anna.read_to_end(key_of(report), first)
+            ben.read_to_end(key_of(report), second)
+        told = lead.get(f"/api/v1/monthly?month={time.strftime('%Y-%m', time.gmtime())}").json()
+    assert told["reads"] == 24
+    assert [(row["reader"], row["reads"]) for row in told["by_reader"]] == [("anna", 12), ("ben", 12)]
+    # alike in 9 of 12; by chance (9 * 6 + 3 * 6) / 144 = 0.5; (0.75 - 0.5) / 0.5
+    assert told["agreement"] == {"studies_read_twice": 12, "kappa": 0.5, "arbitrations": 0}, "nobody has arbitrated yet"
+    # 15 nodules in signed reads, all of them CAD's: Wilson's interval of 15 / 15
+    assert told["cad"]["sensitivity_against_reads"] == {"of": 15, "share": 1.0, "low": 0.796, "high": 1.0}
+    assert told["cad"]["marks"] == {"accept": 15, "reject": 9, "unsure": 0}
+    kinds = {row["kind"] for row in told["subgroups"]}
+    assert kinds == {"sex", "age", "manufacturer", "kernel", "dose"}
+    assert all(row["nodules"] == 15 for row in told["subgroups"]), "one group of each kind: the studies are alike"
+
+
+def test_tiers_are_the_deciles_of_the_reference_and_stay(tmp_path: Path) -> None:
+    """A tenth of the reference in each tier; later studies go by the same cuts, which only a new version changes."""
+    from lungscreen.room import tables
+    from lungscreen.room.studies import _give_tiers, freeze_tiers
+
+    with make_room(write_studies(tmp_path)) as found:
+        store = found.room.store
+
+        def add(key: str, suspicion: float) -> None:
+            row = {"key": key, "stamp": "s", "status": "done", "arrived": 1.0, "suspicion": suspicion}
+            with store.write() as connection:
+                connection.execute(tables.studies.insert().values(**row, state="unread"))
+
+        for n in range(100):
+            add(f"{n:012x}", float(n * n))
+        with store.write() as connection:
+            assert freeze_tiers(connection, 101) is None, "too few for a reference"
+            assert freeze_tiers(connection, 100) == 1
+            tiers = connection.execute(text("SELECT tier, count(*) FROM studies GROUP BY tier ORDER BY tier")).all()
+            assert [tuple(row) for row in tiers] == [(tier, 10) for tier in range(1, 11)]
+        for key, suspicion in (("a" * 12, -5.0), ("b" * 12, 81.0), ("c" * 12, 82.0), ("d" * 12, 1e9)):
+            add(key, suspicion)
+        with store.write() as connection:
+            _give_tiers(connection)
+            query = text("SELECT tier FROM studies WHERE key > 'a' ORDER BY key")
+            assert list(connection.execute(query).scalars()) == [1, 1, 2, 10]
+            assert freeze_tiers(connection, 100) == 2
+
+
 # -- the store -------------------------------------------------------------------------------------------------------
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     from lungscreen.errors import UsageError

@@ -81,7 +81,10 @@ def clinical_of(document: ReportDocument) -> ClinicalData | None:
 
 def lungs_of(document: ReportDocument) -> Lungs:
     """What the lungs lack. Their voxels are in the pack."""
-    return _copy(Lungs, document.lungs, mask=np.zeros((0, 0, 0), np.uint8), notices=(), right_ml=0.0, left_ml=0.0)
+    volumes = {"right_ml": document.lungs.right_ml, "left_ml": document.lungs.left_ml}
+    # a lung of 0 ml is one without air; of a report that names no volume nothing is known
+    known = {name: math.nan if value is None else value for name, value in volumes.items()}
+    return _copy(Lungs, document.lungs, mask=np.zeros((0, 0, 0), np.uint8), notices=(), **known)
 
 
 def finding_of(row: ReportedFinding) -> Finding:
