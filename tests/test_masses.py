@@ -35,7 +35,7 @@ def test_a_mass_in_the_lung_is_proposed_at_its_middle() -> None:
 
 
 def test_a_mass_that_the_lungs_lack_is_proposed_where_they_are_closed_over_it() -> None:
-    """It grew from the wall and is no part of the lungs' mask; 16 mm of closing bring it back."""
+    """It grew from the wall and is no part of the lungs' mask; closing brings it back."""
     hu, lung = chest()
     middle = CENTRE + np.array([0, 0, 42])
     mass = away_from(middle) < 12
@@ -45,6 +45,18 @@ def test_a_mass_that_the_lungs_lack_is_proposed_where_they_are_closed_over_it() 
     assert len(found) == 1
     assert np.linalg.norm(found[0, :3] - middle) < 12
     assert len(propose_masses(hu, lung, MassConfig(closing_mm=1.0))) == 0
+
+
+def test_a_large_mass_at_the_wall_that_the_lungs_lack_is_proposed() -> None:
+    """A ball of 16 mm rolls into the dent that a mass of 40 mm leaves in the lung; one of 22 mm does not."""
+    hu, lung = chest()
+    middle = CENTRE + np.array([0, 0, 42])
+    mass = away_from(middle) < 20
+    hu[mass] = 30
+    lung &= ~mass
+    (ball, *_) = propose_masses(hu, lung)
+    assert np.linalg.norm(ball[:3] - middle) < 20
+    assert len(propose_masses(hu, lung, MassConfig(closing_mm=16.0))) == 0
 
 
 def test_vessels_and_nodules_are_too_thin() -> None:

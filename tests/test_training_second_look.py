@@ -26,6 +26,7 @@ from lungscreen.training.second_look import chests, run
 from lungscreen.training.second_look.calibrate import Answered, choose
 from lungscreen.training.second_look.chests import KINDS, WholeChest, draw_chest, find_places
 from lungscreen.training.second_look.cubes import CubePlaces, find_cube_places
+from lungscreen.training.second_look.hardness import HIGHEST, score_by_look
 from lungscreen.training.second_look.insertion import BOX, LungBox, SourceNodule, cut_box, set_in_mass, set_in_nodule
 from lungscreen.training.second_look.recipe import Mining, SampleShares, SecondLookSplit, SecondLookTraining
 from lungscreen.training.second_look.run import make_second_look
@@ -135,6 +136,25 @@ def test_rare_nodules_are_drawn_more_often() -> None:
     assert 2 < drawn[2] / drawn[3] < 4.5
 
 
+def test_sizes_and_densities_come_more_evenly_where_asked() -> None:
+    """One large nodule among many small ones: with `even` it is drawn, and set in elsewhere, more often."""
+    cubes = cubes_of(40)
+    grown = np.argwhere(np.ones((50,) * 3)).reshape(50, 50, 50, 3) - cubes.centres[5]
+    cubes.masks[5] = np.linalg.norm(grown, axis=-1) < 9
+    count = len(cubes.names)
+    nothing, sure = np.zeros(count, np.float32), np.ones(count, bool)
+    drawn, set_in = {}, {}
+    for even in (0.0, 1.0):
+        shares = SampleShares(even=even, faint=1.0, large=1.0, part_solid=1.0)
+        places = CubePlaces(cubes, shares, np.arange(count), cubes.centres, sure, nothing)
+        rng = np.random.default_rng(0)
+        drawn[even] = sum(places.draw(rng, nodule=True)[3] > 17 for _ in range(1200))
+        set_in[even] = sum(places.draw_source(rng).diameter_mm > 17 for _ in range(1200))
+    for often in (drawn, set_in):
+        assert 15 < often[0.0] < 60
+        assert often[1.0] > 1.5 * often[0.0]
+
+
 # -- chests ----------------------------------------------------------------------------------------------------------
 def chest_of(*, sure: bool) -> WholeChest:
     """A box of lung with tissue around; a nodule, and dense places inside and outside the lung."""
@@ -161,6 +181,19 @@ def test_what_lies_in_the_lungs_of_an_unsure_scan_is_left_out() -> None:
         assert any(inside) == sure
         assert not all(inside)
         assert set(places[:, 4]) <= set(range(len(KINDS)))
+
+
+def test_balls_far_outside_the_lungs_are_places_too() -> None:
+    """Where the closed lungs reach, however far that is from the lungs themselves; nothing else from there."""
+    chest = chest_of(sure=True)
+    chest.lung[:, :, 36:] = False
+    chest.hu[:, :, 36:] = 40
+    away = chests._outside_mm(chest.lung)
+    kept = chests._Kept(chest, away, near_mm=12.0)
+    for kind in ("ball", "mark"):
+        kept.add((40, 40, 60), KINDS.index(kind), radius=7.0)
+        kept.add((60, 60, 40), KINDS.index(kind))
+    assert [row[:3] for row in kept.rows] == [[40, 40, 60], [60, 60, 40]]
 
 
 def test_places_of_a_phantom_lie_away_from_its_nodules(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +274,50 @@ def test_a_step_has_its_own_batch_half_of_it_nodules() -> None:
     assert first.close.max() <= 1
     middle = first.close_mask[first.outlined][:, 0, 10:14, 10:14, 10:14].amax((1, 2, 3))
     assert (middle > 0.5).float().mean() > 0.8, "the nodule is near the middle"
+
+
+def test_sharp_kernels_raise_fine_detail_only() -> None:
+    """The same samples, all of them sharpened: neighbouring voxels differ more, the mean stays."""
+    deck = deck_of()
+    plain = draw_samples(deck, 16, 0, 0)
+    sharp = draw_samples(replace(deck, shares=replace(deck.shares, sharp=1.0)), 16, 0, 0)
+    for seen, before in ((sharp.close, plain.close), (sharp.wide, plain.wide)):
+        assert seen.diff(dim=-1).abs().mean() > 1.05 * before.diff(dim=-1).abs().mean()
+        assert seen.mean() == pytest.approx(float(before.mean()), abs=0.05)
+    assert torch.equal(sharp.close_mask, plain.close_mask)
+
+
+class SureOfMiddle(TwoViews):
+    """Takes everything whose middle is bright for a nodule."""
+
+    def forward(self, close: torch.Tensor, wide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        middle = close[:, 0, 8:16, 8:16, 8:16].mean((1, 2, 3))
+        return 200 * (middle - 0.2), close, wide
+
+
+def test_what_earlier_weights_took_for_nodules_counts_as_if_a_detector_had_scored_it() -> None:
+    """Marks and balls that are none, up to a limit; neither nodules nor dense places that nothing marked."""
+    deck = deck_of()
+    cubes = deck.cubes
+    false = np.flatnonzero(~cubes.nodule)
+    bright, dark, unmarked = false[:3]
+    score = cubes.score.copy()
+    score[[bright, dark]] = 0.05
+    for n in (bright, unmarked):
+        cubes.cubes.hu[cubes.of[n], 4:17, 6:19, 32:45] = 60
+    cubes.cubes.hu[cubes.of[dark], 4:17, 6:19, 32:45] = -900
+    rows = np.array([[50, 50, 50, 0.1, KINDS.index("mark"), 0], [50, 50, 50, 0, KINDS.index("small spot"), 0]])
+    chest = replace(deck.scans[0], places=rows.astype(np.float32))
+    empty = replace(chest, places=rows[1:].astype(np.float32))
+    before = replace(deck, cubes=replace(cubes, score=score), scans=(chest, empty))
+    after = score_by_look(before, SureOfMiddle(VIEWS))
+    assert after.cubes.score[bright] == pytest.approx(HIGHEST)
+    assert after.cubes.score[dark] == pytest.approx(0.05)
+    assert after.cubes.score[unmarked] == 0
+    assert (after.cubes.score[cubes.nodule] == score[cubes.nodule]).all()
+    assert after.scans[0].places[:, 3].tolist() == pytest.approx([HIGHEST, 0])
+    assert after.scans[1] is empty
+    assert score[bright] == pytest.approx(0.05), "the deck before stays as it was"
 
 
 def test_it_learns_and_a_run_that_was_stopped_continues_as_if_it_had_not_been(tmp_path: Path) -> None:
@@ -380,7 +457,9 @@ def test_a_search_that_contradicts_itself_is_refused(wrong: dict[str, object]) -
         Mining(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["train_second_look", *(f"train_second_look_{part}" for part in ("base", "a", "b"))])
+@pytest.mark.parametrize(
+    "name", ["train_second_look", *(f"train_second_look_{part}" for part in ("base", "a", "b", "long_a", "long_b"))]
+)
 def test_the_shipped_recipes_keep_the_test_data_out(name: str) -> None:
     """Nobody of subset 1 or of the whole test scans is learned from or chosen on; nobody is on both sides."""
     config = read_table(SecondLookTraining, read_toml(packaged_folder("pipelines") / f"{name}.toml"), name)

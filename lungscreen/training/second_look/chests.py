@@ -159,16 +159,17 @@ class _Kept:
         at = np.asarray(place, float)
         voxel = tuple(np.clip(np.rint(at).astype(int), 0, np.array(self.away.shape) - 1))
         outside = float(self.away[voxel])
-        if outside > self.near_mm or self._may_be_one(at, radius):
+        ball = kind == KINDS.index("ball")
+        if (outside > self.near_mm and not ball) or self._may_be_one(at, radius):
             return
-        if not self.chest.sure and outside < OUTSIDE_MM and kind != KINDS.index("ball"):
+        if not self.chest.sure and outside < OUTSIDE_MM and not ball:
             return
         known = self._known(at)
         if known is None:
             self.rows.append([*(float(v) for v in at), float(score), float(kind), float(radius)])
             return
         known[3] = max(known[3], score)
-        if kind == KINDS.index("ball"):
+        if ball:
             known[4:] = [kind, radius]
 
     def _known(self, at: NDArray[np.float64]) -> list[float] | None:

@@ -53,6 +53,12 @@ FAINT_HU = -500.0
 LARGE_MM = 15.0
 """A nodule from this size on is drawn more often."""
 
+SIZES_MM, DENSITIES_HU = (5.0, 6.0, 8.0, 11.0, 15.0), (-650.0, -500.0, -300.0, -100.0)
+"""Between which nodules are of one size, and of one mean density."""
+
+LEAST_ALIKE = 8
+"""Nodules of a size and density count as so many at the least: a single one does not come all the time."""
+
 PART_SOLID = (0.125, 0.875)
 """Readers' texture, 0 … 1, between which a nodule is neither ground-glass nor solid."""
 
@@ -94,10 +100,16 @@ class CubePlaces:
         voxels = self.cubes.masks.sum(axis=(1, 2, 3))
         return np.asarray((6 * np.maximum(voxels, 8) / np.pi) ** (1 / 3))
 
+    def draw_source(self, rng: np.random.Generator) -> SourceNodule:
+        """What is set into another lung."""
+        drawn, often = self._sources
+        return drawn[int(rng.choice(len(drawn), p=often))]
+
     @cached_property
-    def sources(self) -> tuple[SourceNodule, ...]:
-        """What may be set into other lungs."""
-        return tuple(self._source(n) for n in self._learned if self.cubes.masks[n].any())
+    def _sources(self) -> tuple[tuple[SourceNodule, ...], Floats]:
+        known = np.array([n for n in self._learned if self.cubes.masks[n].any()])
+        often = self._rarity[known] ** self.shares.even
+        return tuple(self._source(n) for n in known), often / often.sum()
 
     @cached_property
     def large(self) -> tuple[SourceNodule, ...]:
@@ -129,7 +141,17 @@ class CubePlaces:
         often *= np.where(self.diameters_mm[cubes] >= LARGE_MM, self.shares.large, 1.0)
         mixed = (texture > PART_SOLID[0]) & (texture < PART_SOLID[1])
         often *= np.where(mixed, self.shares.part_solid, 1.0)
+        often *= self._rarity[cubes] ** self.shares.even
         return places, often / often.sum()
+
+    @cached_property
+    def _rarity(self) -> Floats:
+        """One over how many nodules learned from are of a cube's size and density."""
+        bins = np.digitize(self.diameters_mm, SIZES_MM) * (len(DENSITIES_HU) + 1) + np.digitize(
+            self._density, DENSITIES_HU
+        )
+        count = np.bincount(bins[self._learned], minlength=int(bins.max()) + 1)
+        return np.asarray(1.0 / np.maximum(count[bins], LEAST_ALIKE))
 
     @cached_property
     def _false(self) -> tuple[NDArray[np.intp], Floats]:

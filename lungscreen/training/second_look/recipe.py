@@ -66,7 +66,10 @@ class SampleShares:
     masses, of which `enlarged` are real nodules enlarged, the others made.  known: of the positives of scans that are
     annotated there.  decoys: of the places without a mark into which other normal tissue is set.  mirrored: of
     samples of scans that are cut and mirrored outwards, as cubes are.  faint, large, part_solid: how much more often
-    such a nodule of a cube comes.
+    such a nodule of a cube comes.  even: 0: all others as often as they are there; 1: every size and density as often
+    as every other, in cubes and among what is set into chests; between: a power.  sharp: of samples that are sharpened,
+    their noise too, as sharp kernels do.  hard: false marks that the weights which the run begins with take for nodules
+    come more often, as if a detector had scored them so.
     """
 
     cubes: float = 0.5
@@ -79,9 +82,22 @@ class SampleShares:
     faint: float = 3.0
     large: float = 2.0
     part_solid: float = 2.0
+    even: float = 0.0
+    sharp: float = 0.0
+    hard: bool = False
 
     def __post_init__(self) -> None:
-        shares = (self.cubes, self.phantoms, self.masses, self.enlarged, self.known, self.decoys, self.mirrored)
+        shares = (
+            self.cubes,
+            self.phantoms,
+            self.masses,
+            self.enlarged,
+            self.known,
+            self.decoys,
+            self.mirrored,
+            self.even,
+            self.sharp,
+        )
         if min(shares) < 0 or self.cubes + self.phantoms > 1 or max(shares) > 1 or self.masses + self.known > 1:
             raise ValueError("expected shares of 0 to 1")
         if min(self.faint, self.large, self.part_solid) <= 0:

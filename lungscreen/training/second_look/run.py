@@ -26,6 +26,7 @@ from lungscreen.training.detector.data import prepare_scans
 from lungscreen.training.second_look.calibrate import Choice, answer_chest, answer_cube, answer_masses, choose
 from lungscreen.training.second_look.chests import WholeChest, draw_chest, read_chest
 from lungscreen.training.second_look.cubes import find_cube_places, read_annotated
+from lungscreen.training.second_look.hardness import score_by_look
 from lungscreen.training.second_look.recipe import SecondLookTraining
 from lungscreen.training.second_look.samples import Deck
 from lungscreen.training.second_look.train import begin_with_mean, train_second_look
@@ -61,6 +62,8 @@ def make_second_look(
         prepare_scans(data, out / "shards", (*config.split.scans, *config.split.choice_scans), progress)
     deck = _deal(config, data, cubes, detectors, out, progress)
     network = _begin(config, begin_with)
+    if config.shares.hard:
+        deck = score_by_look(deck, network)
     identity = config.identity([file.sha256 for file in (*files, *begin_with)], list(cubes.names))
     mean = train_second_look(config, deck, network, identity, out / "second_look.pt", progress)
     choice = _choose(config, data, cubes, deck, detectors[-1], mean, out, progress)
