@@ -349,6 +349,13 @@ def test_it_learns_and_a_run_that_was_stopped_continues_as_if_it_had_not_been(tm
     assert refusal.value.code == "config-invalid"
 
 
+def test_no_steps_leave_what_a_run_begins_with() -> None:
+    network = TwoViews(VIEWS)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    after = train_second_look(replace(RECIPE, steps=0), deck_of(), network, "id").state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
 # -- curves and points -----------------------------------------------------------------------------------------------
 def answered(seed: int, hits: int, false: int, litres: float) -> Answered:
     """Nodules answer high, the others low, with some overlap."""
@@ -439,7 +446,7 @@ def test_runs_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         make_second_look(RECIPE, data, out)
 
 
-@pytest.mark.parametrize("wrong", [{"batch": 3}, {"steps": 0}, {"rate": 0.0}, {"ema": 1.0}, {"rise": 0.0}])
+@pytest.mark.parametrize("wrong", [{"batch": 3}, {"steps": -1}, {"rate": 0.0}, {"ema": 1.0}, {"rise": 0.0}])
 def test_a_recipe_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         replace(RECIPE, **wrong)  # type: ignore[arg-type]
@@ -458,7 +465,8 @@ def test_a_search_that_contradicts_itself_is_refused(wrong: dict[str, object]) -
 
 
 @pytest.mark.parametrize(
-    "name", ["train_second_look", *(f"train_second_look_{part}" for part in ("base", "a", "b", "long_a", "long_b"))]
+    "name",
+    ["train_second_look", *(f"train_second_look_{part}" for part in ("base", "a", "b", "long_a", "long_b", "long"))],
 )
 def test_the_shipped_recipes_keep_the_test_data_out(name: str) -> None:
     """Nobody of subset 1 or of the whole test scans is learned from or chosen on; nobody is on both sides."""

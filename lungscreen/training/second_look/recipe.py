@@ -108,8 +108,9 @@ class SampleShares:
 class SecondLookTraining:
     """The whole recipe: `pipelines/train_second_look*.toml`.
 
-    steps: of `batch` samples, half of them nodules.  rate: highest learning rate.  rise: share of the steps in which it
-    rises; then it falls by a cosine, where `fall`.  ema: decay of the running mean of the weights, which is what ships.
+    steps: of `batch` samples, half of them nodules; 0: what the run begins with is averaged, and chosen for.  rate:
+    highest learning rate.  rise: share of the steps in which it rises; then it falls by a cosine, where `fall`.  ema:
+    decay of the running mean of the weights, which is what ships.
     save_every: steps between checkpoints.
     """
 
@@ -128,8 +129,8 @@ class SecondLookTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.save_every < 1 or self.batch < 2 or self.batch % 2:
-            raise ValueError("expected steps and save_every of at least 1 and an even batch of at least 2")
+        if self.steps < 0 or self.save_every < 1 or self.batch < 2 or self.batch % 2:
+            raise ValueError("expected steps of at least 0, save_every of at least 1 and an even batch of at least 2")
         if not (0 < self.rate < 1 and 0 <= self.ema < 1 and 0 < self.rise < 1 and self.weight_decay >= 0):
             raise ValueError("expected 0 < rate < 1, 0 <= ema < 1, 0 < rise < 1, weight_decay of at least 0")
 
