@@ -47,14 +47,14 @@ def test_a_mass_that_the_lungs_lack_is_proposed_where_they_are_closed_over_it() 
     assert len(propose_masses(hu, lung, MassConfig(closing_mm=1.0))) == 0
 
 
-def test_a_large_mass_at_the_wall_that_the_lungs_lack_is_proposed() -> None:
+def test_a_larger_ball_closes_over_larger_masses_at_the_wall() -> None:
     """A ball of 16 mm rolls into the dent that a mass of 40 mm leaves in the lung; one of 22 mm does not."""
     hu, lung = chest()
     middle = CENTRE + np.array([0, 0, 42])
     mass = away_from(middle) < 20
     hu[mass] = 30
     lung &= ~mass
-    (ball, *_) = propose_masses(hu, lung)
+    (ball, *_) = propose_masses(hu, lung, MassConfig(closing_mm=22.0))
     assert np.linalg.norm(ball[:3] - middle) < 20
     assert len(propose_masses(hu, lung, MassConfig(closing_mm=16.0))) == 0
 

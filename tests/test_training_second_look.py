@@ -183,6 +183,15 @@ def test_what_lies_in_the_lungs_of_an_unsure_scan_is_left_out() -> None:
         assert set(places[:, 4]) <= set(range(len(KINDS)))
 
 
+def test_a_run_may_close_the_lungs_further_than_the_product_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    closings = []
+    real = chests.propose_masses
+    monkeypatch.setattr(chests, "propose_masses", lambda *a: closings.append(a[2].closing_mm) or real(*a))
+    for mining in (FEW, replace(FEW, closing_mm=22.0)):
+        find_places(chest_of(sure=True), [BrightDetector()], mining)
+    assert closings == [16.0, 22.0]
+
+
 def test_balls_far_outside_the_lungs_are_places_too() -> None:
     """Where the closed lungs reach, however far that is from the lungs themselves; nothing else from there."""
     chest = chest_of(sure=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lungscreen.detect import Detector, propose_masses
+from lungscreen.detect import Detector, MassConfig, propose_masses
 from lungscreen.detect.resampling import resample_box
 from lungscreen.morphology import distance_mm
 from lungscreen.phantom import make_phantom, sized
@@ -49,6 +49,9 @@ OUTSIDE_MM = 1.5
 
 SPOT_ROOM_MM = 8.0
 """How far outside the lungs dense places are looked for."""
+
+MOST_BALLS = 32
+"""Places of a chest where a mass could lie."""
 
 LEAST_MADE_MM = 4.0
 """Smaller nodules of phantoms are not learned from."""
@@ -131,7 +134,8 @@ def find_places(chest: WholeChest, detectors: Sequence[Detector], mining: Mining
         marks = marks[marks[:, 4] >= mining.least]
         for z, y, x, _, score in marks[np.argsort(-marks[:, 4], kind="stable")][: mining.scan_marks]:
             kept.add((z, y, x), KINDS.index("mark"), score=score)
-    for z, y, x, radius in propose_masses(chest.hu, chest.lung):
+    where = MassConfig(closing_mm=mining.closing_mm, most=MOST_BALLS)
+    for z, y, x, radius in propose_masses(chest.hu, chest.lung, where):
         kept.add((z, y, x), KINDS.index("ball"), radius=radius)
     near = away <= SPOT_ROOM_MM
     for kind, scale, most in zip(("small spot", "large spot"), SPOT_SCALES_MM, mining.scan_spots, strict=True):

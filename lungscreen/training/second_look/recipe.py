@@ -40,7 +40,8 @@ class Mining:
     detectors: folders of weights that look, as `[detect] weights` names them; empty: the shipped ones.  least: score
     from which a mark counts.  cube_marks, cube_spots: marks of a cube, and densest small and large places of it.
     scan_marks, scan_spots: the same of a whole scan; scan_places: places at and outside its lungs' border drawn at
-    random. near_mm: how far outside the lungs a place may lie.
+    random. near_mm: how far outside the lungs a place may lie, but for one where a mass could.  closing_mm: radius of
+    the ball that closes the lungs where a mass could lie: larger than in the product, more of what is none is seen.
     """
 
     detectors: tuple[str, ...] = ()
@@ -51,10 +52,11 @@ class Mining:
     scan_spots: tuple[int, int] = (200, 150)
     scan_places: int = 120
     near_mm: float = 12.0
+    closing_mm: float = 16.0
 
     def __post_init__(self) -> None:
         counts = (self.cube_marks, *self.cube_spots, self.scan_marks, *self.scan_spots, self.scan_places)
-        if not 0 < self.least < 1 or min(counts) < 0 or self.near_mm < 0:
+        if not 0 < self.least < 1 or min(counts) < 0 or self.near_mm < 0 or self.closing_mm <= 0:
             raise ValueError("expected least between 0 and 1, and no counts or lengths below 0")
 
 
