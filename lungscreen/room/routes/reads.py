@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from sqlalchemy import Connection, select
+from starlette.concurrency import run_in_threadpool
 
 from lungscreen.errors import LungscreenError
 from lungscreen.outputs.room_pack import PackError
@@ -32,6 +35,9 @@ read_routes = APIRouter(prefix="/api/v1", responses=ANSWERS, dependencies=[Depen
 arbitration_routes = APIRouter(prefix="/api/v1", responses=ANSWERS, dependencies=[Depends(allow("arbiter", "lead"))])
 
 ReadId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+MEASURE_S = 120.0
+"""How long a mark may wait to be measured."""
+
 IfMatch = Annotated[str | None, Header(max_length=20)]
 
 
@@ -71,37 +77,50 @@ def _save_read(
 
 
 @read_routes.post("/reads/{number}/marks", status_code=201)
-def _add_mark(
+async def _add_mark(
     number: ReadId, new: NewMark, who: Asking, response: Response, room: Here, if_match: IfMatch = None
 ) -> dict[str, Any]:
     """A nodule at a place: measured, typed and located by the product."""
     version = _version(if_match)
+    folder = await run_in_threadpool(_place_to_measure, room, number, version, who)
+    found = await _measure(room, number, folder, new.position_mm)
+    mark, answer = await run_in_threadpool(_keep_mark, room, number, version, who, found)
+    _tagged(response, answer)
+    return {"mark": next(m for m in answer["content"]["marks"] if m["id"] == mark), "read": answer}
+
+
+def _place_to_measure(room: Room, number: str, version: int, who: Principal) -> FilePath:
+    """The folder of the images that a read is of, where it may be marked now."""
     with room.store.read() as connection:
         row = room.reads.own(connection, number, who)
         if row.state == "final":
             raise Problem("read-signed")
         if row.version != version:
             raise Problem("read-changed")
-    found = _measure(room, row, who, new.position_mm)
-    with room.store.write() as connection:
-        mark, row = room.reads.add_mark(connection, room.reads.own(connection, number, who), version, found)
-        room.audit.add(connection, who.name, "mark-added", number, mark=mark)
-        answer = _read(room, connection, row, who)
-    room.audit.anchor_head(room.store)
-    _tagged(response, answer)
-    return {"mark": next(m for m in answer["content"]["marks"] if m["id"] == mark), "read": answer}
+    return find_pack(room, row.study, who).path.parent
 
 
-def _measure(room: Room, row: ReadRow, who: Principal, position_mm: PlaceMm) -> dict[str, Any]:
-    folder = find_pack(room, row.study, who).path.parent
-    name = f"mark {row.id} {position_mm}"
+async def _measure(room: Room, number: str, folder: FilePath, position_mm: PlaceMm) -> dict[str, Any]:
+    """Wait without one of the threads that answer everybody: many may wait for the one process that measures."""
+    future = room.bench.start(f"mark {number} {position_mm}", measure_mark, folder, room.config.pipeline, position_mm)
     try:
-        found: dict[str, Any] = room.bench.run(name, measure_mark, folder, room.config.pipeline, position_mm)
+        found: dict[str, Any] = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), MEASURE_S)
     except LungscreenError as error:
         raise Problem("outside-volume" if error.code == "outside-volume" else "not-ready", error.reason) from None
     except (PackError, OSError, TimeoutError):
         raise Problem("not-ready", "the place could not be measured") from None
     return found
+
+
+def _keep_mark(
+    room: Room, number: str, version: int, who: Principal, found: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    with room.store.write() as connection:
+        mark, row = room.reads.add_mark(connection, room.reads.own(connection, number, who), version, found)
+        room.audit.add(connection, who.name, "mark-added", number, mark=mark)
+        answer = _read(room, connection, row, who)
+    room.audit.anchor_head(room.store)
+    return mark, answer
 
 
 @read_routes.post("/reads/{number}/active", status_code=204)
