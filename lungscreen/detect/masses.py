@@ -41,11 +41,11 @@ class MassConfig:
     larger one's radius, the larger stays.  most: proposals, the thickest.
     """
 
-    closing_mm: float = 22.0
+    closing_mm: float = 16.0
     dense_hu: float = -250.0
     ball_mm: float = 6.5
     apart_mm: float = 8.0
-    most: int = 32
+    most: int = 24
 
     def __post_init__(self) -> None:
         if min(self.closing_mm, self.ball_mm, self.apart_mm) <= 0 or self.most < 0:
