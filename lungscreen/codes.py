@@ -498,7 +498,7 @@ CODES: dict[str, Code] = {
     ),
     "nodule-row-invalid": Code(
         "refusal",
-        "A row of the table of nodules or exams does not say whose it is, when, or which nodule. An exam that it may"
+        "A row of the table of nodules or exams lacks the patient, the date or the nodule. An exam that it may"
         " belong"
         " to is not called 1 or 2.",
         "Correct the row, then grade again.",
@@ -640,9 +640,8 @@ CODES: dict[str, Code] = {
     ),
     "prior-nodule-unknown": Code(
         "notice",
-        "It is not known what became of a nodule of an earlier exam: its place lies outside this scan, it may have"
-        " merged"
-        " with another, it was not measured, or only its report was compared. The exam is no 1 or 2.",
+        "It is not known whether a nodule of an earlier exam is still there: its place lies outside this scan, it may"
+        " have merged with another, it was not measured, or only its report was compared. The exam is no 1 or 2.",
         "Look at the nodule's place, or compare with the earlier images.",
     ),
     "prior-history-left-out": Code(

@@ -66,7 +66,7 @@ NOT_ASSESSED: Final = "not assessed"
 """A value, not a gap: no rule was applied, or nothing was compared, and beside it stands why."""
 
 Verdict = Literal["finding", "no nodule", "too small", "not listed", "below the operating point"]
-"""What became of a candidate: a finding; taken for no nodule by the second look; smaller than the least size; above the
+"""How a candidate ended: as a finding; taken for no nodule by the second look; smaller than the least size; above the
 operating point but left out by the limit of findings; not looked at further."""
 
 
@@ -537,7 +537,7 @@ class PastNodule:
 
 @dataclass(frozen=True, slots=True)
 class NoduleChange:
-    """What became of a nodule since earlier exams.
+    """How a nodule changed since earlier exams.
 
     exams: those that show it, oldest first. The changes are against the last of them. doubling_days is None where the
     volume did not grow or is not known; its bounds are a 95 % interval from both volumes' uncertainties, the longest
@@ -792,7 +792,7 @@ class Report:
     no_nodules: tuple[Finding, ...] = ()
     """Marks above the operating point that the second look takes for no nodule: measured, neither rated nor graded."""
     verdicts: tuple[Verdict, ...] = ()
-    """What became of each of `candidates`, in their order; empty where nothing was decided."""
+    """How each of `candidates` ended, in their order; empty where nothing was decided."""
     person: Person | None = None
     """What is known of the person beside the image; None where nothing is."""
     management: str = ""

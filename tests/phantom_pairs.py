@@ -166,7 +166,7 @@ def compare_readings(
 
 
 def compare_pair(pair: PairOfVisits, config: ComparisonConfig | None = None) -> tuple[Comparison, list[Outcome]]:
-    """Compare both visits, and say of each true nodule what became of it."""
+    """Compare both visits, and say of each true nodule how it ended."""
     before, after = read_true(pair.before, 1), read_true(pair.after, 2)
     prior = Prior(FIRST, study_of(before.volume))
     day = FIRST + timedelta(pair.days)

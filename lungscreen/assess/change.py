@@ -1,4 +1,4 @@
-"""NoduleHistory → what became of the nodule since earlier exams: the one judgement that category and words rest on.
+"""NoduleHistory → how the nodule changed since earlier exams: the one judgement that category and words rest on.
 
 Growth is Lung-RADS v2022 note 6 (choices b and f), slow growth note 8 (choice n). Whoever grades, and whoever says what
 changed, asks here, so that no report calls a nodule stable beside a category for growing ones.
@@ -48,7 +48,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSince:
-    """What became of a nodule that earlier exams show.
+    """How a nodule that earlier exams show changed.
 
     since: the exam that the state rests on; not always the last one. part: "solid part" where that has changed rather
     than the whole. before_mm, now_mm: mean diameters of that part. how: "slowly" for slow growth, "by type" where it

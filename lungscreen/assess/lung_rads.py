@@ -104,7 +104,7 @@ def grade_nodule(history: NoduleHistory, measure: Measure = "diameter") -> Categ
 
 
 def name_growth(history: NoduleHistory) -> str:
-    """What became of a nodule since earlier exams: new, grown, slowly growing, stable, smaller; or "not assessed"."""
+    """How a nodule changed since earlier exams: new, grown, slowly growing, stable, smaller; or "not assessed"."""
     if history.is_baseline:
         return "not assessed: no prior"
     if history.is_new:

@@ -25,7 +25,7 @@ class ExamFacts:
     inflammation: a reader sees signs of infection or inflammation (note 10); None is not assessed.
     significant_other: a reader sees a significant finding that is no lung cancer (modifier S); None is not assessed.
     new_nodules: how many nodules are new.
-    unknown_earlier: nodules of earlier exams of which nobody knows what became of them, each in words.
+    unknown_earlier: nodules of earlier exams of which nobody knows whether they are still there, each in words.
     doubtful: findings that are probably no nodules and do not decide, in words; empty where there are none.
     """
 
@@ -51,9 +51,9 @@ def grade_exam(nodules: Sequence[Category], facts: ExamFacts | None = None) -> C
     """Lung-RADS v2022 category of the exam: that of the nodule with the highest suspicion (note 1).
 
     Category 0 takes its place where that is at most 4A; a 4B or 4X stays, with 0 shown beside it (choice i). Where a
-    nodule could not be assessed, or what became of an earlier one is not known, and all others are 1 or 2, the exam is
-    "not assessed": a negative exam isn't claimed. Doubtful findings are not among the nodules; the reason names them
-    (choice o).
+    nodule could not be assessed, or it is not known whether an earlier one is still there, and all others are 1 or 2,
+    the exam is "not assessed": a negative exam isn't claimed. Doubtful findings are not among the nodules; the reason
+    names them (choice o).
     """
     facts = facts or ExamFacts()
     worst = _with_unknown_earlier(_with_doubtful(_worst(nodules), facts.doubtful), facts.unknown_earlier)
@@ -120,8 +120,8 @@ def _with_unknown_earlier(worst: Category, unknown: tuple[str, ...]) -> Category
     """What nobody knows the fate of keeps the exam from 1 and 2; a category of 3 or more is then "at least" that."""
     if not unknown:
         return worst
-    some = "a nodule" if len(unknown) == 1 else f"{len(unknown)} nodules"
-    why = f"what became of {some} of an earlier exam is not known ({'; '.join(unknown)})"
+    some, verb = ("a nodule", "is") if len(unknown) == 1 else (f"{len(unknown)} nodules", "are")
+    why = f"it is not known whether {some} of an earlier exam {verb} still there ({'; '.join(unknown)})"
     notices = (*worst.notices, Notice("prior-nodule-unknown", f"{why[0].upper()}{why[1:]}."))
     if worst.name not in (LungRads.NEGATIVE, LungRads.BENIGN):
         at_least = f", so at least {worst.name}" if worst.name in RANK else ""
@@ -132,7 +132,7 @@ def _with_unknown_earlier(worst: Category, unknown: tuple[str, ...]) -> Category
         clause="Lung-RADS v2022 note 1 (choice i)",
         reason=f"not assessed: {why}; by its findings the exam would be {worst.name}: {worst.reason}",
         notices=notices,
-        needs=("what became of every nodule of the earlier exam",),
+        needs=("whether every nodule of the earlier exam is still there",),
     )
 
 

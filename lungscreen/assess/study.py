@@ -177,8 +177,8 @@ def assess_follow_up(
     `earlier` in the order of the findings: the exams that show each, oldest first, with the nodule's own category where
     it is known (`share_prior_category`); a finding that none shows is new. None: its place was not compared (outside
     the earlier scan, or no images of it), so that it is graded as baseline and not as new, and said.
-    `lost`: nodules of earlier exams that are no findings now; where nobody knows what became of one, the exam is no 1
-    or 2. `not_measured`: how many more an earlier exam has that cannot be compared, since they have no sizes.
+    `lost`: nodules of earlier exams that are no findings now; where nobody knows whether one is still there, the exam
+    is no 1 or 2. `not_measured`: how many more an earlier exam has that cannot be compared, since they have no sizes.
     `seen`: what a reader says of the whole exam.
     Errors: ValueError where an earlier exam has no date or is not before this one, or `earlier` or `facts` are not as
     many as the findings.
@@ -228,7 +228,7 @@ class _Earlier:
 
 @dataclass(frozen=True, slots=True)
 class _Grade:
-    """A finding's category and what became of it."""
+    """A finding's category and how it changed."""
 
     category: Category
     growth: str
@@ -272,7 +272,7 @@ def _without_measurement() -> Category:
 
 
 def _growth_words(history: NoduleHistory) -> str:
-    """What became of a nodule, with its volume-doubling time where both volumes are known."""
+    """How a nodule changed, with its volume-doubling time where both volumes are known."""
     words = name_growth(history)
     if not history.earlier:
         return words

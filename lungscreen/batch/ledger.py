@@ -1,4 +1,4 @@
-"""The ledger: one row a study, and what became of every attempt. It names nobody (keyed hashes only).
+"""The ledger: one row a study, and how every attempt ended. It names nobody (keyed hashes only).
 
     waiting ─► running ─► done | refused | failed
        ▲          │
@@ -288,7 +288,7 @@ class Ledger:
             )
         return int(cursor.lastrowid or 0)
 
-    # -- what became of it -------------------------------------------------------------------------------------------
+    # -- how it ended -------------------------------------------------------------------------------------------------
     def finish(
         self,
         key: str,

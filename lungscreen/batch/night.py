@@ -1,4 +1,4 @@
-"""Ledger ─► night.json and night.html: what became of the night, without names.
+"""Ledger ─► night.json and night.html: how the night went, without names.
 
 Studies are named by their keys; the worklist and the reports, to which the page links, say whose they are.
 """

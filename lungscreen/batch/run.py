@@ -61,7 +61,7 @@ class BatchRun:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: finished or stopped; and what became of the studies of its inputs."""
+    """How a run ended: finished or stopped; and how the studies of its inputs ended."""
 
     how: str
     states: dict[str, int]
@@ -107,12 +107,12 @@ def run_batch(run: BatchRun, *, stopped: Callable[[], bool] = lambda: False, mod
         ledger = Ledger(run.out)
         try:
             ledger.check_key(names.fingerprint, names.identified)
-            return _pass_by(run, work, models, names, ledger, stopped)
+            return _work_through(run, work, models, names, ledger, stopped)
         finally:
             ledger.close()
 
 
-def _pass_by(
+def _work_through(
     run: BatchRun, work: Work, models: Models, names: Pseudonyms, ledger: Ledger, stopped: Callable[[], bool]
 ) -> Ended:
     turn = Turn()
@@ -153,7 +153,7 @@ def _pass_by(
     try:
         night.recover()
         scanner.start()
-        how = night.pass_by()
+        how = night.work_through()
         night.write_tables()
         keys = set(index.keys_of(run.inputs))
         refusals = (*store.of_run(run.inputs, keys), *night.said)

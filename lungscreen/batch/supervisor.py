@@ -75,7 +75,7 @@ class Night:
     _tables_at: float = 0.0
     _rows: dict[str, StudyRows] = field(default_factory=dict)
 
-    def pass_by(self) -> str:
+    def work_through(self) -> str:
         """Read what there is to read. Returns how the run ended: finished, or stopped.
 
         Errors: `output-failed` where the disk stays full, `weights-invalid`, `worker-died` where no worker starts.

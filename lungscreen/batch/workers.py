@@ -276,7 +276,7 @@ class Processes:
         return max(at_work, key=lambda process: sizes[process.name])
 
     def _bury(self, worker: _Worker, process: _Process, code: str) -> list[Event]:
-        """What a process said last, what became of its task, and another one in its place."""
+        """What a process said last, how its task ended, and another one in its place."""
         process.process.join(_LEAVE_S)  # one that waits for a share that is gone ends when that answers
         events = self._hear(worker, process)
         process.pipe.close()

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 nargs="+",
                 default=[],
                 metavar="DIR",
-                help="weights/ of an earlier run to begin with; of several that went on from the same one: their mean",
+                help="weights/ of an earlier run to begin with; of several that began with the same one: their mean",
             )
 
 

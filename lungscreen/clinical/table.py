@@ -24,7 +24,7 @@ COLUMNS = ("patient_id", "accession_number", "study_date", *DATA_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class ClinicalRow:
-    """One row of the file: whose it is, what it says, and what in it was not understood."""
+    """One row of the file: the person it belongs to, what it says, and what in it was not understood."""
 
     number: int
     """Counted from 1, without the header."""

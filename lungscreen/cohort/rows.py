@@ -1,6 +1,6 @@
 """A table of typed-in nodules, or of exams ─► its rows, each cell understood or said to be not known.
 
-A row that does not say whose it is, when or which nodule is refused, and so are two rows of one nodule at one exam: the
+A row that lacks the patient, the date or the nodule is refused, and so are two rows of one nodule at one exam: the
 exam they may belong to is then never called negative. A cell that is not understood or impossible counts as not known.
 """
 

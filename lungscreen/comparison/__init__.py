@@ -1,4 +1,4 @@
-"""An exam against earlier ones: which exams they are, and what became of each nodule.
+"""An exam against earlier ones: which exams they are, and how each nodule changed.
 
 read_priors       folder, inventory ─► PriorTable: earlier studies and earlier reports
 match_priors      PriorTable, Study ─► the patient's earlier exams, the latest first, and notices about the others

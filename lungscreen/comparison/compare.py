@@ -1,4 +1,4 @@
-"""Pairing, or an earlier report ─► Comparison: what became of each nodule since the earlier exam.
+"""Pairing, or an earlier report ─► Comparison: how each nodule changed since the earlier exam.
 
 By images every finding is stable, growing, shrinking or new, and every earlier nodule without a partner is resolved or
 still there. A report without images is compared by size only: then nothing is called new or resolved.
@@ -128,7 +128,7 @@ class _Outcome:
 
     position: among the exam's findings; None where only the earlier exam led to it. finding: with its change; None
     where it is no finding of this exam. lost: the earlier nodule, where it is to be listed. not_measured: the earlier
-    exam has no sizes of it, and nobody knows what became of it.
+    exam has no sizes of it, and nobody knows whether it is still there.
     """
 
     position: int | None = None

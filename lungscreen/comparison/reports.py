@@ -52,7 +52,7 @@ class EarlierReport:
     not_measured: int = 0
     left_out: int = 0
     unread: str = ""
-    """Why its nodules are not known though it says whose it is; empty where it was read."""
+    """Why its nodules are not known though it names the patient; empty where it was read."""
 
 
 def read_report(path: Path) -> EarlierReport:
@@ -85,7 +85,7 @@ def read_report(path: Path) -> EarlierReport:
 
 
 def read_remains(path: Path) -> EarlierReport | None:
-    """Of a report that cannot be read as a whole: whose it is and when, so that the exam of this person is held for
+    """Of a report that cannot be read as a whole: its patient and date, so that the exam of this person is held for
     its nodules, at least one, of whom nobody knows; None where not even that can be read.
     """
     try:

@@ -29,7 +29,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class MarkMatches:
-    """What became of every mark and nodule of the listed series. A scan is a row number in the list of series.
+    """Which marks hit and which nodules were hit, in the listed series. A scan is a row number in the list of series.
 
     nodule_row: rows of the annotations that count. nodule_scan: scan of each. nodule_score: highest score inside, NaN
     where missed. nodule_mark: row of that mark, -1 where missed.

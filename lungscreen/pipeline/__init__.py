@@ -3,7 +3,7 @@
 chain       screen_study: the whole way on one page
 exam        prepare_study, read_exam, grade_candidates: one exam, this one or an earlier one
 priors      compare_with_priors
-selection   which candidates are findings, and what became of the others
+selection   which candidates are findings, and why the others are none
 settings    Pipeline, read_pipeline
 networks    Networks, load_networks
 """

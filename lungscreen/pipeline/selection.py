@@ -72,7 +72,7 @@ class FindingsConfig:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What became of the marks above the operating point.
+    """The marks above the operating point, by how each ended.
 
     findings: to be graded, ranked and numbered. too_small: below the least size. no_nodules: by the second look;
     neither rated nor graded.
@@ -179,7 +179,7 @@ def nodules_of_prior(found: Sequence[Finding], prior: Prior, config: FindingsCon
 
 
 def verdicts_of(candidates: Sequence[Candidate], selection: Selection, listed: Listed) -> tuple[Verdict, ...]:
-    """What became of each candidate, in their order."""
+    """How each candidate ended, in their order."""
     groups: tuple[tuple[Verdict, tuple[Finding, ...]], ...] = (
         ("too small", selection.too_small),
         ("no nodule", selection.no_nodules),

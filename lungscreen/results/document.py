@@ -508,7 +508,7 @@ class ReportedFinding:
         columns=(Column(53, "category_clause"),),
     )  # fmt: skip
     management: str | None = said("what the table advises for the category", longest=LONG_TEXT)
-    growth: str | None = said("what became of it since the last exam", longest=LONG_TEXT)
+    growth: str | None = said("how it changed since the last exam", longest=LONG_TEXT)
     change: ReportedChange | None = said(
         "how it changed since earlier exams; null: none was compared", since="1.1", default=None
     )

@@ -119,7 +119,7 @@ export class Keys {
     dialog.showModal();
   }
 
-  /** @param {Action} action @param {string} pressed @returns {string} what became of it */
+  /** @param {Action} action @param {string} pressed @returns {string} what was done */
   #change(action, pressed) {
     const other = ACTIONS.find(({ name }) => name !== action.name && this.of(name).includes(pressed));
     if (other) return `${shown(pressed)} is the key for “${other.words}” already.`;

@@ -55,7 +55,7 @@ def train_second_look(
 
 
 def begin_with_mean(network: TwoViews, weights: Sequence[WeightsFile]) -> None:
-    """Weights of earlier runs that went on from the same ones, averaged, into the network.
+    """The mean of the weights of earlier runs, which all began with the same ones, into the network.
 
     Errors: `weights-invalid`; RuntimeError for another architecture.
     """
