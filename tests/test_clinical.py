@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -163,8 +164,12 @@ def test_too_many_rows_are_refused(tmp_path, monkeypatch):
 def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
     path = written(tmp_path, "patient_id\nP-1\n")
 
-    def broken(*_):
-        raise PermissionError(13, "Permission denied")
+    really = Path.open
+
+    def broken(self, *words, **options):
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return really(self, *words, **options)
 
     monkeypatch.setattr("pathlib.Path.open", broken)
     with pytest.raises(InputError, match="Permission denied"):
