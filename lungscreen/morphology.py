@@ -1,4 +1,4 @@
-"""Balls in millimetres: dilation, erosion and closing of masks whose voxels need not be cubes."""
+"""Masks whose voxels need not be cubes: dilation, erosion and closing by balls in millimetres; the box around one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Mask", "closed", "dilated", "distance_mm", "eroded"]
+from lungscreen.geometry import Box
+
+__all__ = ["Mask", "box_around", "closed", "dilated", "distance_mm", "eroded"]
 
 Mask = NDArray[np.bool_]
 
@@ -41,3 +43,13 @@ def closed(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float])
     padded = np.pad(mask, [(m, m) for m in margin])
     filled = eroded(dilated(padded, radius_mm, spacing_mm), radius_mm, spacing_mm)
     return filled[tuple(slice(m, m + n) for m, n in zip(margin, mask.shape, strict=True))] | mask
+
+
+def box_around(mask: Mask, margin: tuple[int, int, int]) -> Box:
+    """The smallest box around a mask that is not empty, with a margin in voxels as far as there is room."""
+    ends = []
+    for axis in range(3):
+        used = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        first, last = int(used[0]), int(used[-1])
+        ends.append(slice(max(0, first - margin[axis]), min(mask.shape[axis], last + 1 + margin[axis])))
+    return ends[0], ends[1], ends[2]

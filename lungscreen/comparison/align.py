@@ -5,7 +5,6 @@ Only the lungs and a little around them are looked at: ribs and diaphragm slide 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from scipy import ndimage
 
 from lungscreen.comparison.config import ComparisonConfig
 from lungscreen.geometry import Geometry, Vector
+from lungscreen.morphology import box_around
 from lungscreen.records import Lungs, Volume
 
 __all__ = ["Alignment", "align_exams"]
@@ -92,7 +92,8 @@ class _Coarse:
     def make(cls, volume: Volume, lungs: Lungs, config: ComparisonConfig) -> _Coarse:
         """Block means of the lungs' box."""
         inside = lungs.mask > 0
-        part = _box_around(inside, [int(np.ceil(3 * config.margin_mm / s)) for s in volume.geometry.spacing_mm])
+        z, y, x = (int(np.ceil(3 * config.margin_mm / s)) for s in volume.geometry.spacing_mm)
+        part = box_around(inside, (z, y, x))
         blocks = [max(1, round(config.coarse_mm / s)) for s in volume.geometry.spacing_mm]
         hu = _block_means(np.clip(volume.hu[part], DARKEST_HU, BRIGHTEST_HU), blocks)
         share = _block_means(inside[part], blocks)
@@ -101,15 +102,6 @@ class _Coarse:
         near = ndimage.maximum_filter((share >= 0.5).astype(np.uint8), [2 * r + 1 for r in radius])
         centre = geometry.to_mm(np.array(ndimage.center_of_mass(share)))
         return cls(_to_itk(hu, geometry), _to_itk(near, geometry), share, geometry, centre)
-
-
-def _box_around(inside: NDArray[np.bool_], room: Sequence[int]) -> tuple[slice, ...]:
-    """The box of what is true, with room around it, inside the array."""
-    box = []
-    for axis, more in enumerate(room):
-        found = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(max(0, int(found[0]) - more), min(inside.shape[axis], int(found[-1]) + more + 1)))
-    return tuple(box)
 
 
 def _block_means(array: NDArray[Any], blocks: list[int]) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from lungscreen.detect.masses import MassConfig, propose_masses
 from lungscreen.detect.resampling import Spacing, resample_box
 from lungscreen.errors import WeightsError
 from lungscreen.geometry import Box, Geometry
+from lungscreen.morphology import box_around
 from lungscreen.records import Candidate, Lungs, Volume
 
 if TYPE_CHECKING:
@@ -209,15 +210,11 @@ def _search_box(volume: Volume, lungs: Lungs | None, config: DetectConfig) -> Bo
     """The lungs and what is looked at around them; None where there is no lung."""
     if lungs is None:
         return slice(0, volume.hu.shape[0]), slice(0, volume.hu.shape[1]), slice(0, volume.hu.shape[2])
-    rows = lungs.mask.max(axis=2)
-    shadows = (rows.max(axis=1), rows.max(axis=0), lungs.mask.max(axis=0).max(axis=0))
-    if not rows.any():
+    inside = lungs.mask > 0
+    if not inside.any():
         return None
-    sides = []
-    for shadow, size, spacing in zip(shadows, volume.hu.shape, volume.geometry.spacing_mm, strict=True):
-        room, inside = int(np.ceil((config.room_mm + config.context_mm) / spacing)), np.flatnonzero(shadow)
-        sides.append(slice(max(0, int(inside[0]) - room), min(size, int(inside[-1]) + 1 + room)))
-    return sides[0], sides[1], sides[2]
+    z, y, x = (int(np.ceil((config.room_mm + config.context_mm) / s)) for s in volume.geometry.spacing_mm)
+    return box_around(inside, (z, y, x))
 
 
 def _lungs_on_grid(

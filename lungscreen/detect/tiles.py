@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from lungscreen.detect.network import STRIDE, NoduleNet, build_network, fold_batchnorm
 from lungscreen.errors import WeightsError
+from lungscreen.morphology import box_around
 
 if TYPE_CHECKING:
     from lungscreen.detect.stage import DetectConfig, Marks
@@ -150,9 +151,8 @@ def _cut_to(tiles: Iterable[tuple[slice, ...]], where: NDArray[np.bool_], multip
     """Of each tile the box that holds all of `where` in it, from a multiple on; none of a tile without any."""
     for tile in tiles:
         part = where[tile]
-        sides = [np.flatnonzero(part.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-        if len(sides[0]):
+        if part.any():
             yield tuple(
-                slice(t.start + int(n[0]) // multiple * multiple, t.start + int(n[-1]) + 1)
-                for t, n in zip(tile, sides, strict=True)
+                slice(t.start + n.start // multiple * multiple, t.start + n.stop)
+                for t, n in zip(tile, box_around(part, (0, 0, 0)), strict=True)
             )

@@ -12,14 +12,13 @@ from scipy import ndimage
 from lungscreen.geometry import Box
 from lungscreen.lungs.grid import (
     CoarseGrid,
-    box_around,
     labelled,
     largest_first,
     narrowed,
     slice_hulls,
     widened,
 )
-from lungscreen.morphology import Mask, distance_mm
+from lungscreen.morphology import Mask, box_around, distance_mm
 
 __all__ = ["body_middle", "chest_box", "find_gas", "find_inside", "lung_like", "split_sides"]
 

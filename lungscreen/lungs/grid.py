@@ -21,7 +21,6 @@ from lungscreen.morphology import Mask
 __all__ = [
     "CLIP_HU",
     "CoarseGrid",
-    "box_around",
     "labelled",
     "largest_first",
     "narrowed",
@@ -121,16 +120,6 @@ def without_holes(mask: Mask) -> Mask:
     holes = sizes > 0
     holes[labels[0, 0, 0]] = False  # the padding, and all that reaches it
     return mask | holes[labels][1:-1, 1:-1, 1:-1]
-
-
-def box_around(mask: Mask, margin: tuple[int, int, int]) -> Box:
-    """The smallest box around a mask that is not empty, with a margin in voxels as far as there is room."""
-    ends = []
-    for axis in range(3):
-        used = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        first, last = int(used[0]), int(used[-1])
-        ends.append(slice(max(0, first - margin[axis]), min(mask.shape[axis], last + 1 + margin[axis])))
-    return ends[0], ends[1], ends[2]
 
 
 def largest_first(sizes: NDArray[np.int64]) -> list[int]:
