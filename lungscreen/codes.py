@@ -499,8 +499,7 @@ CODES: dict[str, Code] = {
     "nodule-row-invalid": Code(
         "refusal",
         "A row of the table of nodules or exams lacks the patient, the date or the nodule. An exam that it may"
-        " belong"
-        " to is not called 1 or 2.",
+        " belong to is not called 1 or 2.",
         "Correct the row, then grade again.",
     ),
     "nodule-duplicate": Code(

@@ -1,10 +1,15 @@
-"""How many threads this process may use beside each other."""
+"""How many cores and threads this process may use."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["own_threads"]
+__all__ = ["own_cores", "own_threads"]
+
+
+def own_cores() -> int:
+    """Cores by affinity."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def own_threads() -> int:
@@ -12,4 +17,4 @@ def own_threads() -> int:
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdecimal() and int(told) > 0:
         return int(told)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return own_cores()

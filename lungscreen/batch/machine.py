@@ -5,13 +5,13 @@ A container's limits count, not the machine's size (cgroup v2 and v1).
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 from dataclasses import dataclass
 from pathlib import Path
 
 from lungscreen.batch.config import BatchConfig
+from lungscreen.threads import own_cores
 
 __all__ = ["WORKER_MB", "Machine", "look_at_machine", "memory_limit_mb", "resident_mb", "share_out"]
 
@@ -39,7 +39,7 @@ class Machine:
 
 def look_at_machine(root: Path = CGROUP, own: Path = OWN_CGROUP, meminfo: Path = MEMINFO) -> Machine:
     """Cores by affinity and cgroup quota, memory by size and cgroup limit; at least one core."""
-    cores = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
+    cores = float(own_cores())
     memory = _total_memory(meminfo)
     for folder in _cgroup_folders(root, own):
         cores = min(cores, _quota(folder))

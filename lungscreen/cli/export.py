@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.shared import comma_names
 from lungscreen.errors import Refusal, UsageError
 
 __all__ = ["add_arguments", "run"]
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the files; prints each study's folder."""
     from lungscreen.jobs.export import export_results
 
-    names = _names(args.to)
+    names = _exports(args.to)
     written = refused = 0
     for row in export_results(args.results, names, args.out, args.input, args.study):
         if isinstance(row, Refusal):
@@ -45,14 +46,11 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.SOME_REFUSED if refused else ExitCode.OK
 
 
-def _names(text: str) -> tuple[str, ...]:
-    """Names parted by commas, each once.
-
-    Errors: `usage`.
-    """
+def _exports(text: str) -> tuple[str, ...]:
+    """Errors: `usage`."""
     from lungscreen.jobs.export import EXPORTS
 
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    names = comma_names(text)
     if not names or not set(names) <= set(EXPORTS):
         raise UsageError("usage", f"expected some of {', '.join(EXPORTS)}", "--to")
     return names

@@ -32,6 +32,7 @@ __all__ = [
     "add_umask",
     "chosen_pipeline",
     "clinical_table",
+    "comma_names",
     "exit_code",
     "name_missing",
     "stopping_at_signals",
@@ -58,7 +59,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     from lungscreen.outputs.registry import OUTPUTS
 
     parser.add_argument(
-        "--outputs", type=_names, metavar="A,B",
+        "--outputs", type=comma_names, metavar="A,B",
         help=f"outputs of each study beside report.json, in place of the pipeline's: {', '.join(OUTPUTS)}",
     )  # fmt: skip
     parser.add_argument(
@@ -67,8 +68,9 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def comma_names(text: str) -> tuple[str, ...]:
+    """Names parted by commas, each once, in their order."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def add_clinical(

@@ -116,18 +116,11 @@ def assess_points(
         with guard_study(study, refusals):
             graded = _grade(study, [points[n] for n in numbers], pipeline, networks, clinical, use_lungs)
             rows.update(zip(numbers, graded, strict=True))
-    refusals += _not_measured(points, rows, inventory.studies)
+    outside = _all_outside(points, rows)
+    refusals += [*_missing_series(points, rows, inventory.studies), *outside]
     replace_file(out / "findings.csv", findings_csv([_cells(point, rows.get(n)) for n, point in enumerate(points)]))
     replace_file(out / "refused.csv", refused_csv(dict.fromkeys(refusals)))
-    outside = sum("outside-volume" in row.codes for row in rows.values())
-    return Assessed(len(rows), outside, len(rows) == len(points) and is_complete(refusals))
-
-
-def _not_measured(points: Sequence[Point], rows: Mapping[int, _Assessed], studies: Sequence[Study]) -> list[Refusal]:
-    """Rows for the series that are not there or cannot be read, and for the points outside their volume."""
-    missing = {point.series_uid for n, point in enumerate(points) if n not in rows}
-    outside = [_outside(points[n], row) for n, row in sorted(rows.items()) if "outside-volume" in row.codes]
-    return [*_missing_series(missing, studies), *outside]
+    return Assessed(len(rows), len(outside), len(rows) == len(points) and is_complete(refusals))
 
 
 def _with_points(study: Study, wanted: Mapping[str, Sequence[int]]) -> list[Study]:
@@ -183,8 +176,16 @@ def _by_series(points: Sequence[Point]) -> dict[str, list[int]]:
     return found
 
 
-def _missing_series(uids: set[str], studies: Sequence[Study]) -> Iterator[Refusal]:
-    """That these series were not read; and why, where that is known."""
+def _all_outside(points: Sequence[Point], rows: Mapping[int, _Assessed]) -> list[Refusal]:
+    """Rows for the points outside their volume."""
+    return [_outside(points[n], row) for n, row in sorted(rows.items()) if "outside-volume" in row.codes]
+
+
+def _missing_series(
+    points: Sequence[Point], rows: Mapping[int, _Assessed], studies: Sequence[Study]
+) -> Iterator[Refusal]:
+    """That the series of points without a row were not read; and why, where that is known."""
+    uids = {point.series_uid for n, point in enumerate(points) if n not in rows}
     yield from (Refusal(u, "points-without-series", "No series of this UID was read.", "study") for u in sorted(uids))
     yield from (row for study in studies for row in study.not_read if row.where in uids)
 

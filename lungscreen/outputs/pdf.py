@@ -24,6 +24,8 @@ from lungscreen.outputs.words import (
     category_text,
     count_text,
     finding_category,
+    joined,
+    lung_gaps,
     place_text,
     rating_text,
     slice_text,
@@ -171,7 +173,7 @@ def _head(pdf: FPDF, document: ReportDocument) -> None:
         pdf,
         (
             ("Patient ID", patient.patient_id),
-            ("Exam", _together(exam.date, exam.time)),
+            ("Exam", joined(exam.date, exam.time)),
             ("Birth date", patient.birth_date),
             ("Accession", exam.accession_number),
             ("Sex", readable_sex(patient.sex or "")),
@@ -180,14 +182,10 @@ def _head(pdf: FPDF, document: ReportDocument) -> None:
             ("Prior exam", ", ".join(prior.date or "no date" for prior in document.priors) or "none compared"),
             ("Slices read", f"{series.slices}, every {series.slice_spacing_mm:.4g} mm"),
             ("Technique", _technique(document)),
-            ("Scanner", _together(document.acquisition.manufacturer, document.acquisition.model)),
+            ("Scanner", joined(document.acquisition.manufacturer, document.acquisition.model)),
             ("Kernel", ", ".join(document.acquisition.kernel)),
         ),
     )
-
-
-def _together(*parts: str | None) -> str:
-    return " ".join(part for part in parts if part)
 
 
 def _technique(document: ReportDocument) -> str:
@@ -373,20 +371,12 @@ def _open_questions(pdf: FPDF, document: ReportDocument) -> None:
 
 def _about_lungs(document: ReportDocument) -> list[str]:
     lungs = document.lungs
-    said = (
-        (lungs.apex_cut, "The scan cuts the apex: what lies above was not read."),
-        (lungs.base_cut, "The scan cuts the base: what lies below was not read."),
-        (lungs.incomplete, "A large opacity may hide part of a lung."),
-        (bool(lungs.left_out), "A part of the lungs was not searched: read it yourself."),
-        (lungs.right_ml == 0, "No air-filled right lung was found: read that side yourself."),
-        (lungs.left_ml == 0, "No air-filled left lung was found: read that side yourself."),
-    )
     volumes = (
         ""
         if lungs.right_ml is None or lungs.left_ml is None
         else f"Right lung {lungs.right_ml:.0f} ml, left lung {lungs.left_ml:.0f} ml."
     )
-    return [text for flag, text in said if flag] + ([volumes] if volumes else [])
+    return lung_gaps(lungs) + ([volumes] if volumes else [])
 
 
 def _provenance(pdf: FPDF, document: ReportDocument) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lungscreen.results.document import ReportDocument, ReportedFinding
+from lungscreen.results.document import ReportDocument, ReportedFinding, ReportedLungs
 from lungscreen.results.text import shown
 
 __all__ = [
@@ -11,10 +11,30 @@ __all__ = [
     "count_text",
     "finding_category",
     "finding_lines",
+    "joined",
+    "lung_gaps",
     "place_text",
     "rating_text",
     "slice_text",
 ]
+
+
+def joined(*parts: str | None) -> str:
+    """What is known of some texts, with a blank between."""
+    return " ".join(part for part in parts if part)
+
+
+def lung_gaps(lungs: ReportedLungs) -> list[str]:
+    """What the scan or the search lacks of the lungs, a sentence each."""
+    said = (
+        (lungs.apex_cut, "The scan cuts the apex: what lies above was not read."),
+        (lungs.base_cut, "The scan cuts the base: what lies below was not read."),
+        (lungs.incomplete, "A large opacity may hide part of a lung."),
+        (lungs.left_out, "A part of the lungs was not searched: read it yourself."),
+        (lungs.right_ml == 0, "No air-filled right lung was found: read that side yourself."),
+        (lungs.left_ml == 0, "No air-filled left lung was found: read that side yourself."),
+    )
+    return [sentence for is_so, sentence in said if is_so]
 
 
 def category_text(category: str | None) -> str:
@@ -24,7 +44,7 @@ def category_text(category: str | None) -> str:
 
 def count_text(document: ReportDocument) -> str:
     """How many findings there are, and how many of them are doubtful."""
-    number, doubtful = len(document.findings), sum(finding.doubtful for finding in document.findings)
+    number, doubtful = len(document.findings), len(document.doubtful_findings)
     found = "No finding" if number == 0 else "1 finding" if number == 1 else f"{number} findings"
     return f"{found}, {'it is' if number == 1 else f'{doubtful} of them'} doubtful" if doubtful else found
 

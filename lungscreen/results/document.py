@@ -653,9 +653,14 @@ class ReportDocument:
         return max(rated, default=None)
 
     @property
+    def doubtful_findings(self) -> tuple[ReportedFinding, ...]:
+        """Those that do not decide the exam's category."""
+        return tuple(finding for finding in self.findings if finding.doubtful)
+
+    @property
     def opacities(self) -> tuple[ReportedFinding, ...]:
         """Doubtful findings as large as masses: nobody knows what they are until they are read."""
-        return tuple(f for f in self.findings if f.doubtful and f.is_mass)
+        return tuple(finding for finding in self.doubtful_findings if finding.is_mass)
 
     @property
     def top_score(self) -> float | None:

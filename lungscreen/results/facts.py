@@ -40,7 +40,7 @@ def facts_of(document: ReportDocument) -> StudyFacts:
     return StudyFacts(
         category=document.category,
         findings=len(document.findings),
-        doubtful=sum(finding.doubtful for finding in document.findings),
+        doubtful=len(document.doubtful_findings),
         top_score=document.top_score,
         top_probability=document.top_probability,
         kernel=classify_kernel(document.acquisition.kernel),

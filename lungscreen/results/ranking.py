@@ -42,7 +42,7 @@ def done_row(document: ReportDocument, link: str) -> WorklistRow:
         top_probability=document.top_probability,
         top_score=document.top_score,
         findings=len(document.findings),
-        doubtful=sum(finding.doubtful for finding in document.findings),
+        doubtful=len(document.doubtful_findings),
         report=link,
         name=document.patient.name or "",
         date=document.exam.date or "",

@@ -98,8 +98,8 @@ class PixelReader:
         stored = decode_frame(dataset, shape, frame.index)
         hu, clipped = to_hu(stored, shape.values, rescale, out)
         padding = shape.values.padding
-        odd = padding is not None and not padding_is_air(shape.values, rescale)
-        return _Pixels(hu, clipped, frozenset((padding,) if padding and odd else ()))
+        odd = padding and not padding_is_air(shape.values, rescale)
+        return _Pixels(hu, clipped, frozenset((padding,)) if padding and odd else frozenset())
 
     def _dataset(self, frame: Frame) -> Dataset:
         """A frame's whole file; that of a multi-frame object is kept for its next frame."""

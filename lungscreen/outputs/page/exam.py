@@ -16,11 +16,10 @@ from lungscreen.outputs.page.pieces import (
     where_text,
     with_unit,
 )
-from lungscreen.outputs.words import count_text
+from lungscreen.outputs.words import count_text, joined, lung_gaps
 from lungscreen.records import NOT_ASSESSED
 from lungscreen.results.document import (
     ReportDocument,
-    ReportedExam,
     ReportedFinding,
     ReportedLungs,
     ReportedPrior,
@@ -57,12 +56,13 @@ def head_part(report: ReportDocument) -> str:
 def _short(report: ReportDocument) -> tuple[str, ...]:
     """The parts of the line below the name."""
     patient, exam = report.patient, report.exam
+    when = joined(exam.date, exam.time)
     return (
         patient.patient_id or "",
         f"born {patient.birth_date}" if patient.birth_date else "",
         readable_sex(patient.sex or ""),
         readable_age(exam.age or ""),
-        f"exam {_when(exam)}" if _when(exam) else "",
+        f"exam {when}" if when else "",
         f"compared with {_prior_exam(report.priors)}" if report.priors else "no earlier exam compared",
     )
 
@@ -75,15 +75,11 @@ def _patient(report: ReportDocument) -> tuple[tuple[str, str | None], ...]:
         *((("Issuer of the patient ID", patient.issuer),) if patient.issuer else ()),
         ("Sex", readable_sex(patient.sex or "")),
         ("Age at exam", readable_age(exam.age or "")),
-        ("Exam", _when(exam)),
+        ("Exam", joined(exam.date, exam.time)),
         ("Prior exam", _prior_exam(report.priors)),
         ("Accession number", exam.accession_number),
         ("Description", exam.description),
     )
-
-
-def _when(exam: ReportedExam) -> str:
-    return " ".join(part for part in (exam.date, exam.time) if part)
 
 
 def _prior_exam(priors: Sequence[ReportedPrior]) -> str:
@@ -94,7 +90,7 @@ def _prior_exam(priors: Sequence[ReportedPrior]) -> str:
 
 def _technique(report: ReportDocument) -> tuple[tuple[str, str | None], ...]:
     acquisition, series = report.acquisition, report.series
-    scanner = " ".join(part for part in (acquisition.manufacturer, acquisition.model) if part)
+    scanner = joined(acquisition.manufacturer, acquisition.model)
     return (
         ("Tube voltage", with_unit(acquisition.kvp or None, "kVp")),
         ("Dose", _dose(report)),
@@ -251,18 +247,6 @@ def overview_part(finished: Finished, config: PictureConfig) -> str:
 def lungs_part(lungs: ReportedLungs) -> str:
     """Volumes of the lungs, and what is missing of them."""
     right, left = lungs.right_ml or 0.0, lungs.left_ml or 0.0
-    flags = [
-        text
-        for said, text in (
-            (lungs.apex_cut, "The scan cuts the apex: what lies above was not read."),
-            (lungs.base_cut, "The scan cuts the base: what lies below was not read."),
-            (lungs.incomplete, "A large opacity may hide part of a lung."),
-            (lungs.left_out, "A part of the lungs was not searched: read it yourself."),
-            (lungs.right_ml == 0, "No air-filled right lung was found: read that side yourself."),
-            (lungs.left_ml == 0, "No air-filled left lung was found: read that side yourself."),
-        )
-        if said
-    ]
     below = lungs.below_950_percent
     facts = (
         ("Right lung", f"{right:.0f} ml"),
@@ -272,7 +256,7 @@ def lungs_part(lungs: ReportedLungs) -> str:
         ("Coronary calcium", NOT_ASSESSED),
         ("Findings beside the nodules", NOT_ASSESSED),
     )
-    said = "".join(f'<p class="note">{escape(flag)}</p>' for flag in flags)
+    said = "".join(f'<p class="note">{escape(flag)}</p>' for flag in lung_gaps(lungs))
     return f"<h2>Lungs</h2>{facts_list(facts)}{said}"
 
 
