@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lungscreen.errors import Refusal, UsageError
+from lungscreen.errors import InputError, Refusal, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,15 +92,20 @@ def detect(array: NDArray[Any], affine: NDArray[Any], *, lungs: bool = True) -> 
     hu = np.asarray(array)
     if hu.ndim != 3 or np.shape(affine) != (4, 4):
         raise UsageError("usage", "expected an array of three axes and an affine of 4 x 4")
-    if not np.isfinite(hu).all():
-        raise UsageError("usage", "the array holds numbers that are not finite")
+    if not np.isfinite(hu).all() or not np.isfinite(affine).all():
+        raise UsageError("usage", "the array or the affine holds numbers that are not finite")
+    if not np.linalg.det(np.asarray(affine, float)[:3, :3]):
+        raise UsageError("usage", "the affine maps the array to less than a volume")
     pipeline = any_size(read_pipeline("screening"))
     with tempfile.TemporaryDirectory(prefix="lungscreen-") as folder:
         file = Path(folder, "array.nii")
         made: Any = nibabel
         image = made.Nifti1Image(np.clip(np.rint(hu), -32768, 32767).astype(np.int16), np.asarray(affine, float))
         made.save(image, file)
-        (study,) = find_series([file], pipeline.series).studies
+        inventory = find_series([file], pipeline.series)
+        if not inventory.studies:
+            raise InputError(inventory.refused[0].code, inventory.refused[0].reason)
+        (study,) = inventory.studies
         _, volume = read_first_series(study, pipeline.volume)
     found = load_search(pipeline, use_lungs=lungs)(volume)
     return tuple(FoundMark((-x, -y, z), one.diameter_mm, one.score) for one in found for x, y, z in (one.centre_mm,))

@@ -16,7 +16,19 @@ from typing import BinaryIO
 
 from lungscreen.errors import OutputError
 
-__all__ = ["clean_leftovers", "clean_scratch", "open_regular", "replace_file", "replace_folder", "scratch_folder"]
+__all__ = [
+    "LEDGER_FILE",
+    "STUDIES_FOLDER",
+    "clean_leftovers",
+    "clean_scratch",
+    "open_regular",
+    "replace_file",
+    "replace_folder",
+    "scratch_folder",
+]
+
+LEDGER_FILE, STUDIES_FOLDER = "ledger.sqlite", "studies"
+"""What lies in every folder of results, and tells it from a folder of images."""
 
 _NEW = ".new"
 """Ending of a folder or file that is being written; worth nothing after a crash."""

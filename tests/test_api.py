@@ -75,6 +75,24 @@ def test_an_array_that_is_no_chest_is_an_error_with_a_code(array: np.ndarray) ->
     assert caught.value.code in ("usage", "image-not-hu")
 
 
+@pytest.mark.parametrize(
+    ("affine", "code"),
+    [
+        (np.zeros((4, 4)), "usage"),
+        (np.full((4, 4), np.nan), "usage"),
+        (np.diag([1.0, 1.0, 0.0, 1.0]), "usage"),
+        (np.eye(3), "usage"),
+        (np.array([[1.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "image-geometry"),
+    ],
+    ids=["zeros", "nan", "flat", "three axes", "skewed"],
+)
+def test_an_affine_that_is_none_is_an_error_with_a_code(affine: np.ndarray, code: str) -> None:
+    hu = np.random.default_rng(0).integers(-1000, 100, (30, 30, 30))
+    with pytest.raises(LungscreenError) as caught:
+        lungscreen.detect(hu, affine, lungs=False)
+    assert caught.value.code == code
+
+
 def test_nothing_else_is_offered() -> None:
     with pytest.raises(AttributeError, match="no attribute 'scren'"):
         _ = lungscreen.scren

@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 from lungscreen.database import guarded, open_database
 from lungscreen.errors import UsageError
+from lungscreen.files import LEDGER_FILE
 
-__all__ = ["LEDGER_FILE", "Ledger", "Offer", "State", "TaskRow", "hourly_rate"]
+__all__ = ["Ledger", "Offer", "State", "TaskRow", "hourly_rate"]
 
-LEDGER_FILE = "ledger.sqlite"
 
 State = Literal["waiting", "running", "done", "refused", "failed"]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lungscreen.batch.ledger import LEDGER_FILE
 from lungscreen.errors import OutputError, UsageError
+from lungscreen.files import LEDGER_FILE
 
 __all__ = ["LOCK_FILE", "hold_lock", "is_held"]
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.batch.drift import HISTORY_NIGHTS, NightComparison, compare_nights, drift_notices
-from lungscreen.batch.ledger import LEDGER_FILE, Ledger, TaskRow, hourly_rate
+from lungscreen.batch.ledger import Ledger, TaskRow, hourly_rate
 from lungscreen.codes import CODES
 from lungscreen.errors import LungscreenError
-from lungscreen.files import replace_file
+from lungscreen.files import LEDGER_FILE, replace_file
 from lungscreen.outputs.page import category_chip, html_page, study_table
 from lungscreen.results.document import MALIGNANCY_MEANING
 from lungscreen.results.facts import StudyFacts, recall_facts

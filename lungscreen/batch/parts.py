@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lungscreen.batch.ledger import LEDGER_FILE, TaskRow
+from lungscreen.batch.ledger import TaskRow
 from lungscreen.batch.night import describe_night, night_page
 from lungscreen.batch.status import open_ledger, read_status
 from lungscreen.errors import UsageError
-from lungscreen.files import replace_file
+from lungscreen.files import LEDGER_FILE, replace_file
 from lungscreen.results.folder import ResultsFolder
 
 __all__ = ["find_parts", "join_nights", "missing_parts", "read_joint_status"]

@@ -14,7 +14,7 @@ from lungscreen import __version__
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Engine, InProcess, Models, shipped_models
 from lungscreen.batch.index import Index, Turn
-from lungscreen.batch.ledger import LEDGER_FILE, Ledger
+from lungscreen.batch.ledger import Ledger
 from lungscreen.batch.lock import hold_lock
 from lungscreen.batch.machine import look_at_machine, memory_limit_mb, share_out
 from lungscreen.batch.metrics import write_metrics
@@ -27,6 +27,7 @@ from lungscreen.batch.workers import Processes
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import read_priors
 from lungscreen.errors import Refusal, UsageError
+from lungscreen.files import LEDGER_FILE
 from lungscreen.jobs.studies import is_complete
 from lungscreen.pipeline import Pipeline, pipeline_hash
 from lungscreen.pseudonyms import Pseudonyms, load_key

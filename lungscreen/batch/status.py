@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lungscreen.batch.ledger import LEDGER_FILE, Ledger
+from lungscreen.batch.ledger import Ledger
 from lungscreen.batch.lock import hold_lock, is_held
 from lungscreen.codes import CODES
 from lungscreen.errors import UsageError
+from lungscreen.files import LEDGER_FILE
 
 __all__ = ["open_ledger", "read_status", "retry_studies", "status_text"]
 

@@ -6,9 +6,9 @@ import json
 from collections import Counter
 from typing import Any
 
-from lungscreen.batch.ledger import LEDGER_FILE
 from lungscreen.batch.status import read_status
 from lungscreen.errors import UsageError
+from lungscreen.files import LEDGER_FILE
 from lungscreen.node.config import NodeConfig
 from lungscreen.node.outbox import OUTBOX_FILE, Outbox
 

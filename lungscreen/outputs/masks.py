@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.geometry import Geometry
+from lungscreen.geometry import Geometry, Vector
 from lungscreen.outputs.interface import NamedFile
 from lungscreen.records import Outline, Volume
 from lungscreen.results.finished import Finished
 
-__all__ = ["Masks", "finding_labels", "nifti_bytes", "read_mask", "source_grid"]
+__all__ = ["Masks", "finding_labels", "nifti_bytes", "paint_findings", "read_mask", "source_grid"]
 
 
 class Masks:
@@ -33,16 +33,23 @@ def finding_labels(finished: Finished) -> NDArray[np.uint8] | NDArray[np.uint16]
     Where outlines overlap the more suspicious finding has the voxel. A finding without an outline, which nothing
     measured, is the one voxel at its place.
     """
-    geometry = finished.volume.geometry
-    highest = max((shape.number for shape in finished.findings), default=0)
+    shapes = [(shape.number, shape.position_mm, shape.outline) for shape in finished.findings]
+    return paint_findings(finished.volume.geometry, shapes)
+
+
+def paint_findings(
+    geometry: Geometry, shapes: Sequence[tuple[int, Vector, Outline | None]]
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """As `finding_labels`, of numbers, places in mm and outlines, the most suspicious first."""
+    highest = max((number for number, _, _ in shapes), default=0)
     labels = np.zeros(geometry.shape, np.uint8 if highest < 256 else np.uint16)
-    for shape in reversed(finished.findings):
-        if shape.outline is not None:
-            _paint(labels, shape.outline, shape.number)
-    for shape in finished.findings:
-        index = np.rint(geometry.to_index(shape.position_mm)).astype(int)
+    for number, _, outline in reversed(shapes):
+        if outline is not None:
+            _paint(labels, outline, number)
+    for number, position_mm, _ in shapes:
+        index = np.rint(geometry.to_index(position_mm)).astype(int)
         k, j, i = np.clip(index, 0, np.array(geometry.shape) - 1)
-        labels[k, j, i] = shape.number
+        labels[k, j, i] = number
     return labels
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungscreen.errors import InputError, OutputError, UsageError
-from lungscreen.files import clean_leftovers, clean_scratch, replace_folder
+from lungscreen.files import LEDGER_FILE, STUDIES_FOLDER, clean_leftovers, clean_scratch, replace_folder
 from lungscreen.results.document import ReportDocument
 from lungscreen.results.reader import MOST_BYTES, read_result
 from lungscreen.results.values import UnreadableError
@@ -32,7 +32,6 @@ REPORT_FILE = "report.json"
 REPORT_PAGE = "report.html"
 """What the worklist links to, where it was written."""
 
-_STUDIES = "studies"
 
 Stamp = tuple[int, int, int]
 """Of a study's report: another stamp, another report."""
@@ -47,7 +46,7 @@ class ResultsFolder:
     # -- where a study lies ------------------------------------------------------------------------------------------
     def study(self, key: str) -> Path:
         """The folder of a study's files."""
-        return self.path / _STUDIES / key
+        return self.path / STUDIES_FOLDER / key
 
     def report(self, key: str) -> Path:
         """A study's report.json."""
@@ -61,7 +60,7 @@ class ResultsFolder:
     # -- what is whole -----------------------------------------------------------------------------------------------
     def study_keys(self) -> list[str]:
         """Of all studies that have whole results, sorted."""
-        return sorted(path.parent.name for path in self.path.glob(f"{_STUDIES}/[!.]*/{REPORT_FILE}"))
+        return sorted(path.parent.name for path in self.path.glob(f"{STUDIES_FOLDER}/[!.]*/{REPORT_FILE}"))
 
     def stamp(self, key: str) -> Stamp:
         """Of a study's report.
@@ -127,7 +126,7 @@ class ResultsFolder:
         Errors: `usage`, `input-missing`, `output-failed`.
         """
         inputs = tuple(inputs)
-        known = may_be_away and (self.path / "ledger.sqlite").exists()
+        known = may_be_away and (self.path / LEDGER_FILE).exists()
         if inputs and not known and not any(map(os.path.lexists, inputs)):
             missing = ", ".join(map(str, inputs))
             raise UsageError("input-missing", "no such file or folder: nothing was read", missing)
@@ -143,7 +142,7 @@ class ResultsFolder:
         """Put right what a crashed run left, at the start of a run."""
         clean_scratch()
         clean_leftovers(self.path)
-        clean_leftovers(self.path / _STUDIES)
+        clean_leftovers(self.path / STUDIES_FOLDER)
 
     def replace_study(self, key: str) -> AbstractContextManager[Path]:
         """An empty folder that takes the study's place when the block ends well, and vanishes when it does not.
@@ -157,7 +156,7 @@ class ResultsFolder:
         files = {path.name: path.read_bytes() for path in sorted(self.study(key).glob("*"))}
         shutil.rmtree(self.study(key), ignore_errors=True)
         with suppress(OSError):  # others may be there
-            (self.path / _STUDIES).rmdir()
+            (self.path / STUDIES_FOLDER).rmdir()
         return files
 
 
@@ -173,4 +172,4 @@ def _mark(path: Path) -> str:
 
 def page_link(key: str, name: str = REPORT_PAGE) -> str:
     """From a page in the results folder to a file of a study."""
-    return f"{_STUDIES}/{key}/{name}"
+    return f"{STUDIES_FOLDER}/{key}/{name}"

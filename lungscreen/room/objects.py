@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from lungscreen.files import replace_file
 from lungscreen.geometry import Geometry
+from lungscreen.outputs.masks import paint_findings
 from lungscreen.outputs.room_pack import PACK_FILE, Pack, PackError
 from lungscreen.records import NoduleType, Outline, Volume
 from lungscreen.results.document import ReportDocument, ReportedFinding, ReportedNotice
@@ -31,14 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SignedRead", "build_objects", "can_make_objects", "fill_polygons", "object_path", "write_objects"]
 
-KINDS = ("sr", "seg")
-
 
 @dataclass(frozen=True)
 class SignedRead:
     """What the objects are made from.
 
-    text: the signed canonical JSON as data. sha256: of it. outlines: of the reader's own marks, by the mark's id.
+    signed: the signed canonical JSON as data. sha256: of its text.
+    outlines: of the reader's own marks, by the mark's id.
     """
 
     signed: dict[str, Any]
@@ -98,7 +98,14 @@ def build_objects(
     rows = read.signed["computed"]["findings"]
     said = _said(document, read.signed)
     drawn = [read.outlines.get(r["ref"]) if r["source"] == "reader" else outlines.get(int(r["ref"])) for r in rows]
-    labels = _labels(volume.geometry, said.findings, drawn)
+    geometry = volume.geometry
+    labels = paint_findings(
+        geometry,
+        [
+            (f.number, f.position_mm, fill_polygons(lines, geometry))
+            for f, lines in zip(said.findings, drawn, strict=True)
+        ],
+    )
     with quiet_pydicom():
         source = read_source(volume)
         digest = hashlib.blake2b(f"signed read {read.sha256}".encode(), digest_size=32).hexdigest()
@@ -172,21 +179,6 @@ def _signed_by(read: SignedRead) -> SignedBy:
 
 
 # -- outlines --------------------------------------------------------------------------------------------------------
-def _labels(geometry: Geometry, findings: Sequence[ReportedFinding], outlines: Sequence[Any]) -> NDArray[np.uint16]:
-    """(z, y, x) numbers of the findings; of one without an outline the voxel at its place."""
-    labels = np.zeros(geometry.shape, np.uint16)
-    for finding, polygons in reversed(list(zip(findings, outlines, strict=True))):
-        outline = fill_polygons(polygons, geometry)
-        if outline is not None:
-            box = tuple(slice(a, a + n) for a, n in zip(outline.start, outline.mask.shape, strict=True))
-            labels[box][outline.mask] = finding.number
-    for finding in findings:
-        index = np.rint(geometry.to_index(finding.position_mm)).astype(int)
-        k, j, i = np.clip(index, 0, np.array(geometry.shape) - 1)
-        labels[k, j, i] = finding.number
-    return labels
-
-
 def fill_polygons(polygons: Mapping[str, Any] | None, geometry: Geometry) -> Outline | None:
     """The mask whose outline `outline_polygons` gave, from its axial lines; None without any.
 

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lungscreen.batch.index import INDEX_FILE
-from lungscreen.batch.ledger import LEDGER_FILE
+from lungscreen.files import LEDGER_FILE
 from lungscreen.room import tables
 from lungscreen.room.accounts import Principal
 from lungscreen.room.config import Limits

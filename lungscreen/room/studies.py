@@ -17,8 +17,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
-from lungscreen.batch.ledger import LEDGER_FILE, Ledger
+from lungscreen.batch.ledger import Ledger
 from lungscreen.errors import LungscreenError
+from lungscreen.files import LEDGER_FILE
 from lungscreen.logs import LOG
 from lungscreen.results.document import ReportDocument
 from lungscreen.results.ranking import CATEGORY_ORDER

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lungscreen.dicomfile import DICOMDIR_CLASS, get_items, get_texts, get_uid, parse_dicom
 from lungscreen.errors import InputError
+from lungscreen.files import LEDGER_FILE, STUDIES_FOLDER
 from lungscreen.records import Source
 from lungscreen.sources import SourceReader
 
@@ -27,9 +28,6 @@ _IMAGE_DATA_ENDINGS = (".raw", ".zraw", ".raw.gz")
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 
 _JUNK_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", ".DS_Store", ".git"})
-
-RESULTS_MARK, RESULTS_STUDIES = "ledger.sqlite", "studies"
-"""What lies in every folder of results, and tells it from a folder of images."""
 
 NO_FILE = -1
 """Size and time of what is no file."""
@@ -109,7 +107,7 @@ class Walk:
                 folders.clear()
                 continue
             entered.add(identity)
-            if RESULTS_MARK in names and RESULTS_STUDIES in folders:
+            if LEDGER_FILE in names and STUDIES_FOLDER in folders:
                 folders.clear()
                 yield Folder(Path(folder), iter([_results_of_ours(Path(folder))]))
                 continue

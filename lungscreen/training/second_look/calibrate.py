@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from lungscreen.classify.second_look import ScoreScale, SecondLook, cut_logit
+from lungscreen.classify.two_views import TwoViews
 from lungscreen.detect import DetectConfig, Detector, propose_masses
 from lungscreen.detect.stage import merge_marks
 from lungscreen.operating_points import OPERATING_POINTS
@@ -22,7 +23,7 @@ from lungscreen.training.second_look.chests import WholeChest
 from lungscreen.training.second_look.insertion import LungBox, cut_box, set_in_mass, set_in_nodule
 from lungscreen.training.second_look.samples import Deck, spot_for_mass
 
-__all__ = ["DOUBTFUL_RATE", "Answered", "Choice", "answer_chest", "answer_cube", "answer_masses", "choose"]
+__all__ = ["DOUBTFUL_RATE", "Answered", "Choice", "answer_chest", "answer_cube", "answer_masses", "bare_look", "choose"]
 
 Floats = NDArray[np.float64]
 
@@ -86,6 +87,11 @@ class Choice:
     """Score from which a finding decides the exam's category."""
     sensitivity: Mapping[str, float]
     """On the choice data, at each point."""
+
+
+def bare_look(network: TwoViews, version: str) -> SecondLook:
+    """The second look of a network that has no curves yet: only its logits say something."""
+    return SecondLook(network, ScoreScale((0, 0, 1), (0, 1), (0, 1), (0, 1)), version)
 
 
 def answer_cube(

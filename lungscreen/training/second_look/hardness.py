@@ -11,16 +11,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lungscreen.classify.second_look import ScoreScale, SecondLook
+from lungscreen.classify.second_look import SecondLook
 from lungscreen.classify.two_views import TwoViews
+from lungscreen.training.second_look.calibrate import MIRROR, bare_look
 from lungscreen.training.second_look.chests import KINDS, WholeChest
 from lungscreen.training.second_look.cubes import CubePlaces
 from lungscreen.training.second_look.samples import Deck
 
 __all__ = ["score_by_look"]
-
-MIRROR = 25
-"""Voxels by which a cube is mirrored outwards, so that the wide view has something to show."""
 
 HIGHEST = 0.6
 """An error of the second look counts as so high a detector's score at the most: some are nodules that nobody marked."""
@@ -31,7 +29,7 @@ ASKED = (KINDS.index("mark"), KINDS.index("ball"))
 
 def score_by_look(deck: Deck, network: TwoViews) -> Deck:
     """Marks and balls that are none get the second look's probability as their score, where it is the higher."""
-    look = SecondLook(network.eval(), ScoreScale((0, 0, 1), (0, 1), (0, 1), (0, 1)), "before")
+    look = bare_look(network.eval(), "before")
     return replace(
         deck,
         cubes=_score_cubes(deck.cubes, look),

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lungscreen.classify.second_look import ScoreScale, SecondLook
 from lungscreen.classify.two_views import TwoViews
 from lungscreen.config import config_hash
 from lungscreen.detect import DetectConfig, Detector, load_detector
@@ -23,7 +22,14 @@ from lungscreen.errors import UsageError, WeightsError
 from lungscreen.files import replace_file
 from lungscreen.training.classifier.data import Cubes, read_cubes, select
 from lungscreen.training.detector.data import prepare_scans
-from lungscreen.training.second_look.calibrate import Choice, answer_chest, answer_cube, answer_masses, choose
+from lungscreen.training.second_look.calibrate import (
+    Choice,
+    answer_chest,
+    answer_cube,
+    answer_masses,
+    bare_look,
+    choose,
+)
 from lungscreen.training.second_look.chests import WholeChest, draw_chest, read_chest
 from lungscreen.training.second_look.cubes import find_cube_places, read_annotated
 from lungscreen.training.second_look.hardness import score_by_look
@@ -137,7 +143,7 @@ def _choose(
 ) -> Choice:
     """Curves and points on the choice cubes and scans; the last detector's marks."""
     settings = DetectConfig()
-    look = SecondLook(network, ScoreScale((0, 0, 1), (0, 1), (0, 1), (0, 1)), "in training")
+    look = bare_look(network, "in training")
     known = read_annotated(data, cubes)
     chosen = select(cubes, config.split.choice_subsets, config.split.held_out_patients)
     answered = [answer_cube(cubes, int(n), known.get(cubes.names[n]), detector, look, settings) for n in chosen]
