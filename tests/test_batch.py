@@ -15,7 +15,7 @@ from dicom_factory import make_series
 
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.index import INDEX_FILE, Index
-from lungscreen.batch.ledger import Ledger, Offer
+from lungscreen.batch.ledger import FoundStudy, Ledger
 from lungscreen.batch.lock import hold_lock, is_held
 from lungscreen.batch.machine import Machine, look_at_machine, share_out
 from lungscreen.clinical import read_clinical
@@ -79,8 +79,8 @@ def test_a_named_key_is_never_made(tmp_path: Path) -> None:
 
 
 # -- ledger ----------------------------------------------------------------------------------------------------------
-def offer(key: str, **changes: object) -> Offer:
-    return replace(Offer(key, f"i{key}", "p-1", "in", "st"), **changes)  # type: ignore[arg-type]
+def found_study(key: str, **changes: object) -> FoundStudy:
+    return replace(FoundStudy(key, f"i{key}", "p-1", "in", "st"), **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -102,12 +102,12 @@ def state(ledger: Ledger, key: str) -> str:
 
 
 def test_urgent_first_then_oldest(ledger: Ledger) -> None:
-    ledger.offer(
+    ledger.enter(
         [
-            offer("a", arrived=3.0),
-            offer("b", arrived=1.0),
-            offer("c", arrived=2.0),
-            offer("d", arrived=9.0, urgent=True),
+            found_study("a", arrived=3.0),
+            found_study("b", arrived=1.0),
+            found_study("c", arrived=2.0),
+            found_study("d", arrived=9.0, urgent=True),
         ],
         "p",
     )
@@ -121,37 +121,37 @@ def test_urgent_first_then_oldest(ledger: Ledger) -> None:
 
 def test_what_was_done_is_done_once(ledger: Ledger) -> None:
     """The same study under the same pipeline is not taken up again; another pipeline or new slices make it new."""
-    assert ledger.offer([offer("a")], "p") == 1
+    assert ledger.enter([found_study("a")], "p") == 1
     ledger.finish("a", "done", "p", "in")
-    assert ledger.offer([offer("a", stamp="touched")], "p") == 0
-    assert ledger.offer([offer("a", input="fewer", only_shrunk=True)], "p") == 0
-    assert ledger.offer([offer("a", input="in")], "p") == 0
-    assert ledger.offer([offer("a")], "other pipeline") == 1
+    assert ledger.enter([found_study("a", stamp="touched")], "p") == 0
+    assert ledger.enter([found_study("a", input="fewer", only_shrunk=True)], "p") == 0
+    assert ledger.enter([found_study("a", input="in")], "p") == 0
+    assert ledger.enter([found_study("a")], "other pipeline") == 1
     ledger.finish("a", "done", "other pipeline", "in")
-    assert ledger.offer([offer("a", input="more")], "other pipeline") == 1
+    assert ledger.enter([found_study("a", input="more")], "other pipeline") == 1
     assert state(ledger, "a") == "waiting"
 
 
 def test_a_refused_study_is_new_when_its_files_were_sent_again(ledger: Ledger) -> None:
-    ledger.offer([offer("a")], "p")
+    ledger.enter([found_study("a")], "p")
     ledger.finish("a", "refused", "p", "in", code="pixels-damaged")
-    assert ledger.offer([offer("a")], "p") == 0
-    assert ledger.offer([offer("a", stamp="newer files")], "p") == 1
+    assert ledger.enter([found_study("a")], "p") == 0
+    assert ledger.enter([found_study("a", stamp="newer files")], "p") == 1
     row = ledger.get("a")
     assert row is not None
     assert row.code == ""
 
 
 def test_slices_that_come_while_it_runs_make_it_wait_again(ledger: Ledger) -> None:
-    ledger.offer([offer("a")], "p")
+    ledger.enter([found_study("a")], "p")
     ledger.start("a", run_of(ledger), "w")
-    assert ledger.offer([offer("a", input="more")], "p") == 0
+    assert ledger.enter([found_study("a", input="more")], "p") == 0
     ledger.finish("a", "done", "p", "in")
     assert state(ledger, "a") == "waiting"
 
 
 def test_an_attempt_that_dies_counts_and_the_second_is_the_last(ledger: Ledger) -> None:
-    ledger.offer([offer("a")], "p")
+    ledger.enter([found_study("a")], "p")
     for expected in (True, False):
         attempt = ledger.start("a", run_of(ledger), "w")
         assert ledger.count_attempt("a", "worker-died", 2, attempt) is expected
@@ -159,7 +159,7 @@ def test_an_attempt_that_dies_counts_and_the_second_is_the_last(ledger: Ledger) 
 
 
 def test_interruptions_cost_no_attempt_but_three_put_it_last_and_alone(ledger: Ledger) -> None:
-    ledger.offer([offer("a", arrived=1.0), offer("b", arrived=2.0)], "p")
+    ledger.enter([found_study("a", arrived=1.0), found_study("b", arrived=2.0)], "p")
     for count in range(1, 4):
         ledger.start("a", run_of(ledger), "w")
         (row,) = ledger.recover(3)
@@ -174,7 +174,7 @@ def test_interruptions_cost_no_attempt_but_three_put_it_last_and_alone(ledger: L
 
 
 def test_retry_puts_back_by_code(ledger: Ledger) -> None:
-    ledger.offer([offer("a"), offer("b"), offer("c")], "p")
+    ledger.enter([found_study("a"), found_study("b"), found_study("c")], "p")
     ledger.finish("a", "refused", "p", "in", code="no-lungs")
     ledger.finish("b", "failed", "p", "in", code="time-limit")
     ledger.finish("c", "done", "p", "in")
@@ -258,29 +258,29 @@ def test_paths_and_uids_are_for_the_owner_only(index: Index, tmp_path: Path) -> 
 def test_a_second_look_opens_nothing(index: Index, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = index.scan([inbox])
     assert first.opened == 11
-    index.settle([offer.key for offer in first.offers])
+    index.mark_entered([study.key for study in first.found])
 
     def fail(*_: object) -> None:
         raise AssertionError("a file was opened")
 
     monkeypatch.setattr("lungscreen.batch.index.visit.look_into", fail)
     second = index.scan([inbox], everything=False)
-    assert (second.opened, second.offers) == (0, [])
-    settled = [replace(offer, settled=True) for offer in first.offers]
-    assert index.scan([inbox]).offers == settled, "all are offered where all are asked for"
+    assert (second.opened, second.found) == (0, [])
+    known = [replace(study, entered=True) for study in first.found]
+    assert index.scan([inbox]).found == known, "all are given where all are asked for"
 
 
 def test_urgent_folder_and_urgent_rows(tmp_path: Path, inbox: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "c.csv").write_text("patient_id,priority\nID001,STAT\nID002,routine\n")
     plain = Index(tmp_path / "out", NAMES)
-    assert [o.urgent for o in sorted(plain.scan([inbox]).offers, key=lambda o: o.patient)].count(True) == 1
+    assert [o.urgent for o in sorted(plain.scan([inbox]).found, key=lambda o: o.patient)].count(True) == 1
     plain.close()
     table = read_clinical(tmp_path / "c.csv")
     opened = Index(tmp_path / "out", NAMES, clinical=table)
-    offers = {o.patient: o for o in opened.scan([inbox]).offers}
-    assert offers[NAMES.patient("ID001")].urgent
-    assert offers[NAMES.patient("ID002")].urgent
+    found = {o.patient: o for o in opened.scan([inbox]).found}
+    assert found[NAMES.patient("ID001")].urgent
+    assert found[NAMES.patient("ID002")].urgent
     opened.close()
 
 
@@ -290,22 +290,22 @@ def test_other_clinical_data_make_a_study_new_but_not_its_priority(tmp_path: Pat
     for line in ("ID001,60,routine", "ID001,60,urgent", "ID001,61,urgent"):
         (tmp_path / "c.csv").write_text(f"patient_id,age,priority\n{line}\n")
         opened = Index(tmp_path / "out", NAMES, clinical=read_clinical(tmp_path / "c.csv"))
-        found.append({o.patient: o.input for o in opened.scan([inbox]).offers}[NAMES.patient("ID001")])
+        found.append({o.patient: o.input for o in opened.scan([inbox]).found}[NAMES.patient("ID001")])
         opened.close()
     assert found[0] == found[1] != found[2]
 
 
 def test_new_slices_change_the_fingerprint_and_a_touch_does_not(index: Index, inbox: Path) -> None:
-    before = {o.key: o for o in index.scan([inbox]).offers}
-    index.settle(before)
+    before = {o.key: o for o in index.scan([inbox]).found}
+    index.mark_entered(before)
     slices = sorted((inbox / "study001").iterdir())
     os.utime(slices[0], ns=(1, 1))
-    (touched,) = index.scan([inbox], everything=False).offers
+    (touched,) = index.scan([inbox], everything=False).found
     assert touched.input == before[touched.key].input
     assert touched.stamp != before[touched.key].stamp
-    index.settle([touched.key])
+    index.mark_entered([touched.key])
     slices[0].unlink()
-    (shrunk,) = index.scan([inbox], everything=False).offers
+    (shrunk,) = index.scan([inbox], everything=False).found
     assert shrunk.only_shrunk
     assert shrunk.input != touched.input
 
@@ -320,15 +320,15 @@ def test_a_copy_under_another_name_is_another_study(index: Index, tmp_path: Path
             series_uid=f"1.2.3.{len(name)}",
             tags={"PatientName": name},
         )
-    offers = index.scan([tmp_path / "in"]).offers
-    assert len({o.key for o in offers}) == len({o.identity for o in offers}) == 2
-    who = index.task(offers[0].key, "", 0).identity
-    assert NAMES.study_key("1.2.3", who.patient_id, who.name) in {o.key for o in offers}
+    found = index.scan([tmp_path / "in"]).found
+    assert len({o.key for o in found}) == len({o.identity for o in found}) == 2
+    who = index.task(found[0].key, "", 0).identity
+    assert NAMES.study_key("1.2.3", who.patient_id, who.name) in {o.key for o in found}
 
 
 def test_an_inbox_that_is_away_is_left_as_it_was(index: Index, inbox: Path, tmp_path: Path) -> None:
     """Unmounted: the mount point is empty, or gone. Back again: nothing has to be opened."""
-    index.settle(o.key for o in index.scan([inbox]).offers)
+    index.mark_entered(o.key for o in index.scan([inbox]).found)
     inbox.rename(tmp_path / "elsewhere")
     assert index.scan([inbox]).away == [str(inbox)]
     inbox.mkdir()
@@ -336,14 +336,14 @@ def test_an_inbox_that_is_away_is_left_as_it_was(index: Index, inbox: Path, tmp_
     inbox.rmdir()
     (tmp_path / "elsewhere").rename(inbox)
     back = index.scan([inbox], everything=False)
-    assert (back.away, back.opened, back.offers) == ([], 0, [])
+    assert (back.away, back.opened, back.found) == ([], 0, [])
 
 
 def test_links_are_followed_but_never_in_circles(index: Index, inbox: Path) -> None:
     (inbox / "loop").symlink_to(inbox)
     (inbox / "copy").symlink_to(inbox / "study001")
     (inbox / "nowhere").symlink_to(inbox / "gone")
-    assert len(index.scan([inbox]).offers) == 2
+    assert len(index.scan([inbox]).found) == 2
     assert {r.code for r in index.input_refusals(inbox)} == {"not-dicom", "file-unreadable"}
 
 
@@ -355,7 +355,7 @@ def test_a_folder_that_goes_while_it_is_looked_at_ends_nothing(index: Index, inb
         return False
 
     scan = index.scan([inbox], stop=gone)
-    assert len(scan.offers) == 1
+    assert len(scan.found) == 1
     assert not scan.disturbed
     assert "file-unreadable" not in {r.code for r in index.input_refusals(inbox)}
 
@@ -363,11 +363,11 @@ def test_a_folder_that_goes_while_it_is_looked_at_ends_nothing(index: Index, inb
 def test_a_look_that_is_stopped_goes_on_where_it_was(index: Index, inbox: Path) -> None:
     asked = iter([False] * 8)
     part = index.scan([inbox], stop=lambda: next(asked, True))
-    assert part.offers == []
+    assert part.found == []
     assert 0 < part.opened < 11
     rest = index.scan([inbox])
     assert rest.opened == 11 - part.opened
-    assert len(rest.offers) == 2
+    assert len(rest.found) == 2
 
 
 def test_an_archive_is_opened_once(index: Index, tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_an_archive_is_opened_once(index: Index, tmp_path: Path) -> None:
         for path in paths:
             archive.write(path, path.name)
         archive.writestr("inner.zip", b"PK")
-    (found,) = index.scan([tmp_path / "in"]).offers
+    (found,) = index.scan([tmp_path / "in"]).found
     assert found.files == 3
     assert {str(look.source).rpartition("!")[0] for look in index.task(found.key, "", 0).looks} == {
         str(tmp_path / "in" / "a.zip")
@@ -390,7 +390,7 @@ def test_an_archive_is_opened_once(index: Index, tmp_path: Path) -> None:
 
 def test_a_hole_of_whole_steps(index: Index, tmp_path: Path) -> None:
     paths = make_series(tmp_path / "in", slices=12, step_mm=2.5)
-    (found,) = index.scan([tmp_path / "in"]).offers
+    (found,) = index.scan([tmp_path / "in"]).found
     assert not index.has_hole(found.key)
     paths[5].unlink()
     index.scan([tmp_path / "in"])
@@ -400,13 +400,13 @@ def test_a_hole_of_whole_steps(index: Index, tmp_path: Path) -> None:
 def test_earlier_exams_are_part_of_the_input(index: Index, tmp_path: Path) -> None:
     """An earlier exam that arrives later makes the later exam new, not the other way round."""
     make_series(tmp_path / "in" / "late", slices=3, tags={"StudyDate": "20240506"})
-    (late,) = index.scan([tmp_path / "in"]).offers
+    (late,) = index.scan([tmp_path / "in"]).found
     assert index.task(late.key, late.input, 0).earlier == ()
     make_series(tmp_path / "in" / "early", slices=3, tags={"StudyDate": "20230506"})
-    offers = {o.key: o for o in index.scan([tmp_path / "in"]).offers}
-    assert offers[late.key].input != late.input
+    found = {o.key: o for o in index.scan([tmp_path / "in"]).found}
+    assert found[late.key].input != late.input
     assert len(index.task(late.key, late.input, 0).earlier) == 3
-    (other,) = offers.keys() - {late.key}
+    (other,) = found.keys() - {late.key}
     assert index.task(other, "", 0).earlier == ()
 
 
@@ -417,7 +417,7 @@ def test_shards_share_the_studies_out(inbox: Path, tmp_path: Path) -> None:
     for part in (1, 2, 3):
         (tmp_path / str(part)).mkdir()
         opened = Index(tmp_path / str(part), NAMES, shard=(part, 3))
-        found += [o.key for o in opened.scan([inbox]).offers]
+        found += [o.key for o in opened.scan([inbox]).found]
         opened.close()
     assert len(found) == len(set(found)) == 8
 
@@ -491,12 +491,12 @@ def test_a_dicomdir_leads_to_its_files_and_says_what_is_gone(index: Index, tmp_p
     from test_series_files import make_medium
 
     medium = make_medium(tmp_path)
-    (offer,) = index.scan([medium]).offers
-    assert offer.files == 3
+    (study,) = index.scan([medium]).found
+    assert study.files == 3
     assert index.scan([medium]).opened == 0
     next(medium.parent.rglob("IM000001")).unlink()
-    (offer,) = index.scan([medium]).offers
-    assert offer.files == 2
+    (study,) = index.scan([medium]).found
+    assert study.files == 2
     (row,) = index.input_refusals(medium)
     assert row.code == "dicomdir-reference"
     assert row.where.endswith("PT000000/SE000000/IM000001")
@@ -505,16 +505,16 @@ def test_a_dicomdir_leads_to_its_files_and_says_what_is_gone(index: Index, tmp_p
 def test_a_single_file_an_empty_folder_and_one_that_is_not_there(index: Index, inbox: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     inputs = [next((inbox / "study001").iterdir()), tmp_path / "empty", tmp_path / "nowhere", inbox / "letter.txt"]
-    (offer,) = index.scan(inputs).offers
-    assert offer.files == 1
+    (study,) = index.scan(inputs).found
+    assert study.files == 1
     assert [row.code for place in inputs for row in index.input_refusals(place)] == [
         "input-empty", "input-missing", "not-dicom",
     ]  # fmt: skip
-    assert index.keys_of(inputs) == [offer.key]
+    assert index.keys_of(inputs) == [study.key]
 
 
 def test_a_folder_of_letters_holds_no_ct(index: Index, tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("Dear colleague")
-    assert index.scan([tmp_path / "letters"]).offers == []
+    assert index.scan([tmp_path / "letters"]).found == []
     assert "no-ct" in {row.code for row in index.input_refusals(tmp_path / "letters")}

@@ -13,7 +13,7 @@ import pytest
 from report_examples import finish, key_of, make_finding, make_report, make_volume, study_of, tables, write_report
 
 from lungscreen.batch.drift import LEAST_BEFORE, LEAST_TONIGHT, compare_nights, drift_notices
-from lungscreen.batch.ledger import Ledger, Offer, TaskRow
+from lungscreen.batch.ledger import FoundStudy, Ledger, TaskRow
 from lungscreen.batch.night import describe_night, night_of, night_page, write_night
 from lungscreen.results.facts import StudyFacts, facts_of, plain_facts
 
@@ -142,7 +142,7 @@ def test_ledgers_beside_this_one_are_the_nights_before(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         ledger = Ledger(tmp_path / name)
         ledger.check_key(key, identified=False)
-        ledger.offer([Offer(name, name, "p", "in", "st")], "p")
+        ledger.enter([FoundStudy(name, name, "p", "in", "st")], "p")
         ledger.finish(name, "done", "p", "in", facts=plain_facts(facts(1, 1)[0]))
         if name != "wednesday":
             ledger._db.execute("UPDATE study SET finished = '2026-01-01T22:00:00+00:00'")

@@ -73,11 +73,11 @@ def codes_of(folder: Path, out: Path) -> set[str]:
 
 
 def outcome_codes(index: Index, path: Path, out: Path) -> set[str]:
-    """The same without ledger and tables: the index, then each study that it offers."""
+    """The same without ledger and tables: the index, then each study that it found."""
     scan = index.scan([path])
     found = {row.code for row in index.input_refusals(path)}
-    for offer in scan.offers:
-        outcome = run_task(index.task(offer.key, offer.input, 1), Work(out, PIPELINE, "digest"), networks())
+    for study in scan.found:
+        outcome = run_task(index.task(study.key, study.input, 1), Work(out, PIPELINE, "digest"), networks())
         found |= {row.code for row in outcome.refusals} | {outcome.code or outcome.state}
     assert "internal-error" not in found
     return found

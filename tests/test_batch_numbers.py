@@ -12,7 +12,7 @@ from batch_models import MODELS
 
 from lungscreen.batch import BatchConfig, BatchRun, run_batch
 from lungscreen.batch.index import Index
-from lungscreen.batch.ledger import Ledger, Offer
+from lungscreen.batch.ledger import FoundStudy, Ledger
 from lungscreen.batch.status import read_status
 from lungscreen.pipeline import read_pipeline
 from lungscreen.pseudonyms import Pseudonyms
@@ -31,7 +31,7 @@ SECONDS = {"volume": 1.0, "lungs": 1.0, "detect": 9.0, "study": 11.0}
 def test_the_ledger_costs_little_with_a_hundred_thousand_rows(tmp_path: Path) -> None:
     """At most 20 ms a study: finding it, starting it, ending it; every commit synced."""
     ledger = Ledger(tmp_path)
-    ledger.offer((Offer(f"{n:012x}", f"i{n}", "p-1", "in", "st", arrived=n) for n in range(100_000)), "p")
+    ledger.enter((FoundStudy(f"{n:012x}", f"i{n}", "p-1", "in", "st", arrived=n) for n in range(100_000)), "p")
     names = ("user", "host", "software", "pipeline", "pipeline_name", "pipeline_hash", "weights", "engine")
     run = ledger.begin_run(**dict.fromkeys(names, "x"))
     start = time.perf_counter()
@@ -80,13 +80,13 @@ def test_a_large_night_resumes_at_once(many: Path, tmp_path: Path) -> None:
 def test_an_unchanged_inbox_costs_a_stat_a_file(many: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     index = Index(tmp_path / "out", Pseudonyms(b"k" * 32))
-    index.settle(offer.key for offer in index.scan([many]).offers)
+    index.mark_entered(study.key for study in index.scan([many]).found)
     start = time.perf_counter()
     scan = index.scan([many], everything=False)
     taken = time.perf_counter() - start
     index.close()
     say(f"a second look at 10,000 files: {taken:.2f} s, {scan.opened} opened")
-    assert (scan.opened, scan.offers) == (0, [])
+    assert (scan.opened, scan.found) == (0, [])
     assert taken < 5.0
 
 

@@ -11,7 +11,7 @@ from batch_inbox import add_image
 from batch_models import MODELS
 
 from lungscreen.batch import BatchConfig, BatchRun, run_batch
-from lungscreen.batch.ledger import Ledger, Offer
+from lungscreen.batch.ledger import FoundStudy, Ledger
 from lungscreen.batch.lock import hold_lock
 from lungscreen.batch.parts import find_parts, join_nights, missing_parts, read_joint_status
 from lungscreen.batch.status import status_text
@@ -32,7 +32,7 @@ def part(folder: Path, studies: dict[str, str], key: str = "k", **facts: Any) ->
     ledger = Ledger(folder)
     ledger.check_key(key, identified=False)
     run = ledger.begin_run(**ABOUT)
-    ledger.offer([Offer(k, f"i{k}", f"p-{k}", "in", "st") for k in studies], "p")
+    ledger.enter([FoundStudy(k, f"i{k}", f"p-{k}", "in", "st") for k in studies], "p")
     for study, state in studies.items():
         if state == "waiting":
             continue

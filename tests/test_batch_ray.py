@@ -22,7 +22,7 @@ from lungscreen import __version__
 from lungscreen.batch import BatchConfig, BatchRun, Models, ray_cluster, ray_engine, run_batch
 from lungscreen.batch.audit import read_audit
 from lungscreen.batch.engines import Event
-from lungscreen.batch.ledger import Ledger, Offer
+from lungscreen.batch.ledger import FoundStudy, Ledger
 from lungscreen.batch.machine import Machine
 from lungscreen.batch.ray_cluster import RayCluster, Reader, connect_cluster
 from lungscreen.batch.ray_engine import Answer, Node, RayEngine, WorkerGoneError
@@ -505,7 +505,7 @@ def test_a_reader_takes_away_what_dead_ones_left(here: HereCluster, tmp_path: Pa
 def test_lost_nodes_count_as_interruptions(tmp_path: Path) -> None:
     """Three put it back, the last of them to be run alone; one more, and it is failed."""
     ledger = Ledger(tmp_path)
-    ledger.offer([Offer("k1", "i1", "p", "in", "st")], "p")
+    ledger.enter([FoundStudy("k1", "i1", "p", "in", "st")], "p")
     names = ("user", "host", "software", "pipeline", "pipeline_name", "pipeline_hash", "weights", "engine")
     run = ledger.begin_run(**dict.fromkeys(names, "x"))
     seen = []

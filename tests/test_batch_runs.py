@@ -204,7 +204,7 @@ def test_three_interruptions_then_last_and_alone_then_failed(inbox: Path, tmp_pa
     for count in range(4):
         ledger = Ledger(out)
         if count == 0:
-            ledger.offer([], "p")
+            ledger.enter([], "p")
             ledger._db.execute("UPDATE study SET state = 'waiting', input = 'new'")
         ledger._db.execute("UPDATE study SET state = 'running'")
         ledger.close()
@@ -327,16 +327,16 @@ def test_an_inbox_that_goes_away_in_the_night_and_comes_back(
     out = tmp_path / "out"
     import lungscreen.batch.supervisor as supervisor
 
-    offer = supervisor.Night._take_offers
+    study = supervisor.Night._take_found
 
     def take_and_unmount(self: Any) -> None:
         before = self.ledger.counts()["waiting"]
-        offer(self)
+        study(self)
         if self.ledger.counts()["waiting"] > before and inbox.exists():
             inbox.rename(tmp_path / "elsewhere")
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervisor.Night, "_take_offers", take_and_unmount)
+        patch.setattr(supervisor.Night, "_take_found", take_and_unmount)
         ended = run(inbox, out)
     assert ended.states["waiting"] == 2
     assert {a["outcome"] for a in read_audit(out)} == {"away"}

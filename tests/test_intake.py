@@ -46,11 +46,11 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 def recalled(index: Index, inputs: list[Path]) -> tuple[list[Study], set[Refusal]]:
     """What a batch makes of the inputs: each study of the index, and everything that was not read."""
-    offers = index.scan(inputs).offers
+    found = index.scan(inputs).found
     refused = {row for place in inputs for row in index.input_refusals(place)} | set(index.strangers())
     studies = []
-    for offer in offers:
-        task = index.task(offer.key, offer.input, 1)
+    for study in found:
+        task = index.task(study.key, study.input, 1)
         study, others = find_study(task.looks, task.identity, task.names, task.others)
         refused |= set(others)
         studies += [] if study is None else [study]
@@ -183,8 +183,8 @@ def test_slices_of_a_series_share_what_they_have_in_common(index: Index, tmp_pat
 
 def test_a_file_that_changed_since_it_was_looked_at_is_looked_at_again(index: Index, tmp_path: Path) -> None:
     paths = make_series(tmp_path / "in", slices=5, shuffle=False)
-    (offer,) = index.scan([tmp_path / "in"]).offers
-    task = index.task(offer.key, offer.input, 1)
+    (study,) = index.scan([tmp_path / "in"]).found
+    task = index.task(study.key, study.input, 1)
     changed = dcmread(paths[0])
     changed.ImagePositionPatient = [0, 0, -777]
     changed.save_as(paths[0])
@@ -203,7 +203,7 @@ def test_an_index_of_the_version_before_is_looked_at_once_more(tmp_path: Path) -
     (tmp_path / "out").mkdir()
     add_stub(tmp_path / "in", 1)
     first = Index(tmp_path / "out", NAMES)
-    before = first.scan([tmp_path / "in"]).offers
+    before = first.scan([tmp_path / "in"]).found
     first.close()
     with sqlite3.connect(tmp_path / "out" / INDEX_FILE) as db:
         for table, column in (("place", "path"), ("folder", "path"), ("file", "name")):
@@ -218,13 +218,13 @@ def test_an_index_of_the_version_before_is_looked_at_once_more(tmp_path: Path) -
         db.execute("CREATE TABLE refusal (owner TEXT NOT NULL, content TEXT NOT NULL)")
         db.execute("PRAGMA user_version = 1")
     second = Index(tmp_path / "out", NAMES)
-    (offer,) = before
-    task = second.task(offer.key, offer.input, 1)
+    (study,) = before
+    task = second.task(study.key, study.input, 1)
     study, _ = find_study(task.looks, task.identity, task.names, task.others)
     assert study is not None, "headers that are not remembered are read"
     again = second.scan([tmp_path / "in"])
     assert again.opened == 5
-    assert [(o.key, o.input, o.stamp) for o in again.offers] == [(o.key, o.input, o.stamp) for o in before]
+    assert [(o.key, o.input, o.stamp) for o in again.found] == [(o.key, o.input, o.stamp) for o in before]
     second.close()
 
 
@@ -282,7 +282,7 @@ def test_two_people_under_one_study_uid_have_studies_of_their_own(what: str, ind
         [["1.2.3.4"], ["1.2.3.5"]],
         [["1.2.3.5"], ["1.2.3.4"]],
     )
-    keys = [offer.key for offer in index.scan([tmp_path / "in"]).offers]
+    keys = [study.key for study in index.scan([tmp_path / "in"]).found]
     assert len(set(keys)) == 2
 
 
@@ -299,9 +299,9 @@ def test_what_some_files_leave_out_contradicts_nothing(index: Index, tmp_path: P
     bare = {"PatientBirthDate": "", "PatientSex": "", "IssuerOfPatientID": ""}
     options = {"study_uid": "1.2.3", "hu": chest_values()}
     make_series(tmp_path / "in" / "a", series_uid="1.2.3.4", tags=bare, **options)
-    (before,) = index.scan([tmp_path / "in"]).offers
+    (before,) = index.scan([tmp_path / "in"]).found
     make_series(tmp_path / "in" / "b", series_uid="1.2.3.5", tags={"IssuerOfPatientID": "A"}, **options)
-    (after,) = index.scan([tmp_path / "in"]).offers
+    (after,) = index.scan([tmp_path / "in"]).found
     assert (after.key, after.identity) == (before.key, before.identity)
     assert after.input != before.input
     assert check_agreement(index, [tmp_path / "in"]) == 1
@@ -310,9 +310,9 @@ def test_what_some_files_leave_out_contradicts_nothing(index: Index, tmp_path: P
     assert (patient.issuer, patient.birth_date, patient.sex) == ("A", "19600102", "F")
     assert len(study.series) == 2
     make_series(tmp_path / "in" / "c", series_uid="1.2.3.6", tags={"PatientBirthDate": "19500101"}, **options)
-    offers = index.scan([tmp_path / "in"]).offers
-    assert len({offer.key for offer in offers}) == len({offer.identity for offer in offers}) == 3
-    assert before.key in {offer.key for offer in offers}
+    found = index.scan([tmp_path / "in"]).found
+    assert len({study.key for study in found}) == len({study.identity for study in found}) == 3
+    assert before.key in {study.key for study in found}
     check_agreement(index, [tmp_path / "in"])
 
 

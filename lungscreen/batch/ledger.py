@@ -22,7 +22,7 @@ from lungscreen.database import guarded, open_database
 from lungscreen.errors import UsageError
 from lungscreen.files import LEDGER_FILE
 
-__all__ = ["Ledger", "Offer", "State", "TaskRow", "hourly_rate"]
+__all__ = ["FoundStudy", "Ledger", "State", "TaskRow", "hourly_rate"]
 
 
 State = Literal["waiting", "running", "done", "refused", "failed"]
@@ -37,7 +37,7 @@ ENDED = ("done", "refused", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class FoundStudy:
     """A study as the index knows it now.
 
     input: keyed hash over its instances. stamp: keyed hash over the files' times, which decides whether a study that
@@ -54,8 +54,8 @@ class Offer:
     urgent: bool = False
     files: int = 0
     only_shrunk: bool = False
-    settled: bool = False
-    """The ledger has taken it up before, as it is."""
+    entered: bool = False
+    """The ledger holds it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,19 +200,19 @@ class Ledger:
         return rows
 
     # -- what there is to do -----------------------------------------------------------------------------------------
-    def offer(self, offers: Iterable[Offer], pipeline: str) -> int:
-        """Take up what is new: an unknown study, new slices, another pipeline; one that was refused or failed also
+    def enter(self, found: Iterable[FoundStudy], pipeline: str) -> int:
+        """Enter what is new: an unknown study, new slices, another pipeline; one that was refused or failed also
         where its files changed. Returns how many studies are waiting because of it.
 
         A study that is known under another key (of an index that was lost) goes there: see `withdraw`.
         """
         fresh = 0
         with self._guard, self._transaction():
-            for offer in offers:
-                fresh += self._offer(offer, pipeline)
+            for study in found:
+                fresh += self._enter(study, pipeline)
         return fresh
 
-    def _offer(self, new: Offer, pipeline: str) -> int:
+    def _enter(self, new: FoundStudy, pipeline: str) -> int:
         self._db.execute("DELETE FROM study WHERE identity = ? AND key != ?", (new.identity, new.key))
         old = self._db.execute("SELECT * FROM study WHERE key = ?", (new.key,)).fetchone()
         if old is None:

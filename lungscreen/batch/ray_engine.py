@@ -34,10 +34,10 @@ LOOK_S = 1.0
 MOST_FALSE_STARTS = 3
 """Workers of a node in a row that die before they are ready: the node is not used any more."""
 
-SETTLE_S = 10.0
+GONE_AFTER_S = 10.0
 """A worker is gone: how long its node may take to turn out to be gone too, before the study is charged."""
 
-UNSURE_SETTLE_S = 60.0
+UNSURE_GONE_AFTER_S = 60.0
 """The same where only the connection broke; Ray takes up to 45 s to give a silent node up."""
 
 IDLE_S = 0.1
@@ -138,7 +138,7 @@ class _Worker:
     begun: Any = None
     """The call that it answers before it takes up its task."""
     task: Task | None = None
-    settle_s: float = 0.0
+    gone_after_s: float = 0.0
 
     def turn(self, state: Literal["placing", "loading", "ready", "reading", "gone", "ended"]) -> None:
         """Come into a state."""
@@ -317,7 +317,7 @@ class RayEngine:
             return []
         if not self._had_begun(worker):
             return self._lose(worker)
-        worker.settle_s = SETTLE_S if sure else UNSURE_SETTLE_S
+        worker.gone_after_s = GONE_AFTER_S if sure else UNSURE_GONE_AFTER_S
         worker.turn("gone")
         return []
 
@@ -337,7 +337,7 @@ class RayEngine:
             return []
         if worker.node.id not in self._alive:
             return self._lose(worker)
-        if worker.state == "gone" and worker.age_s >= worker.settle_s:
+        if worker.state == "gone" and worker.age_s >= worker.gone_after_s:
             return self._charge(worker, "worker-died")
         if worker.state == "reading" and worker.age_s > self._config.study_limit_s:
             return self._charge(worker, "time-limit")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.index import Index
-from lungscreen.batch.ledger import Offer
+from lungscreen.batch.ledger import FoundStudy
 from lungscreen.logs import LOG
 
 __all__ = ["Scanner"]
@@ -30,7 +30,7 @@ class Scanner:
         self._inputs = inputs
         self._config = config
         self._watch = watch
-        self._found: queue.SimpleQueue[list[Offer]] = queue.SimpleQueue()
+        self._found: queue.SimpleQueue[list[FoundStudy]] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._pending: dict[str, _Pending] = {}
@@ -65,7 +65,7 @@ class Scanner:
         found, self._withdrawn = self._withdrawn, ()
         return found
 
-    def take(self) -> list[list[Offer]]:
+    def take(self) -> list[list[FoundStudy]]:
         """What was found complete since the last call.
 
         Errors: what went wrong with the index.
@@ -100,35 +100,35 @@ class Scanner:
             LOG.warning("inputs cannot be reached", extra={"fields": {"inputs": len(scan.away)}})
         if self._stop.is_set():
             return
-        complete = self._complete(index, scan.offers, time.monotonic()) if self._watch else scan.offers
+        complete = self._complete(index, scan.found, time.monotonic()) if self._watch else scan.found
         if complete or first:
             self._found.put(complete)
 
-    def _complete(self, index: Index, offers: Sequence[Offer], now: float) -> list[Offer]:
+    def _complete(self, index: Index, found: Sequence[FoundStudy], now: float) -> list[FoundStudy]:
         """Those to which nothing was added for a while, and that have no hole or had it for long."""
-        for offer in offers:
-            before = self._pending.get(offer.key)
-            if before is None or before.offer.stamp != offer.stamp:
-                self._pending[offer.key] = _Pending(offer, now)
-        complete = [entry.offer for entry in self._pending.values() if self._is_complete(index, entry, now)]
-        for offer in complete:
-            del self._pending[offer.key]
+        for study in found:
+            before = self._pending.get(study.key)
+            if before is None or before.study.stamp != study.stamp:
+                self._pending[study.key] = _Pending(study, now)
+        complete = [entry.study for entry in self._pending.values() if self._is_complete(index, entry, now)]
+        for study in complete:
+            del self._pending[study.key]
         self._unfinished = frozenset(self._pending)
         return complete
 
     def _is_complete(self, index: Index, entry: _Pending, now: float) -> bool:
         """What the ledger knew already was complete then and has not changed since."""
-        if entry.offer.settled:
+        if entry.study.entered:
             return True
-        wait_s = self._config.hole_s if index.has_hole(entry.offer.key) else self._config.quiet_s
+        wait_s = self._config.hole_s if index.has_hole(entry.study.key) else self._config.quiet_s
         return now - entry.since >= wait_s
 
 
 class _Pending:
     """A study that may still be arriving."""
 
-    __slots__ = ("offer", "since")
+    __slots__ = ("since", "study")
 
-    def __init__(self, offer: Offer, since: float) -> None:
-        self.offer = offer
+    def __init__(self, study: FoundStudy, since: float) -> None:
+        self.study = study
         self.since = since

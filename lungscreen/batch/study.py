@@ -26,7 +26,7 @@ from lungscreen.results.facts import StudyFacts, facts_of
 from lungscreen.results.finished import Finished, finish_report
 from lungscreen.results.folder import ResultsFolder
 from lungscreen.results.refusals import document_refusals
-from lungscreen.series import find_study, group_looks, hash_settled
+from lungscreen.series import find_study, group_looks, hash_unchanged
 from lungscreen.stopwatch import Stopwatch
 
 __all__ = ["Outcome", "Read", "Work", "judge_task", "read_task", "run_task"]
@@ -113,7 +113,7 @@ def read_task(task: Task, work: Work, clock: Stopwatch | None = None) -> Read | 
                 priors = _priors(task, work)
             prepared = prepare_study(course.study, work.pipeline, clock)
             with clock.stage("hash"):
-                course.content = hash_settled(task.looks)
+                course.content = hash_unchanged(task.looks)
     if course.state:
         return course.outcome()
     return Read(task, prepared, priors, tuple(course.refusals), clock.seconds, clock.peak_mb, course.content)

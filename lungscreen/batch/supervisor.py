@@ -15,7 +15,7 @@ from pathlib import Path
 from lungscreen.batch.config import BatchConfig
 from lungscreen.batch.engines import Engine, Event
 from lungscreen.batch.index import Index
-from lungscreen.batch.ledger import Ledger, Offer, TaskRow
+from lungscreen.batch.ledger import FoundStudy, Ledger, TaskRow
 from lungscreen.batch.scanner import Scanner
 from lungscreen.batch.study import Outcome, Work
 from lungscreen.batch.tasks import Task
@@ -92,7 +92,7 @@ class Night:
     def _work(self) -> str:
         while True:
             self._withdraw()
-            self._take_offers()
+            self._take_found()
             if self._stopping():
                 if not self.engine.running() or time.monotonic() >= (self._stop_at or 0.0):
                     self._put_back_all("stopped")
@@ -144,14 +144,14 @@ class Night:
         self._tables_at = now + max(self.config.tables_every_s, TABLES_SHARE * (now - start))
 
     # -- handing out -------------------------------------------------------------------------------------------------
-    def _take_offers(self) -> None:
-        for offers in self.scanner.take():
+    def _take_found(self) -> None:
+        for found in self.scanner.take():
             before = self.ledger.keys()
-            fresh = self.ledger.offer(offers, self.work.digest)
+            fresh = self.ledger.enter(found, self.work.digest)
             self._remove(before - self.ledger.keys())
-            fresh += self._reopen_damaged(offers)
-            self.index.settle([offer.key for offer in offers])
-            LOG.info("inputs searched", extra={"fields": {"studies": len(offers), "new": fresh}})
+            fresh += self._reopen_damaged(found)
+            self.index.mark_entered([study.key for study in found])
+            LOG.info("inputs searched", extra={"fields": {"studies": len(found), "new": fresh}})
 
     def _withdraw(self) -> None:
         """Studies whose files turned out to be somebody else's: no report of theirs stays behind."""
@@ -163,11 +163,11 @@ class Night:
             self.refusals.keep_study(key, ())
             LOG.warning("results withdrawn: the files are another's now", extra={"fields": {"key": key}})
 
-    def _reopen_damaged(self, offers: Sequence[Offer]) -> int:
+    def _reopen_damaged(self, found: Sequence[FoundStudy]) -> int:
         """Studies that were done and whose results are gone, changed or of another input wait again."""
         folder = ResultsFolder(self.work.out)
         damaged = []
-        for row in (self.ledger.get(offer.key) for offer in offers):
+        for row in (self.ledger.get(study.key) for study in found):
             if row is None or row.state != "done":
                 continue
             whole = (

@@ -120,13 +120,7 @@ def _current(finding: ReportedFinding, size: ReportedMeasurement, document: Repo
         date=_dicom_date(document.exam.date),
         study_uid=document.exam.study_uid,
         nodule_type=finding.type,
-        long_axis_mm=size.long_axis_mm,
-        short_axis_mm=size.short_axis_mm,
-        mean_diameter_mm=float(mean_diameter(size.long_axis_mm, size.short_axis_mm)),
-        volume_mm3=_within(size.volume_mm3, MOST_MM3) or None,
-        volume_sd_mm3=_within(size.volume_sd_mm3, MOST_MM3) or None,
-        solid_mean_diameter_mm=_within(size.solid_mean_diameter_mm, MOST_MM),
-        solid_volume_mm3=_within(size.solid_volume_mm3, MOST_MM3),
+        **_sizes(size),
         centre_mm=finding.position_mm,
         how=Evidence.REPORT,
         category=finding.category or "",
@@ -149,13 +143,7 @@ def _past(past: ReportedPast) -> PastNodule:
         date=_dicom_date(past.date),
         study_uid=past.study_uid,
         nodule_type=past.type,
-        long_axis_mm=past.long_axis_mm,
-        short_axis_mm=past.short_axis_mm,
-        mean_diameter_mm=float(mean_diameter(past.long_axis_mm, past.short_axis_mm)),
-        volume_mm3=_within(past.volume_mm3, MOST_MM3) or None,
-        volume_sd_mm3=_within(past.volume_sd_mm3, MOST_MM3) or None,
-        solid_mean_diameter_mm=_within(past.solid_mean_diameter_mm, MOST_MM),
-        solid_volume_mm3=_within(past.solid_volume_mm3, MOST_MM3),
+        **_sizes(past),
         centre_mm=past.position_mm,
         how=Evidence.REPORT,
         category=past.category or "",
@@ -163,6 +151,19 @@ def _past(past: ReportedPast) -> PastNodule:
         side=past.side or "unknown",
         zone=past.zone or "unknown",
     )
+
+
+def _sizes(size: ReportedMeasurement | ReportedPast) -> dict[str, Any]:
+    """The sizes of a `PastNodule`; a volume or solid part that cannot be is not known."""
+    return {
+        "long_axis_mm": size.long_axis_mm,
+        "short_axis_mm": size.short_axis_mm,
+        "mean_diameter_mm": float(mean_diameter(size.long_axis_mm, size.short_axis_mm)),
+        "volume_mm3": _within(size.volume_mm3, MOST_MM3) or None,
+        "volume_sd_mm3": _within(size.volume_sd_mm3, MOST_MM3) or None,
+        "solid_mean_diameter_mm": _within(size.solid_mean_diameter_mm, MOST_MM),
+        "solid_volume_mm3": _within(size.solid_volume_mm3, MOST_MM3),
+    }
 
 
 def _is_sound(size: ReportedMeasurement | ReportedPast) -> bool:

@@ -151,7 +151,7 @@ def _walk(grid: CoarseGrid, dark: Mask, chain: _Chain) -> Mask:
                 _keep(airway, branch)
                 continue
             if len(tubes) == 1:
-                _settle(airway, branch)
+                _keep_oldest(airway, branch)
             branches.append(child)
     return airway[1:-1, 1:-1, 1:-1]
 
@@ -170,7 +170,7 @@ def _child(branch: _Branch, front: Indices, trachea: float, carina: bool, step_m
     )
 
 
-def _settle(airway: Mask, branch: _Branch) -> None:
+def _keep_oldest(airway: Mask, branch: _Branch) -> None:
     """Keep the oldest front that can no longer be given back."""
     if len(branch.recent) == STEPS_BACK:
         airway.ravel()[branch.recent[0]] = True

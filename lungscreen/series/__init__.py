@@ -14,7 +14,7 @@ stage     the whole way
 
 from lungscreen.kernels import classify_kernel
 from lungscreen.series.config import SeriesConfig
-from lungscreen.series.content import hash_content, hash_settled
+from lungscreen.series.content import hash_content, hash_unchanged
 from lungscreen.series.identity import (
     Identity,
     identify,
@@ -36,7 +36,7 @@ __all__ = [
     "find_study",
     "group_looks",
     "hash_content",
-    "hash_settled",
+    "hash_unchanged",
     "identify",
     "identify_image",
     "identify_study",

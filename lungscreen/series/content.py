@@ -12,16 +12,16 @@ from lungscreen.errors import InputError
 from lungscreen.series.looks import Look, is_unchanged
 from lungscreen.sources import MOST_FILE_BYTES, SourceReader
 
-__all__ = ["UNSETTLED", "hash_content", "hash_settled"]
+__all__ = ["CHANGED_MEANWHILE", "hash_content", "hash_unchanged"]
 
-UNSETTLED = "unsettled"
+CHANGED_MEANWHILE = "changed meanwhile"
 """Stands for a study whose files changed while it was read: no content is equal to it."""
 
 _BLOCK = 1 << 20
 
 
 def hash_content(looks: Iterable[Look]) -> str:
-    """Of all images among the looks, wherever they lie; `UNSETTLED` where one cannot be read."""
+    """Of all images among the looks, wherever they lie; `CHANGED_MEANWHILE` where one cannot be read."""
     parts = set()
     with SourceReader() as reader:
         for look in looks:
@@ -37,14 +37,14 @@ def hash_content(looks: Iterable[Look]) -> str:
                     while block := file.read(_BLOCK):
                         digest.update(block)
             except InputError:
-                return UNSETTLED
+                return CHANGED_MEANWHILE
             uid = look.header.instance.sop_instance_uid if look.header is not None else ""
             parts.add(f"{uid}\t{digest.hexdigest()}")
     return hashlib.blake2b("\n".join(sorted(parts)).encode(), digest_size=20).hexdigest()
 
 
-def hash_settled(looks: Iterable[Look]) -> str:
-    """The same of a study that was just read; `UNSETTLED` where a file is not as it was when it was looked at."""
+def hash_unchanged(looks: Iterable[Look]) -> str:
+    """The same of a study that was just read; `CHANGED_MEANWHILE` where a file is not as it was when looked at."""
     looks = tuple(looks)
     content = hash_content(looks)
-    return content if all(map(is_unchanged, looks)) else UNSETTLED
+    return content if all(map(is_unchanged, looks)) else CHANGED_MEANWHILE

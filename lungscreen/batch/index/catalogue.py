@@ -61,7 +61,7 @@ class Index:
     ) -> Scan:
         """Bring the index up to date with the inputs.
 
-        everything: offer all studies of these inputs, not only those that changed.
+        everything: give all studies of these inputs, not only those that changed.
         stop: asked now and then; a look that is stopped is gone on with by the next one.
         """
         scan = Scan()
@@ -72,9 +72,9 @@ class Index:
                 if not stop():
                     self._studies.update(self._files.breathe)
                     scan.withdrawn = [] if scan.disturbed else self._studies.withdrawn()
-                    offers = self._studies.offers(places if everything else None)
+                    found = self._studies.found(places if everything else None)
                     # what of a study vanished may be back for the next look
-                    scan.offers = [offer for offer in offers if offer.settled or not scan.disturbed]
+                    scan.found = [study for study in found if study.entered or not scan.disturbed]
             finally:
                 self._db.execute("COMMIT")
         return scan
@@ -98,15 +98,15 @@ class Index:
                 time.sleep(0.05)
             self._files.begin()
 
-    def settle(self, keys: Iterable[str]) -> None:
-        """These studies were taken up by the ledger as they are now."""
+    def mark_entered(self, keys: Iterable[str]) -> None:
+        """These studies stand in the ledger as they are now."""
         with self._guard, self._turn:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("UPDATE study SET changed = 0, grown = 0 WHERE key = ?", [(key,) for key in keys])
             self._db.execute("COMMIT")
 
     def keep_content(self, key: str, content: str) -> None:
-        """What a study's files held when it was read (`lungscreen.series.hash_settled`)."""
+        """What a study's files held when it was read (`lungscreen.series.hash_unchanged`)."""
         with self._guard, self._turn:
             self._db.execute("UPDATE study SET content = ? WHERE key = ?", (content, key))
 

@@ -10,7 +10,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from lungscreen.batch.index.files import LOOK_COLUMNS, recall_identity, recall_look
-from lungscreen.batch.ledger import Offer
+from lungscreen.batch.ledger import FoundStudy
 from lungscreen.batch.tasks import Task
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import PriorTable, names_somebody
@@ -219,7 +219,7 @@ class StudyTable:
         )
         return sorted(row[0] for row in self._db.execute(query))
 
-    def offers(self, places: Sequence[int] | None) -> list[Offer]:
+    def found(self, places: Sequence[int] | None) -> list[FoundStudy]:
         """Every study of these inputs that is this shard's, or those that changed where None."""
         if places is None:
             rows = self._db.execute("SELECT * FROM study WHERE changed AND whole = id").fetchall()
@@ -231,7 +231,7 @@ class StudyTable:
                 f" WHERE folder.place IN ({marks})))",
                 tuple(places),
             ).fetchall()
-        return [self._offer(row) for row in rows if self._is_mine(row) and not self._is_moved(row)]
+        return [self._found(row) for row in rows if self._is_mine(row) and not self._is_moved(row)]
 
     def _is_mine(self, row: sqlite3.Row) -> bool:
         """Whether this shard reads the study: by a keyed hash, so that all shards agree without talking."""
@@ -251,11 +251,11 @@ class StudyTable:
             return self._names.digest("identity", who.patient_id, who.name, who.study_uid, who.mended or "")
         return self._names.digest("identity", *astuple(who))
 
-    def _offer(self, row: sqlite3.Row) -> Offer:
+    def _found(self, row: sqlite3.Row) -> FoundStudy:
         clinical = self._clinical.rows.get(row["patient_id"].strip(), ()) if self._clinical else ()
         known = sorted(repr((r.accession_number, r.study_date, _without_priority(r.data))) for r in clinical)
         urgent = bool(row["urgent"]) or any(r.data.priority.strip().lower() in URGENT_WORDS for r in clinical)
-        return Offer(
+        return FoundStudy(
             key=row["key"],
             identity=self._identity(row),
             patient=self._names.patient(row["patient_id"]),
@@ -265,7 +265,7 @@ class StudyTable:
             urgent=urgent,
             files=row["files"],
             only_shrunk=bool(row["changed"]) and not row["grown"],
-            settled=not row["changed"],
+            entered=not row["changed"],
         )
 
     def _fingerprints(self, row: sqlite3.Row) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lungscreen.batch.index.files import FileTable
-from lungscreen.batch.ledger import Offer
+from lungscreen.batch.ledger import FoundStudy
 from lungscreen.series import SeriesConfig
 from lungscreen.series.files import Entry, Folder, Walk
 from lungscreen.series.looks import look_into
@@ -21,7 +21,7 @@ __all__ = ["Scan", "Visit"]
 class Scan:
     """What a look at the inputs gave."""
 
-    offers: list[Offer] = field(default_factory=list)
+    found: list[FoundStudy] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
     """Inputs that cannot be reached now though they were once."""
     withdrawn: list[str] = field(default_factory=list)
