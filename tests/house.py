@@ -29,7 +29,7 @@ __all__ = [
 PACKAGE = Path(lungscreen.__file__).parent
 
 SHARED = (
-    "cells", "codes", "config", "database", "dicomfile", "errors", "files", "geometry", "kernels", "logs",
+    "cells", "codes", "config", "database", "days", "dicomfile", "errors", "files", "geometry", "kernels", "logs",
     "morphology", "operating_points", "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "threads",
     "uids", "units", "weights",
 )  # fmt: skip

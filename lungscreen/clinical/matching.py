@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from typing import Literal, TypeGuard
 
-from lungscreen.cells import read_date
 from lungscreen.clinical.table import ClinicalRow, ClinicalTable
 from lungscreen.clinical.values import OLDEST_YEARS, fit_smoking_to_age, read_age
+from lungscreen.days import read_day, whole_years
 from lungscreen.errors import Notice
 from lungscreen.records import ClinicalData, Exam, Patient
 
@@ -132,19 +131,11 @@ def _is_age(years: float | None) -> TypeGuard[float]:
 
 def _header_ages(patient: Patient, exam: Exam) -> tuple[tuple[float, ...], tuple[Notice, ...]]:
     """Ages by birth date and by PatientAge, as far as the header has them; an impossible one is said."""
-    born, seen = read_date(patient.birth_date), read_date(exam.date)
-    by_birth = _years(born, seen) if born and seen else None
+    born, seen = read_day(patient.birth_date), read_day(exam.date)
+    by_birth = float(whole_years(born, seen)) if born and seen else None
     by_field = read_age(exam.age) if exam.age.strip() else None
     ages = tuple(filter(_is_age, (by_birth, by_field)))
     impossible = by_birth not in (None, *ages) or (exam.age.strip() and by_field is None)
     if not impossible:
         return ages, ()
     return ages, (Notice("clinical-age", "The DICOM header's birth date or age is impossible: not used."),)
-
-
-def _years(born: str, seen: str) -> float:
-    """Years from one YYYYMMDD to another; whole on the birthday."""
-    first = date(int(born[:4]), int(born[4:6]), int(born[6:]))
-    second = date(int(seen[:4]), int(seen[4:6]), int(seen[6:]))
-    birthdays = second.year - first.year - ((second.month, second.day) < (first.month, first.day))
-    return float(birthdays)

@@ -24,6 +24,7 @@ from lungscreen.cells import (
     read_date,
     read_text,
 )
+from lungscreen.days import read_day
 from lungscreen.errors import InputError, Notice, Refusal
 from lungscreen.records import NoduleType
 from lungscreen.text import plain_text
@@ -204,9 +205,7 @@ def _content(path: Path, known: tuple[str, ...], needed: tuple[str, ...], code: 
 
 def _key(cells: Mapping[str, Any]) -> tuple[str, date | None, str]:
     """Patient, day and nodule; empty or None where missing or not understood."""
-    digits = read_date(cells.get("exam_date"))
-    day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if digits else None
-    return _name(cells.get("patient_id")), day, _name(cells.get("nodule"))
+    return _name(cells.get("patient_id")), read_day(read_date(cells.get("exam_date"))), _name(cells.get("nodule"))
 
 
 def _name(raw: Any) -> str:

@@ -18,7 +18,6 @@ from lungscreen.comparison.pairing import Pairing, Sought, pair_exams
 from lungscreen.comparison.priors import (
     Prior,
     PriorTable,
-    exam_day,
     match_priors,
     names_somebody,
     read_priors,
@@ -43,7 +42,6 @@ __all__ = [
     "compare_by_report",
     "compare_images",
     "earlier_exams",
-    "exam_day",
     "look_again",
     "match_by_size",
     "match_nodules",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 
 from lungscreen.assess import (
     ChangeSince,
@@ -18,6 +18,7 @@ from lungscreen.assess import (
     judge_change,
     measured_nodule,
 )
+from lungscreen.days import read_day
 from lungscreen.records import NOT_ASSESSED, Evidence, Finding, Measurement, NoduleChange, PastNodule
 
 __all__ = ["describe_change", "nodule_at_exam", "say_not_compared"]
@@ -41,7 +42,9 @@ def describe_change(finding: Finding, exams: Sequence[PastNodule], day: date) ->
     if size is None or not exams:
         raise ValueError("expected a measured finding and an earlier exam")
     last = exams[-1]
-    then = datetime.strptime(last.date, "%Y%m%d").date()
+    then = read_day(last.date)
+    if then is None:
+        raise ValueError("expected an earlier exam with a date")
     days = (day - then).days
     change = judge_change(
         NoduleHistory(measured_nodule(size, finding.nodule_type, day), tuple(map(nodule_at_exam, exams)), compared=True)
@@ -68,7 +71,7 @@ def nodule_at_exam(past: PastNodule) -> NoduleAtExam:
     Errors: ValueError where its date or sizes are impossible.
     """
     return NoduleAtExam(
-        datetime.strptime(past.date, "%Y%m%d").date() if past.date else None,
+        read_day(past.date),
         past.nodule_type,
         past.long_axis_mm,
         past.short_axis_mm,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from lungscreen.comparison.reports import EarlierReport, read_remains, read_report
+from lungscreen.days import read_day
 from lungscreen.errors import InputError, LungscreenError, Notice, Refusal
 from lungscreen.records import Candidate, Patient, Study
 from lungscreen.series import SeriesConfig, find_series
@@ -25,7 +26,6 @@ __all__ = [
     "Prior",
     "PriorTable",
     "PriorsBy",
-    "exam_day",
     "match_priors",
     "names_somebody",
     "read_priors",
@@ -202,7 +202,7 @@ def _doubt_of_person(study: Study) -> str:
 
 def _day_before(exam: date, text: str) -> date | None:
     """The day that a header names; None where it names none, or none before the exam."""
-    day = exam_day(text)
+    day = read_day(text)
     return day if day is not None and day < exam else None
 
 
@@ -224,7 +224,7 @@ def _none_is_mine(table: PriorTable, study_uid: str) -> tuple[Notice, ...]:
 def _usable(
     study: Study, others: Sequence[Study], reports: Sequence[EarlierReport], given: set[int], priors_by: PriorsBy
 ) -> tuple[tuple[Prior, ...], tuple[Notice, ...]]:
-    exam = exam_day(study.exam.date)
+    exam = read_day(study.exam.date)
     if exam is None:
         text = "The exam has no date in its header: it cannot be told which exams are earlier, and none was compared."
         return (), (Notice("prior-date-missing", text),)
@@ -248,7 +248,7 @@ def _usable(
 
 def _objection(mine: Patient, theirs: Patient, exam: date, when: str, given: bool, priors_by: PriorsBy) -> list[Notice]:
     """Why an exam under the same PatientID is not compared; a later one of the input itself goes without saying."""
-    day = exam_day(when)
+    day = read_day(when)
     if day is not None and day >= exam and not given:
         return []
     return _other_person(mine, theirs, priors_by) or _not_earlier(exam, day)
@@ -323,12 +323,3 @@ def _differ(one: str, other: str) -> bool:
 
 def _digits(text: str) -> str:
     return re.sub(r"\D", "", text)
-
-
-def exam_day(text: str) -> date | None:
-    """The day of a DICOM date, None where it is none."""
-    digits = text.replace(".", "").replace("-", "").strip()
-    try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if len(digits) == 8 else None
-    except ValueError:
-        return None

@@ -6,11 +6,11 @@ The file may come from anywhere; the reader of results bounds and checks it (`lu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from lungscreen.assess import mean_diameter
+from lungscreen.days import dicom_day
 from lungscreen.errors import InputError
 from lungscreen.records import Evidence, PastNodule, Patient
 from lungscreen.results.document import (
@@ -65,7 +65,7 @@ def read_report(path: Path) -> EarlierReport:
         document = read_document(values, foreign=True)
     except UnreadableError as error:
         raise InputError("prior-report-invalid", f"cannot be read as a report: {error}", str(path)) from None
-    day = _dicom_date(document.exam.date)
+    day = dicom_day(document.exam.date)
     kept = [
         (_current(finding, size, document), *_history(finding, day))
         for finding in document.findings
@@ -99,7 +99,7 @@ def read_remains(path: Path) -> EarlierReport | None:
         return None
     count = min(len(findings), MOST_FINDINGS) if isinstance(findings, list) else 0
     why = "its report is damaged and was not read"
-    day = _dicom_date(exam.date)
+    day = dicom_day(exam.date)
     return EarlierReport(_patient(patient), exam.study_uid, "", day, "", (), (), max(1, count), unread=why)
 
 
@@ -110,14 +110,14 @@ def _skipped(values: Any, document: ReportDocument) -> int:
 
 
 def _patient(patient: ReportedPatient) -> Patient:
-    birth_date = _dicom_date(patient.birth_date)
+    birth_date = dicom_day(patient.birth_date)
     return Patient(patient.patient_id or "", patient.name or "", birth_date, patient.sex or "", patient.issuer or "")
 
 
 def _current(finding: ReportedFinding, size: ReportedMeasurement, document: ReportDocument) -> PastNodule:
     """A finding of the report that was measured there."""
     return PastNodule(
-        date=_dicom_date(document.exam.date),
+        date=dicom_day(document.exam.date),
         study_uid=document.exam.study_uid,
         nodule_type=finding.type,
         **_sizes(size),
@@ -140,7 +140,7 @@ def _history(finding: ReportedFinding, report_date: str) -> tuple[tuple[PastNodu
 
 def _past(past: ReportedPast) -> PastNodule:
     return PastNodule(
-        date=_dicom_date(past.date),
+        date=dicom_day(past.date),
         study_uid=past.study_uid,
         nodule_type=past.type,
         **_sizes(past),
@@ -174,15 +174,3 @@ def _is_sound(size: ReportedMeasurement | ReportedPast) -> bool:
 def _within(value: float | None, most: float) -> float | None:
     """A size that can be a nodule's."""
     return value if value is not None and 0 <= value <= most else None
-
-
-def _dicom_date(text: str | None) -> str:
-    """YYYYMMDD from YYYY-MM-DD, empty where there is no such day."""
-    digits = (text or "").replace("-", "")
-    if len(digits) != 8 or not (digits.isdecimal() and digits.isascii()):
-        return ""
-    try:
-        date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
-    except ValueError:
-        return ""
-    return digits

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.sr.coding import Code
 
+from lungscreen.days import read_day, whole_years
 from lungscreen.dicomfile import get_text, get_texts, get_uid
 from lungscreen.errors import InputError
 
@@ -212,18 +213,10 @@ def _age(dataset: Dataset) -> str:
     if match:
         years = int(match[1]) * {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}[match[2]]
         return text if years < OLDEST else f"{OLDEST:03d}Y"
-    born, seen = _day(get_text(dataset, "PatientBirthDate")), _day(get_text(dataset, "StudyDate"))
+    born, seen = read_day(get_text(dataset, "PatientBirthDate")), read_day(get_text(dataset, "StudyDate"))
     if born is None or seen is None or born > seen:
         return ""
-    years = seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
-    return f"{min(years, OLDEST):03d}Y"
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
-    except ValueError:
-        return None
+    return f"{min(whole_years(born, seen), OLDEST):03d}Y"
 
 
 def _code_item(code: Code) -> Dataset:

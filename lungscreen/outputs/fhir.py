@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lungscreen import RESEARCH_USE
+from lungscreen.days import iso_day
 from lungscreen.outputs.interface import NamedFile
 from lungscreen.outputs.words import category_text, count_text, place_text
 from lungscreen.results.document import MALIGNANCY_MEANING, ReportDocument, ReportedFinding
@@ -118,16 +119,6 @@ def _known(resource: Resource) -> Resource:
     return {name: value for name, value in resource.items() if value not in (None, "", [], {})}
 
 
-def _day(text: str | None) -> str | None:
-    """An ISO date; what is none is left out."""
-    from datetime import date
-
-    try:
-        return date.fromisoformat(text or "").isoformat()
-    except ValueError:
-        return None
-
-
 # -- who, what, by what ----------------------------------------------------------------------------------------------
 def _patient(document: ReportDocument, names: _Names) -> Resource:
     patient = document.patient
@@ -138,7 +129,7 @@ def _patient(document: ReportDocument, names: _Names) -> Resource:
             "identifier": [{"value": patient.patient_id}] if patient.patient_id else [],
             "name": _human_name(patient.name),
             "gender": {"M": "male", "F": "female", "O": "other"}.get(patient.sex or ""),
-            "birthDate": _day(patient.birth_date),
+            "birthDate": iso_day(patient.birth_date),
         }
     )
 
@@ -174,7 +165,7 @@ def _study(document: ReportDocument, names: _Names) -> Resource:
             "status": "available",
             "modality": [modality],
             "subject": names.to("patient"),
-            "started": _day(exam.date),
+            "started": iso_day(exam.date),
             "description": exam.description,
             "numberOfSeries": 1,
             "series": [
@@ -224,7 +215,7 @@ def _observation(document: ReportDocument, names: _Names, role: tuple[object, ..
         "derivedFrom": [names.to("study")],
         "device": names.to("device"),
     }
-    day = _day(document.exam.date)
+    day = iso_day(document.exam.date)
     return {**observation, "effectiveDateTime": day} if day else observation
 
 
@@ -326,7 +317,7 @@ def _report(document: ReportDocument, names: _Names, observations: list[Resource
     category = category_text(document.category)
     conclusion = f"Category {category}. {count_text(document)}. {document.category_reason or ''}".strip()
     missing = f" Not assessed: {'; '.join(document.not_assessed)}." if document.not_assessed else ""
-    day = _day(document.exam.date)
+    day = iso_day(document.exam.date)
     report = {
         "resourceType": "DiagnosticReport",
         "id": names.number("report"),

@@ -9,12 +9,13 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from lungscreen import RESEARCH_USE, __version__
+from lungscreen.days import read_day
 from lungscreen.outputs.interface import NamedFile
 from lungscreen.outputs.letters import FONT, add_fonts, in_letters
 from lungscreen.outputs.masks import finding_labels
@@ -118,10 +119,8 @@ def _without_today(content: bytes, moment: datetime) -> bytes:
 
 def _moment(document: ReportDocument) -> datetime:
     """The exam's day, so that two runs agree; 1 January 1970 where it is not known."""
-    try:
-        return datetime.fromisoformat(document.exam.date or "").replace(tzinfo=UTC)
-    except ValueError:
-        return datetime(1970, 1, 1, tzinfo=UTC)
+    day = read_day(document.exam.date) or date(1970, 1, 1)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 # -- words on the page -----------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from lungscreen.assess import (
     describe_person,
 )
 from lungscreen.clinical import ClinicalTable, match_clinical
-from lungscreen.comparison import Comparison, PriorTable, earlier_exams, exam_day, match_priors
+from lungscreen.comparison import Comparison, PriorTable, earlier_exams, match_priors
+from lungscreen.days import read_day
 from lungscreen.pipeline.exam import Prepared, prepare_study, read_exam
 from lungscreen.pipeline.networks import Networks
 from lungscreen.pipeline.priors import compare_with_priors
@@ -64,7 +65,7 @@ def screen_study(
     person, about_person = match_clinical(clinical, study.patient, study.exam)
     with clock.stage("compare"):
         earlier, about_priors = match_priors(priors, study, pipeline.comparison.priors_by)
-        compared = compare_with_priors(exam, exam_day(study.exam.date), earlier, person, pipeline, loaded)
+        compared = compare_with_priors(exam, read_day(study.exam.date), earlier, person, pipeline, loaded)
     selected = select_findings(compared.found, pipeline.findings)
     with clock.stage("assess"):
         assessment = _assess(selected.findings, exam.lungs, person, study, compared, pipeline)
@@ -98,7 +99,7 @@ def _assess(
     pipeline: Pipeline,
 ) -> Assessment:
     """By the rows of a first exam, or of a follow-up where an earlier one was compared."""
-    day = exam_day(study.exam.date)
+    day = read_day(study.exam.date)
     if not compared.priors or day is None:
         return assess_baseline(findings, lungs, person, pipeline.assess, not_measured=compared.not_measured)
     return assess_follow_up(
@@ -122,7 +123,7 @@ def _advise(
     pipeline: Pipeline,
 ) -> Sequence[Finding]:
     """The findings with what other guidelines advise, where the pipeline names any."""
-    findings, day = assessment.findings, exam_day(study.exam.date)
+    findings, day = assessment.findings, read_day(study.exam.date)
     earlier = [earlier_exams(finding) for finding in findings] if compared.priors and day is not None else None
     slice_mm = volume.series.acquisition.slice_thickness_mm
     return advise_findings(findings, pipeline.assess.guidelines, person, day, earlier, slice_mm)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import math
 import re
-from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+
+from lungscreen.days import iso_day
 
 __all__ = [
     "ABSENT",
@@ -53,13 +54,7 @@ def csv_cell(text: str, longest: int = LONGEST) -> str:
 
 def readable_date(text: str) -> str:
     """DICOM's YYYYMMDD (or YYYY.MM.DD) as ISO 8601; what is no date stays as it stands; empty stays empty."""
-    digits = plain(text).replace(".", "").replace("-", "")
-    try:
-        return (
-            date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).isoformat() if len(digits) == 8 else plain(text)
-        )
-    except ValueError:
-        return plain(text)
+    return iso_day(plain(text)) or plain(text)
 
 
 def readable_time(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from lungscreen.days import dicom_day, read_day
 from lungscreen.errors import Notice
 from lungscreen.records import (
     Acquisition,
@@ -53,12 +54,12 @@ T = TypeVar("T")
 
 def patient_of(document: ReportDocument) -> Patient:
     """Who the header says it is."""
-    return _copy(Patient, document.patient, birth_date=_digits(document.patient.birth_date))
+    return _copy(Patient, document.patient, birth_date=dicom_day(document.patient.birth_date))
 
 
 def exam_of(document: ReportDocument) -> Exam:
     """The visit to the scanner."""
-    return _copy(Exam, document.exam, date=_digits(document.exam.date))
+    return _copy(Exam, document.exam, date=dicom_day(document.exam.date))
 
 
 def acquisition_of(document: ReportDocument) -> Acquisition:
@@ -68,15 +69,14 @@ def acquisition_of(document: ReportDocument) -> Acquisition:
 
 def exam_day_of(document: ReportDocument) -> date | None:
     """The exam's day, None where it is not known."""
-    digits = _digits(document.exam.date)
-    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])) if digits else None
+    return read_day(document.exam.date)
 
 
 def clinical_of(document: ReportDocument) -> ClinicalData | None:
     """What is known of the person; None where nothing is."""
     if document.person is None:
         return None
-    return _copy(ClinicalData, document.person, prior_exam_date=_digits(document.person.prior_exam_date))
+    return _copy(ClinicalData, document.person, prior_exam_date=dicom_day(document.person.prior_exam_date))
 
 
 def lungs_of(document: ReportDocument) -> Lungs:
@@ -139,7 +139,7 @@ def _past(row: ReportedPast) -> PastNodule:
     return _copy(
         PastNodule,
         row,
-        date=_digits(row.date),
+        date=dicom_day(row.date),
         nodule_type=row.type,
         centre_mm=row.position_mm,
         how=Evidence(row.how) if row.how in set(Evidence) else Evidence.REPORT,
@@ -156,11 +156,3 @@ def _copy(kind: type[T], reported: Any, **other: Any) -> T:
         elif one.name not in other and hasattr(reported, one.name) and "None" in str(one.type):
             values[one.name] = None
     return kind(**values)
-
-
-def _digits(day: str | None) -> str:
-    """YYYYMMDD from an ISO date, empty where there is no such day."""
-    try:
-        return f"{date.fromisoformat(day or ''):%Y%m%d}"
-    except ValueError:
-        return ""

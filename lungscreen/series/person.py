@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from lungscreen.days import read_day, whole_years
+
 __all__ = ["ADULT_YEARS", "years_at"]
 
 ADULT_YEARS = 18
@@ -20,7 +22,7 @@ def years_at(age: str, birth_date: str, exam_date: str) -> int | None:
     known = []
     if stated := re.fullmatch(r"(\d{1,3})([DWMY])", age.strip().upper(), re.ASCII):
         known.append(int(int(stated[1]) / _A_YEAR[stated[2]]))
-    if re.fullmatch(r"\d{16}", birth_date + exam_date, re.ASCII) and birth_date <= exam_date:
-        # dates as numbers: the difference's tens of thousands are whole years
-        known.append((int(exam_date) - int(birth_date)) // 10_000)
+    born, seen = read_day(birth_date), read_day(exam_date)
+    if born and seen and born <= seen:
+        known.append(whole_years(born, seen))
     return min(known, default=None)
