@@ -15,7 +15,10 @@ def test_a_day_is_read_in_each_of_its_forms(text: str) -> None:
     assert (dicom_day(text), iso_day(text)) == ("20240229", "2024-02-29")
 
 
-@pytest.mark.parametrize("text", [None, "", "20230229", "2024-0229", "240229", "2024022", "２０２４０２２９", "00000101"])
+NO_DAYS = (None, "", "20230229", "2024-0229", "240229", "2024022", "２０２４０２２９", "00000101")
+
+
+@pytest.mark.parametrize("text", NO_DAYS)
 def test_what_is_no_day_is_none(text: str | None) -> None:
     assert read_day(text) is None
     assert (dicom_day(text), iso_day(text)) == ("", "")
