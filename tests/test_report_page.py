@@ -137,12 +137,15 @@ def test_order_is_the_radiologists():
 
 
 def test_head_shows_the_header_readably():
+    """Each value beside its name."""
     text = _page().text
-    for shown in (
-        "Doe, Jane Q", "P-17", "1955-03-22", "female", "70 years", "2026-02-12 08:15", "ACC-9", "none compared",
-        "120 kVp", "150 mAs, 200 mA", "STANDARD", "1.25 mm",
-    ):  # fmt: skip
-        assert shown in text
+    for label, value in {
+        "Patient ID": "P-17", "Birth date": "1955-03-22", "Sex": "female", "Age at exam": "70 years",
+        "Exam": "2026-02-12 08:15", "Prior exam": "none compared", "Accession number": "ACC-9",
+        "Tube voltage": "120 kVp", "Dose": "150 mAs, 200 mA", "Kernel": "STANDARD", "Slice thickness": "1.25 mm",
+    }.items():  # fmt: skip
+        assert f"{label}{value}" in text, label
+    assert text.index("Doe, Jane Q") < text.index("Patient ID")
 
 
 def test_what_the_header_lacks_is_said():
@@ -157,13 +160,20 @@ def test_finding_shows_everything_and_what_the_probability_means():
     volume = make_volume()
     findings = [make_finding(volume, category="4A", category_reason="A rule."), make_finding(volume, probability=0.002)]
     page = _page(*findings)
-    for shown in (
-        "12.1 × 11.4 mm", "11.8 mm", "841 ± 40 mm³", "Effective diameter", "11.7 mm", "solid", "0.900",
-        "slice 14 of 24 from the top, image 14",
-        "left upper lobe (estimated)", "4A", "A rule.", "40 %", "< 1 %", "−9.0, 27.0, −275.0",
-        "width 1500, level −600 HU",
-    ):  # fmt: skip
-        assert shown in page.text, shown
+    first, second = page.text[page.text.index("1. Left upper lobe (estimated)") :].split(
+        "2. Left upper lobe (estimated)"
+    )
+    for label, value in {
+        "Long × short axis": "12.1 × 11.4 mm", "Mean diameter": "11.8 mm", "Volume": "841 ± 40 mm³",
+        "Effective diameter": "11.7 mm", "Type": "solid", "Detection score": "0.900",
+        "Place (LPS, mm)": "−9.0, 27.0, −275.0", "Axial, ": "slice 14 of 24 from the top, image 14",
+    }.items():  # fmt: skip
+        assert f"{label}{value}" in first, label
+        assert f"{label}{value}" in second, label
+    assert first.startswith("1. Left upper lobe (estimated)4AA rule.")
+    assert "Malignancy probability40 %" in first
+    assert "Malignancy probability< 1 %" in second
+    assert "width 1500, level −600 HU" in page.text
     assert page.text.count(MALIGNANCY_MEANING) == 3, "under the table and at each finding"
     assert {"finding-1", "finding-2", "outlines", "light"} <= set(page.ids)
 
