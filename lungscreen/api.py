@@ -74,8 +74,9 @@ def screen(
 def detect(array: NDArray[Any], affine: NDArray[Any], *, lungs: bool = True) -> tuple[FoundMark, ...]:
     """Search an array for nodules; the likeliest mark first.
 
-    array: (i, j, k) Hounsfield units.  affine: (4, 4) from voxel to millimetres, x to the patient's left-to-right as
-    NIfTI has it (RAS), which is what nibabel gives; the marks' positions are in the same world.
+    array: (i, j, k) Hounsfield units.
+    affine: (4, 4) from voxel to millimetres, x to the patient's left-to-right as NIfTI has it (RAS), which is what
+        nibabel gives; the marks' positions are in the same world.
     lungs: False searches all of the array, so that a crop can be searched too.
 
     Errors: `LungscreenError`: `no-lungs` where there are none, and those of an image that cannot be one (`not-hu`,

@@ -47,7 +47,8 @@ class Pseudonyms:
     def study_key(self, study_uid: str, patient_id: str, name: str, attempt: int = 0) -> str:
         """Names a study: by its UID and the person, since a copy under another name keeps its UID.
 
-        name: as names are compared; of an image file, its path. attempt: where the key is taken, 1 and up give others.
+        name: as names are compared; of an image file, its path.
+        attempt: where the key is taken, 1 and up give others.
         """
         more = (str(attempt),) if attempt else ()
         return self.digest("study", study_uid, patient_id, name, *more)[:KEY_DIGITS]

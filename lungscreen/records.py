@@ -139,9 +139,11 @@ PERSON_RANGES: Mapping[str, tuple[float, float]] = {
 class ClinicalData:
     """What is known of the person beside the image. None or empty is not known; nothing is made up.
 
-    Age in years at the exam; dates YYYYMMDD. family_history: lung cancer in a first-degree relative. prior_cancer: any
-    cancer before. education: 1 less than high school to 6 postgraduate (PLCOm2012). from_header: names of the fields
-    that came from the DICOM header.
+    Age in years at the exam; dates YYYYMMDD.
+    family_history: lung cancer in a first-degree relative.
+    prior_cancer: any cancer before.
+    education: 1 less than high school to 6 postgraduate (PLCOm2012).
+    from_header: names of the fields that came from the DICOM header.
     """
 
     age: float | None = None
@@ -249,7 +251,8 @@ class SourceSlice:
     """A slice as it lies in the series' files, before tilt was straightened or holes were filled.
 
     frame: its number in a multi-frame object, from 1; None in an object of its own.
-    position_mm: centre of its first pixel (ImagePositionPatient). orientation: ImageOrientationPatient.
+    position_mm: centre of its first pixel (ImagePositionPatient).
+    orientation: ImageOrientationPatient.
     """
 
     instance: Instance
@@ -416,8 +419,11 @@ class Attributes:
 
     The network's, but for sphericity: that is measured on the outline in a report, None where nothing was outlined.
 
-    sphericity: 1 linear … 5 round.  margin: 1 poorly defined … 5 sharp.  lobulation, spiculation: 1 none … 5 marked.
-    texture: 1 ground-glass … 5 solid.  calcified: share of readers that would call it calcified, 0 to 1.
+    sphericity: 1 linear … 5 round.
+    margin: 1 poorly defined … 5 sharp.
+    lobulation, spiculation: 1 none … 5 marked.
+    texture: 1 ground-glass … 5 solid.
+    calcified: share of readers that would call it calcified, 0 to 1.
     """
 
     sphericity: float | None
@@ -452,8 +458,8 @@ class Rating:
 class Risk:
     """A probability from a published model, 0 to 1, or None with what the model needs.
 
-    assumed: inputs that were estimated or assumed, each in words. sources: where the numbers were read; one that says
-    "unverified" was not checked in the primary source.
+    assumed: inputs that were estimated or assumed, each in words.
+    sources: where the numbers were read; one that says "unverified" was not checked in the primary source.
     """
 
     model: str
@@ -581,7 +587,8 @@ class LostNodule:
 class PriorExam:
     """An earlier exam with which this one was compared.
 
-    how: "images" or "report" (sizes only). overlap: Dice of the aligned lungs.
+    how: "images" or "report" (sizes only).
+    overlap: Dice of the aligned lungs.
     """
 
     date: str
@@ -699,7 +706,10 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One exam read. found: what reached the operating point, measured and rated; in any number and size."""
+    """One exam read.
+
+    found: what reached the operating point, measured and rated; in any number and size.
+    """
 
     volume: Volume
     lungs: Lungs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ __all__ = [
     "SHARED",
     "STAGES",
     "Definition",
+    "crowded_docstrings",
     "house_drawing",
     "imported_parts",
     "imports_of",
@@ -121,6 +123,26 @@ def public_definitions(module: str) -> Iterator[Definition]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
             yield from (Definition(name, module, "alias") for name in names if name in listed)
+
+
+def crowded_docstrings(module: str) -> Iterator[str]:
+    """Docstrings of a module that say what one field or argument is in the middle of a line: each begins its own."""
+    for node in ast.walk(modules()[module]):
+        names = _described(node)
+        text = ast.get_docstring(node) if names else None
+        for line in (text or "").splitlines():
+            later = re.findall(r"(?<=[.;])\s+((?:[a-z_0-9]+(?:, )?)+):\s", line)
+            if any(set(found.split(", ")) <= names for found in later):
+                yield f"{getattr(node, 'name', module)}: {line.strip()}"
+
+
+def _described(node: ast.AST) -> set[str]:
+    """Fields of a class or arguments of a function."""
+    if isinstance(node, ast.ClassDef):
+        return {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
+    return set()
 
 
 # -- the drawing -----------------------------------------------------------------------------------------------------

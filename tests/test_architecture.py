@@ -17,6 +17,7 @@ from house import (
     PACKAGE,
     SHARED,
     STAGES,
+    crowded_docstrings,
     imported_parts,
     listed_names,
     modules,
@@ -131,6 +132,11 @@ def test_a_public_name_has_one_meaning() -> None:
                 made.setdefault(definition.name, []).append(module)
     twice = {name: ", ".join(sorted(where)) for name, where in made.items() if len(where) > 1}
     assert twice == {}
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_a_docstring_gives_each_field_its_line(module: str) -> None:
+    assert list(crowded_docstrings(module)) == []
 
 
 def test_modules_of_a_name_stand_once_at_the_root_and_in_evaluation() -> None:

@@ -35,9 +35,10 @@ _COUNT_CENTRE = 4
 class BrockInput:
     """What Brock asks. None, empty or unknown is not known.
 
-    size_mm: largest transverse diameter. upper_lobe: in an upper lobe; the lingula belongs to the left one, the middle
-    lobe to none. nodule_count: all noncalcified nodules of the scan. assumed: which of these were estimated or assumed,
-    in words.
+    size_mm: largest transverse diameter.
+    upper_lobe: in an upper lobe; the lingula belongs to the left one, the middle lobe to none.
+    nodule_count: all noncalcified nodules of the scan.
+    assumed: which of these were estimated or assumed, in words.
     """
 
     size_mm: Number | None

@@ -38,8 +38,10 @@ _HERDER_LOW, _HERDER_HIGH = 0.10, 0.70
 class BtsContext:
     """What the guideline asks beside the nodule. None is not known.
 
-    volumetry_reliable: whether volumes are to be used. brock: of the full model with spiculation (2b). herder: after
-    PET. above_pet_limit: the nodule is larger than what the local PET resolves.
+    volumetry_reliable: whether volumes are to be used.
+    brock: of the full model with spiculation (2b).
+    herder: after PET.
+    above_pet_limit: the nodule is larger than what the local PET resolves.
     """
 
     volumetry_reliable: bool = True

@@ -50,9 +50,12 @@ class Step:
 class ChangeSince:
     """How a nodule that earlier exams show changed.
 
-    since: the exam that the state rests on; not always the last one. part: "solid part" where that has changed rather
-    than the whole. before_mm, now_mm: mean diameters of that part. how: "slowly" for slow growth, "by type" where it
-    became more solid, "less solid" where it is larger and yet no growth. lacks: what a state would need.
+    since: the exam that the state rests on; not always the last one.
+    part: "solid part" where that has changed rather than the whole.
+    before_mm, now_mm: mean diameters of that part.
+    how: "slowly" for slow growth, "by type" where it became more solid, "less solid" where it is larger and yet no
+        growth.
+    lacks: what a state would need.
     """
 
     state: Literal["growing", "stable", "shrinking", "not assessed"]

@@ -34,10 +34,13 @@ Band = Literal["<6 mm", "6–8 mm", ">8 mm"]
 class FleischnerContext:
     """What Fleischner asks beside the nodule. None is not known.
 
-    high_risk: by the clinician's judgement (smoking, age, family, emphysema, shape). multiple: several nodules of the
-    kind; the advice then goes by the most suspicious. slice_mm: section thickness. known_cancer: of the person.
-    by_volume: compare volumes instead of diameters. spiculated, displaces_fissure: speak against a lymph node in a
-    nodule at a fissure or the pleura. solid_part_growing, suspicious_form: of a part-solid nodule.
+    high_risk: by the clinician's judgement (smoking, age, family, emphysema, shape).
+    multiple: several nodules of the kind; the advice then goes by the most suspicious.
+    slice_mm: section thickness.
+    known_cancer: of the person.
+    by_volume: compare volumes instead of diameters.
+    spiculated, displaces_fissure: speak against a lymph node in a nodule at a fissure or the pleura.
+    solid_part_growing, suspicious_form: of a part-solid nodule.
     """
 
     high_risk: bool | None = None

@@ -46,8 +46,9 @@ _SUBSOLID = (NoduleType.GROUND_GLASS, NoduleType.PART_SOLID)
 class Case:
     """What a guideline is asked about: one nodule over all exams, the person and the scan.
 
-    finding: assessed and measured, with its risks. alike: findings of this reading that are solid as it is, or subsolid
-    as it is, itself among them. slice_mm: section thickness; None is not known.
+    finding: assessed and measured, with its risks.
+    alike: findings of this reading that are solid as it is, or subsolid as it is, itself among them.
+    slice_mm: section thickness; None is not known.
     """
 
     finding: Finding

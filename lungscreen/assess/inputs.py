@@ -82,7 +82,8 @@ class NoduleHistory:
 
     earlier: the earlier exams that show it, oldest first.
     compared: whether images of an earlier exam were compared; with `earlier` empty the nodule is then new.
-    proven_benign: after work-up. suspicious: a reader sees features that raise suspicion (category 4X).
+    proven_benign: after work-up.
+    suspicious: a reader sees features that raise suspicion (category 4X).
     """
 
     current: NoduleAtExam

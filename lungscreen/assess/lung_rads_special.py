@@ -39,7 +39,8 @@ class AirwayNodule:
     """An endotracheal or endobronchial abnormality, as a reader describes it. None is not known.
 
     segmental_or_proximal: in a segmental bronchus or more proximal; False is subsegmental.
-    multiple_tubular: several tubular ones (note 11b). contains_air: favours secretions (note 11c).
+    multiple_tubular: several tubular ones (note 11b).
+    contains_air: favours secretions (note 11c).
     underlying_nodule: an obstructing or soft-tissue nodule was seen.
     infection_suspected: whether the reader takes tubular ones for infection or inflammation.
     """
@@ -122,8 +123,9 @@ def _at_least(prior: LungRads | None, row: Row | None) -> Row | None:
 class CystAtExam:
     """An atypical cyst as one exam shows it. None is not known.
 
-    wall_mm: greatest thickness of the wall. cyst_mm: mean diameter of the cyst. nodularity_mm: mean diameter of the
-    largest nodular part, 0 where there is none.
+    wall_mm: greatest thickness of the wall.
+    cyst_mm: mean diameter of the cyst.
+    nodularity_mm: mean diameter of the largest nodular part, 0 where there is none.
     """
 
     exam_date: date | None
@@ -149,8 +151,9 @@ class CystAtExam:
 class CystHistory:
     """A cyst over all exams that show it, oldest first, and what a reader sees of it.
 
-    more_loculation, new_opacity: in a multilocular cyst since the last exam. fluid_filled, one_of_many: not
-    classified (notes 12d, 12g). nodule: the category of a nodule beside or in it.
+    more_loculation, new_opacity: in a multilocular cyst since the last exam.
+    fluid_filled, one_of_many: not classified (notes 12d, 12g).
+    nodule: the category of a nodule beside or in it.
     """
 
     current: CystAtExam

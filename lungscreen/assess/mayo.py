@@ -47,8 +47,10 @@ _HERDER_UPTAKE = {FdgUptake.NONE: 0.0, FdgUptake.FAINT: 2.322, FdgUptake.MODERAT
 class PersonAndNodule:
     """What Mayo and VA ask. None is not known.
 
-    ever_smoker: former or current. extrathoracic_cancer: diagnosed more than 5 years ago. recent_cancer: in the last 5
-    years, or any lung cancer before. years_quit: 0 for current smokers.
+    ever_smoker: former or current.
+    extrathoracic_cancer: diagnosed more than 5 years ago.
+    recent_cancer: in the last 5 years, or any lung cancer before.
+    years_quit: 0 for current smokers.
     """
 
     age: float | None = None

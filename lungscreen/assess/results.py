@@ -66,9 +66,11 @@ MANAGEMENT: dict[LungRads, str] = {
 class Category:
     """A Lung-RADS category with its reason.
 
-    clause: the row, note or declared choice that decided. other: the category by the other measure (volume or
-    diameter), empty where not known. beside: a category that is shown beside this one (exam level). needs: what was
-    missing, where it could not be assessed. doubtful: the findings that do not decide, in words (exam level).
+    clause: the row, note or declared choice that decided.
+    other: the category by the other measure (volume or diameter), empty where not known.
+    beside: a category that is shown beside this one (exam level).
+    needs: what was missing, where it could not be assessed.
+    doubtful: the findings that do not decide, in words (exam level).
     """
 
     name: LungRads

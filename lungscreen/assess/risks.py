@@ -25,7 +25,8 @@ SPICULATION = "spiculation"
 class NoduleLooks:
     """What the models ask of a nodule. None is not known.
 
-    transverse_mm: largest transverse diameter. count: noncalcified nodules of the scan.
+    transverse_mm: largest transverse diameter.
+    count: noncalcified nodules of the scan.
     """
 
     transverse_mm: float | None
@@ -49,8 +50,8 @@ def estimate_risks(
 ) -> tuple[Risk, ...]:
     """Brock's four models and Mayo, each with its probability or with what it lacks.
 
-    spiculated, estimated: whether the nodule is, and whether that comes from the software. count: all noncalcified
-    nodules of the scan; 0 where this one is calcified and alone.
+    spiculated, estimated: whether the nodule is, and whether that comes from the software.
+    count: all noncalcified nodules of the scan; 0 where this one is calcified and alone.
     """
     upper_lobe, lobe_how = _upper_lobe(finding.location)
     image = [("upper_lobe", lobe_how)] if lobe_how else []

@@ -40,9 +40,11 @@ ENDED = ("done", "refused", "failed")
 class FoundStudy:
     """A study as the index knows it now.
 
-    input: keyed hash over its instances. stamp: keyed hash over the files' times, which decides whether a study that
-    was refused or failed is worth another look. arrived: POSIX seconds of its newest file. only_shrunk: files vanished
-    and none was added, which makes nothing new of what was read.
+    input: keyed hash over its instances.
+    stamp: keyed hash over the files' times, which decides whether a study that was refused or failed is worth another
+        look.
+    arrived: POSIX seconds of its newest file.
+    only_shrunk: files vanished and none was added, which makes nothing new of what was read.
     """
 
     key: str

@@ -14,7 +14,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
-    """Get a signal when the parent ends. parent: its number, which tells whether it has ended already.
+    """Get a signal when the parent ends.
+
+    parent: its number, which tells whether it has ended already.
 
     Elsewhere than on Linux nothing happens.
     """

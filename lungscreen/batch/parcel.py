@@ -22,7 +22,9 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """descriptor: of the open file. sizes: bytes of the thing without its arrays, then of each array."""
+    """descriptor: of the open file.
+    sizes: bytes of the thing without its arrays, then of each array.
+    """
 
     descriptor: int
     sizes: tuple[int, ...]

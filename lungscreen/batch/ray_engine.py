@@ -69,7 +69,8 @@ class Opening:
 class Answer:
     """What a worker says: its version when it is placed, its weights when it has loaded, an event after a task.
 
-    files: the study's results by name; logs: (level, event, fields) of what it logged.
+    files: the study's results by name.
+    logs: (level, event, fields) of what it logged.
     """
 
     version: str = ""

@@ -45,8 +45,8 @@ def screen_inputs(
     """Screen every study in the inputs that is new and write the results (docs/reference/files.md): a batch of a
     handful, in this process.
 
-    clinical: patient data beside the images (`lungscreen.clinical.read_clinical`). priors: earlier exams or reports;
-    without it, earlier studies of the same patient in the inputs are compared.
+    clinical: patient data beside the images (`lungscreen.clinical.read_clinical`).
+    priors: earlier exams or reports; without it, earlier studies of the same patient in the inputs are compared.
     key_file: of the key that names the studies' folders; the user's own where None.
 
     Errors: `usage` where an input and `out` are the same folder, `output-failed`, `weights-invalid`, `config-invalid`,

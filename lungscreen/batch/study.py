@@ -54,7 +54,8 @@ class Outcome:
 
     state: done, refused; failed (the software's fault); away (its files cannot be reached, which says nothing of it).
     facts: figures of the study for the morning page; None where it was not read.
-    content: a hash of what its files held. results: what was written (`ResultsFolder.seal`).
+    content: a hash of what its files held.
+    results: what was written (`ResultsFolder.seal`).
     """
 
     key: str
@@ -140,7 +141,10 @@ def judge_task(read: Read, work: Work, networks: Future[Networks], clock: Stopwa
 
 @dataclass
 class _Course:
-    """How a task goes. state: empty while it goes well and is not done."""
+    """How a task goes.
+
+    state: empty while it goes well and is not done.
+    """
 
     task: Task
     clock: Stopwatch

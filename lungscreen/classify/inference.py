@@ -34,8 +34,8 @@ AT_ONCE = 8
 class TrainedClassifier:
     """Networks whose answers are averaged, and the numbers that were measured with them.
 
-    raters: give ratings, from the middle `view` voxels of a patch, or from where `find_views` moves them.  outliners:
-    draw the outline that is measured.
+    raters: give ratings, from the middle `view` voxels of a patch, or from where `find_views` moves them.
+    outliners: draw the outline that is measured.
     """
 
     raters: Sequence[Network]

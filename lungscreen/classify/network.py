@@ -49,7 +49,10 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def judge(self, patch: Tensor, maps: Sequence[Tensor], inside: Tensor) -> Tensor:
-        """Ratings from what was seen, logits. inside: probability that a voxel is the nodule's."""
+        """Ratings from what was seen, logits.
+
+        inside: probability that a voxel is the nodule's.
+        """
         ratings: Tensor = self.ratings(pool_features(patch, maps, inside))
         return ratings
 

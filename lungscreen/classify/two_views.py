@@ -25,8 +25,9 @@ __all__ = ["TwoViews", "TwoViewsConfig"]
 class TwoViewsConfig:
     """What the network's constructor needs; stands in the manifest of the weights.
 
-    close, wide: channels of the trunks at 2, 4 and 8 voxels.  close_voxels, wide_voxels: side of the views, of 1 mm
-    and of 2 mm.  hidden: of the head.
+    close, wide: channels of the trunks at 2, 4 and 8 voxels.
+    close_voxels, wide_voxels: side of the views, of 1 mm and of 2 mm.
+    hidden: of the head.
     """
 
     close: tuple[int, ...] = (16, 32, 64)

@@ -55,8 +55,8 @@ def ask_models(
 ) -> Opinions:
     """Ask all of them.
 
-    beside: every row of the exam, this one among them. all_read: whether no row of the exam was refused, so that its
-    nodules can be counted.
+    beside: every row of the exam, this one among them.
+    all_read: whether no row of the exam was refused, so that its nodules can be counted.
     """
     if row.kind in ("cyst", "airway"):
         return _of_no_nodule("a cyst" if row.kind == "cyst" else "an airway nodule")

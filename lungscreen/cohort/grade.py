@@ -39,7 +39,8 @@ class GradedNodule:
 class GradedExam:
     """An exam: its category by all of its nodules.
 
-    resolved: names of nodules that earlier exams list and this one does not. earlier: day of the exam before.
+    resolved: names of nodules that earlier exams list and this one does not.
+    earlier: day of the exam before.
     """
 
     patient_id: str

@@ -53,7 +53,10 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class GradedLesion:
-    """What Lung-RADS says of a lesion, and how it changed. before: the earlier rows that it was compared with."""
+    """What Lung-RADS says of a lesion, and how it changed.
+
+    before: the earlier rows that it was compared with.
+    """
 
     category: Category
     state: State
@@ -64,7 +67,8 @@ class GradedLesion:
 def grade_lesion(row: TypedNodule, before: Sequence[Before], *, earlier_exam: bool) -> GradedLesion:
     """Grade one row.
 
-    before: the earlier rows of this nodule, oldest first. earlier_exam: whether the person has an earlier exam at all.
+    before: the earlier rows of this nodule, oldest first.
+    earlier_exam: whether the person has an earlier exam at all.
     """
     alike = tuple(one for one in before if _family(one.row) == _family(row) and _has_sizes(one.row))
     seen_before = bool(before) or bool(row.prior_category)

@@ -129,8 +129,10 @@ class UnreadRow:
 class TypedTable:
     """What a table says.
 
-    nodules: none of a table of exams. exams: patient and day of each row. unread: rows that may hold a nodule which
-    nobody could read. refused: every row and cell that was not understood, for `refused.csv`.
+    nodules: none of a table of exams.
+    exams: patient and day of each row.
+    unread: rows that may hold a nodule which nobody could read.
+    refused: every row and cell that was not understood, for `refused.csv`.
     """
 
     nodules: tuple[TypedNodule, ...] = ()

@@ -35,8 +35,9 @@ DARK_PERCENT = 30
 class Sighting:
     """The place in the other exam that looks most like the nodule with what is around it, LPS mm.
 
-    likeness: correlation of grey values there, -1 to 1. contrast: how much denser than the lung around it is there at
-    the nodule's core, as a share of what it is in the exam that shows the nodule.
+    likeness: correlation of grey values there, -1 to 1.
+    contrast: how much denser than the lung around it is there at the nodule's core, as a share of what it is in the
+        exam that shows the nodule.
     """
 
     centre_mm: Vector

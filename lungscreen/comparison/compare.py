@@ -39,7 +39,9 @@ __all__ = ["Between", "Comparison", "compare_by_report", "compare_images"]
 class Between:
     """The earlier exam and what the comparison with it goes by.
 
-    day: of this exam. least_mm: mean diameter below which there is no finding. threshold: score of the operating point.
+    day: of this exam.
+    least_mm: mean diameter below which there is no finding.
+    threshold: score of the operating point.
     person: its prior_category goes to a nodule of the exam of prior_exam_date (choice c).
     """
 
@@ -59,8 +61,9 @@ class Between:
 class Comparison:
     """An exam compared.
 
-    found: its findings, each with its change, and those that only an earlier exam led to. lost: nodules of the earlier
-    exam that are no findings now. not_measured: how many more it has that cannot be compared, as they have no sizes.
+    found: its findings, each with its change, and those that only an earlier exam led to.
+    lost: nodules of the earlier exam that are no findings now.
+    not_measured: how many more it has that cannot be compared, as they have no sizes.
     """
 
     found: tuple[Finding, ...]
@@ -126,9 +129,10 @@ def compare_by_report(found: Sequence[Finding], between: Between, config: Compar
 class _Outcome:
     """One nodule compared.
 
-    position: among the exam's findings; None where only the earlier exam led to it. finding: with its change; None
-    where it is no finding of this exam. lost: the earlier nodule, where it is to be listed. not_measured: the earlier
-    exam has no sizes of it, and nobody knows whether it is still there.
+    position: among the exam's findings; None where only the earlier exam led to it.
+    finding: with its change; None where it is no finding of this exam.
+    lost: the earlier nodule, where it is to be listed.
+    not_measured: the earlier exam has no sizes of it, and nobody knows whether it is still there.
     """
 
     position: int | None = None
@@ -215,7 +219,8 @@ def _is_small(finding: Finding, between: Between) -> bool:
 def _not_seen(gone: EarlierNodule, unmeasured: bool, merged: bool, expected: Vector, when: date) -> LostNodule:
     """An earlier nodule that was not measured now.
 
-    unmeasured: it is there, and could not be outlined. merged: another finding covers its place.
+    unmeasured: it is there, and could not be outlined.
+    merged: another finding covers its place.
     """
     then = f"{gone.past.mean_diameter_mm:.1f} mm on {when}"
     if unmeasured:

@@ -13,15 +13,18 @@ class ComparisonConfig:
     """Settings of the comparison with earlier exams.
 
     priors_by: what tells that an earlier exam is of the same person. person: the same ID and name, and an agreeing
-    birth date or issuer of IDs. id: the ID alone, for archives whose pseudonyms have no birth dates; every report says
-    so.
+        birth date or issuer of IDs. id: the ID alone, for archives whose pseudonyms have no birth dates; every report
+        says so.
     most_tries: earlier exams that are tried, the latest first, until one can be read and aligned; each costs a reading.
-    coarse_mm: voxel size of the images that are aligned. margin_mm: tissue around the lungs that is looked at.
-    control_mm: distance of the B-spline's control points. least_overlap: Dice of the aligned lungs below which exams
-    are not compared. match_mm: how far a nodule may lie from where it is expected. again_mm: how far around the
-    expected place a nodule is looked for again. least_likeness: correlation of the two images there from which it is
-    the same thing, with at least least_contrast of what stands out from the lung. unclear_share: a second partner whose
-    cost is no higher than this many times the first's makes a match ambiguous.
+    coarse_mm: voxel size of the images that are aligned.
+    margin_mm: tissue around the lungs that is looked at.
+    control_mm: distance of the B-spline's control points.
+    least_overlap: Dice of the aligned lungs below which exams are not compared.
+    match_mm: how far a nodule may lie from where it is expected.
+    again_mm: how far around the expected place a nodule is looked for again.
+    least_likeness: correlation of the two images there from which it is the same thing, with at least least_contrast of
+        what stands out from the lung.
+    unclear_share: a second partner whose cost is no higher than this many times the first's makes a match ambiguous.
     """
 
     priors_by: Literal["person", "id"] = "person"

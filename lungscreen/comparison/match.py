@@ -48,7 +48,8 @@ class NodulePlace:
 class Pair:
     """One nodule in both exams: positions in the two lists.
 
-    distance_mm: from where it was expected; None without images. ambiguous: another partner was nearly as likely.
+    distance_mm: from where it was expected; None without images.
+    ambiguous: another partner was nearly as likely.
     """
 
     current: int

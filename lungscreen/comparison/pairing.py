@@ -46,9 +46,12 @@ UNKNOWN_SIZE_MM = 6.0
 class Sought:
     """A nodule that one exam shows, looked for in the other.
 
-    position: among the findings of the exam that shows it. expected_mm: its place in the other exam, LPS mm.
-    inside: whether the other scan shows that place. mark: what lies there and has to be measured; None where nothing
-    does. alike: whether the two images look alike there. size_mm: its diameter in the exam that shows it.
+    position: among the findings of the exam that shows it.
+    expected_mm: its place in the other exam, LPS mm.
+    inside: whether the other scan shows that place.
+    mark: what lies there and has to be measured; None where nothing does.
+    alike: whether the two images look alike there.
+    size_mm: its diameter in the exam that shows it.
     """
 
     position: int
@@ -63,8 +66,9 @@ class Sought:
 class Pairing:
     """Two aligned exams with their nodules paired.
 
-    earlier: the measured findings of the earlier exam; pairs name positions in `now.found` and in these. sought_then:
-    findings of this exam without a partner, looked for in the earlier one. sought_now: the other way round.
+    earlier: the measured findings of the earlier exam; pairs name positions in `now.found` and in these.
+    sought_then: findings of this exam without a partner, looked for in the earlier one.
+    sought_now: the other way round.
     sought_unmeasured: findings of the earlier exam that have no sizes there, looked for in this one.
     """
 

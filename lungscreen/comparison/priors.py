@@ -112,8 +112,9 @@ class Prior:
 class PriorTable:
     """Everything that may be an earlier exam of somebody.
 
-    given: what the user named as earlier exams. beside: studies of the input itself, each of which may be an earlier
-    exam of another. refused: what could not be read of what was given.
+    given: what the user named as earlier exams.
+    beside: studies of the input itself, each of which may be an earlier exam of another.
+    refused: what could not be read of what was given.
     """
 
     given: tuple[Study, ...] = ()

@@ -38,8 +38,9 @@ MOST_MM3 = 1e7
 class EarlierReport:
     """A report of an earlier exam. dates: YYYYMMDD.
 
-    histories: for each nodule, the exams before that one, oldest first and each on a day of its own. not_measured:
-    findings that have no possible sizes. left_out: entries of histories that are damaged or have impossible dates.
+    histories: for each nodule, the exams before that one, oldest first and each on a day of its own.
+    not_measured: findings that have no possible sizes.
+    left_out: entries of histories that are damaged or have impossible dates.
     """
 
     patient: Patient

@@ -51,7 +51,8 @@ class ConsensusConfig:
 class SlicePlaces:
     """Where the slices that the readers looked at are: the grid of the images as they were stored.
 
-    geometry: (slices, rows, columns) of the series, slices by rising z. sop_uids: one each, from the bottom up.
+    geometry: (slices, rows, columns) of the series, slices by rising z.
+    sop_uids: one each, from the bottom up.
     crop: first column and row of these images in those that were read.
     """
 
@@ -64,7 +65,8 @@ class SlicePlaces:
 class Agreed:
     """One nodule or excluded finding.
 
-    centre_mm: centre of gravity of the consensus (LPS); diameter_mm: of the sphere of its volume, -1 for a point.
+    centre_mm: centre of gravity of the consensus (LPS).
+    diameter_mm: of the sphere of its volume, -1 for a point.
     mean_centre_mm, mean_diameter_mm: the same of each reader's outline, averaged, as LUNA16 does.
     """
 

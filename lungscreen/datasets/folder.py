@@ -25,8 +25,8 @@ def find_folder(
     """Find every CT below `folder`: DICOM series or volumes; the tables name them by series UID or file name.
 
     complete: every nodule of every scan is in the table. Without it nothing outside the nodules is taken for healthy,
-    and a scan without a row is left out (`annotations-missing`). patients: series UID → patient, where the header has
-    none.
+        and a scan without a row is left out (`annotations-missing`).
+    patients: series UID → patient, where the header has none.
 
     Errors: `series-none-match` where no row of the table names a scan that was found.
     """

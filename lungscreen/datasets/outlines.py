@@ -44,7 +44,8 @@ RATINGS = (
 class SliceOutline:
     """One closed outline on one slice.
 
-    points: (n, 2) pixels (column, row) of the image as it was read. inclusion: False cuts a hole.
+    points: (n, 2) pixels (column, row) of the image as it was read.
+    inclusion: False cuts a hole.
     """
 
     sop_uid: str

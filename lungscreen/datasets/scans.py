@@ -41,7 +41,8 @@ class DatasetScan:
     """One scan that can be prepared.
 
     patient: what the splits keep together, never written in clear; empty where unknown.
-    annotate: finds the annotations once the volume is there. complete: every nodule is annotated, so all else is none.
+    annotate: finds the annotations once the volume is there.
+    complete: every nodule is annotated, so all else is none.
     """
 
     series: Series

@@ -36,9 +36,11 @@ SMOOTHING = 0.5
 class MassConfig:
     """Where a mass may be.
 
-    closing_mm: radius of the ball that closes the lungs.  dense_hu: denser is no lung.  ball_mm: radius of the ball
-    that must fit into the dense tissue.  apart_mm: of two balls whose middles are nearer than this, or than 0.8 of the
-    larger one's radius, the larger stays.  most: proposals, the thickest.
+    closing_mm: radius of the ball that closes the lungs.
+    dense_hu: denser is no lung.
+    ball_mm: radius of the ball that must fit into the dense tissue.
+    apart_mm: of two balls whose middles are nearer than this, or than 0.8 of the larger one's radius, the larger stays.
+    most: proposals, the thickest.
     """
 
     closing_mm: float = 16.0

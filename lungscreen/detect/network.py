@@ -42,8 +42,10 @@ voxels)."""
 class Architecture:
     """What the network's constructor needs; stands in the manifest of the weights.
 
-    channels: of the stages at 1/2, 1/4, 1/8, 1/16.  blocks: residual blocks of each stage.
-    head: channels of the top-down path at 1/2.  prior: share of voxels that start as "a centre".
+    channels: of the stages at 1/2, 1/4, 1/8, 1/16.
+    blocks: residual blocks of each stage.
+    head: channels of the top-down path at 1/2.
+    prior: share of voxels that start as "a centre".
     hu_low, hu_high: the window, mapped to 0…1 and cut.
     """
 

@@ -53,17 +53,22 @@ LIKELY_SHARE = 0.5
 class DetectConfig:
     """Lengths in mm.
 
-    room_mm: marks this far outside the lungs still count (nodules at the pleura).  context_mm: tissue around that is
-    looked at.  tile_voxels: a tile and its halo have no more voxels than a tile of this size (z, y, x) with its
-    halo, whatever its sides; more are faster and take more memory (about 45 bytes a voxel).  halo_voxels: what tiles
-    overlap on each side.  score_floor: lower marks are dropped.
-    merge_mm: of two marks nearer than this, or than the higher one's radius, the higher stays.  max_candidates: kept of
-    a volume.  precision: `auto` is bfloat16 where the processor computes in it.
+    room_mm: marks this far outside the lungs still count (nodules at the pleura).
+    context_mm: tissue around that is looked at.
+    tile_voxels: a tile and its halo have no more voxels than a tile of this size (z, y, x) with its halo, whatever its
+        sides; more are faster and take more memory (about 45 bytes a voxel).
+    halo_voxels: what tiles overlap on each side.
+    score_floor: lower marks are dropped.
+    merge_mm: of two marks nearer than this, or than the higher one's radius, the higher stays.
+    max_candidates: kept of a volume.
+    precision: `auto` is bfloat16 where the processor computes in it.
     bundle: folder of a MONAI bundle that looks instead of the shipped network; it brings a window of its own instead of
-    tile_voxels and halo_voxels.
+        tile_voxels and halo_voxels.
     weights: folder of a manifest and a detector's weights, with their operating points, instead of the shipped ones.
     second_look: folder of a manifest and a second look's weights, with their operating points, instead of the shipped
-    ones. masses: where a mass may be.  large_mm: a mass from this diameter on takes the place of the marks inside it.
+        ones.
+    masses: where a mass may be.
+    large_mm: a mass from this diameter on takes the place of the marks inside it.
     """
 
     room_mm: float = 4.0
@@ -127,10 +132,10 @@ def detect_nodules(
 ) -> tuple[Candidate, ...]:
     """Places that may be nodules or masses, the highest score first; `max_candidates` at most.
 
-    lungs: None searches the whole volume, whatever its size, and for no masses.  second_look: makes one score of what
-    both networks say; None leaves the heatmap's.  Deterministic; the grid's spacing, orientation and origin
-    only enter through the volume's geometry.
-    Errors: `weights-invalid` when a network's numbers are not finite.
+    lungs: None searches the whole volume, whatever its size, and for no masses.
+    second_look: makes one score of what both networks say; None leaves the heatmap's. Deterministic; the grid's
+        spacing, orientation and origin only enter through the volume's geometry. Errors: `weights-invalid` when a
+        network's numbers are not finite.
     """
     config = config or DetectConfig()
     box = _search_box(volume, lungs, config)

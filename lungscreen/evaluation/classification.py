@@ -76,11 +76,12 @@ class ClassificationConfig:
 class Predictions:
     """What a classifier said of cases whose class is known.
 
-    labels: (n,), True is the positive class. probabilities: (n,), 0 to 1.
+    labels: (n,), True is the positive class.
+    probabilities: (n,), 0 to 1.
     groups: what is drawn together in the bootstrap (patients); each case alone where empty.
     diameters_mm, rival: (n,) or None. A rival is another score for the same cases, compared in pairs; any scale.
-    undecided: rows without a label, left out.  attributes: of each, estimates and readers' ratings where both are
-    known.
+    undecided: rows without a label, left out.
+    attributes: of each, estimates and readers' ratings where both are known.
     """
 
     labels: Bools

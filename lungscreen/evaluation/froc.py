@@ -57,7 +57,8 @@ class Interval:
 class Bootstrap:
     """Draws of scans with replacement.
 
-    samples: (draws, rates) sensitivities in the challenge's arithmetic; integer: with false marks counted exactly.
+    samples: (draws, rates) sensitivities in the challenge's arithmetic.
+    integer: with false marks counted exactly.
     """
 
     samples: Floats

@@ -31,8 +31,10 @@ Rows = NDArray[np.intp]
 class MarkMatches:
     """Which marks hit and which nodules were hit, in the listed series. A scan is a row number in the list of series.
 
-    nodule_row: rows of the annotations that count. nodule_scan: scan of each. nodule_score: highest score inside, NaN
-    where missed. nodule_mark: row of that mark, -1 where missed.
+    nodule_row: rows of the annotations that count.
+    nodule_scan: scan of each.
+    nodule_score: highest score inside, NaN where missed.
+    nodule_mark: row of that mark, -1 where missed.
     false_row, false_scan, false_score: the false marks.
     """
 

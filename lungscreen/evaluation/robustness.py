@@ -39,8 +39,12 @@ Search = Callable[[Volume], Sequence[Candidate]]
 class RobustnessConfig:
     """Which variants are made.
 
-    threshold: score from which a mark counts.  doses: shares of the scan's dose.  slices_mm: thicknesses.
-    kernels: a sharper and a smoother one.  seed: of the added noise.  confidence: of the intervals.
+    threshold: score from which a mark counts.
+    doses: shares of the scan's dose.
+    slices_mm: thicknesses.
+    kernels: a sharper and a smoother one.
+    seed: of the added noise.
+    confidence: of the intervals.
     """
 
     threshold: float
@@ -72,9 +76,8 @@ class RobustnessConfig:
 class ScanOutcome:
     """One scan in one variant. noise_hu is None where no even tissue was found.
 
-    left_out: why this variant of the scan was not made; empty where it was. failed: the code with which the search
-    refused
-    it: its nodules count as missed.
+    left_out: why this variant of the scan was not made; empty where it was.
+    failed: the code with which the search refused it: its nodules count as missed.
     """
 
     variant: str
@@ -126,7 +129,10 @@ class VariantOutcome:
 
 @dataclass(frozen=True, eq=False)
 class RobustnessResult:
-    """What was measured. marks: every mark of each variant, down to a low score."""
+    """What was measured.
+
+    marks: every mark of each variant, down to a low score.
+    """
 
     config: RobustnessConfig
     variants: tuple[VariantOutcome, ...]

@@ -36,7 +36,9 @@ TYPE_COLUMNS = ("type", "texture")
 class MarkTable:
     """What a detector points at.
 
-    series: UID of each mark's scan. centres_mm: (n, 3), LPS (x, y, z). scores: (n,), any finite scale.
+    series: UID of each mark's scan.
+    centres_mm: (n, 3), LPS (x, y, z).
+    scores: (n,), any finite scale.
     """
 
     series: tuple[str, ...]
@@ -49,8 +51,9 @@ class MarkTable:
 class Nodules:
     """Annotated findings.
 
-    series, centres_mm: as in `MarkTable`. diameters_mm: (n,), negative where unknown. types: one each, empty where
-    unknown.
+    series, centres_mm: as in `MarkTable`.
+    diameters_mm: (n,), negative where unknown.
+    types: one each, empty where unknown.
     """
 
     series: tuple[str, ...]
@@ -96,7 +99,9 @@ class Table:
         return tuple(row[place].strip() for row in self.rows)
 
     def numbers(self, names: Sequence[str], largest: float = math.inf, *, gaps: bool = False) -> NDArray[np.float64]:
-        """The same column as finite numbers, in float64. gaps: empty cells are NaN, and not refused.
+        """The same column as finite numbers, in float64.
+
+        gaps: empty cells are NaN, and not refused.
 
         Errors: `table-column-missing`, `table-value-invalid`.
         """

@@ -47,8 +47,8 @@ LOWEST_HU, HIGHEST_HU = -1024, 32767
 class Noise:
     """What a scan's noise is like, where its tissue is even.
 
-    sd_hu: standard deviation. frequency_per_mm, power: its radial power spectrum within the slice, any scale, from 0
-    up.
+    sd_hu: standard deviation.
+    frequency_per_mm, power: its radial power spectrum within the slice, any scale, from 0 up.
     between: correlation of neighbouring slices, 0 to 0.5.
     """
 

@@ -38,7 +38,8 @@ def detect_inputs(
     """Search every volume in the inputs. Returns how many were searched, and whether that is everything.
 
     use_lungs: False searches all of each volume, so that a small crop can be measured too.
-    weights: as `with_weights` has it.  first_stage: the score is the heatmap's alone, and no masses are looked for.
+    weights: as `with_weights` has it.
+    first_stage: the score is the heatmap's alone, and no masses are looked for.
 
     Of a study's series the one that comes first is searched; the others stand in refused.csv, as what is wrong with a
     volume.

@@ -37,7 +37,8 @@ def export_results(
 ) -> Iterator[Path | Refusal]:
     """Write outputs of one study, or of all: a folder each. Yields the folder, or why there is none.
 
-    results: a folder that `lungscreen screen` or `batch run` wrote. inputs: where the original series are looked for.
+    results: a folder that `lungscreen screen` or `batch run` wrote.
+    inputs: where the original series are looked for.
 
     Errors: `input-missing`, `usage`, `extra-missing`, `output-failed`.
     """

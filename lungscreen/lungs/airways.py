@@ -76,7 +76,8 @@ class _Branch:
 def find_airways(grid: CoarseGrid, inside: Mask, middle: float) -> Mask | None:
     """Lumen of trachea and main bronchi on the coarse grid, or None where there is no trachea.
 
-    inside: the body without the air around it. middle: the body's middle, a column index.
+    inside: the body without the air around it.
+    middle: the body's middle, a column index.
     """
     dark = (grid.hu < DARK_HU) & inside
     chain = _trachea(grid, dark, middle)

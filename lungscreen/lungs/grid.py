@@ -37,7 +37,9 @@ CLIP_HU = (-1024, 1000)
 class CoarseGrid:
     """A volume averaged over whole voxels.
 
-    hu: float32 (z, y, x). factors: volume voxels per coarse voxel along (z, y, x). spacing_mm: along (z, y, x).
+    hu: float32 (z, y, x).
+    factors: volume voxels per coarse voxel along (z, y, x).
+    spacing_mm: along (z, y, x).
     start: coarse voxel (z, y, x) of the whole volume at which a part begins.
     """
 

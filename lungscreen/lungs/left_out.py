@@ -32,7 +32,9 @@ LUNG_SHARE = 0.5
 def measure_left_out(grid: CoarseGrid, air: Mask, sides: NDArray[np.uint8], airways: Mask | None) -> float:
     """Millilitres of lung among the air that is not in the lungs.
 
-    air: aerated voxels inside the body. sides: the lungs as they were found, 0 elsewhere. airways: with their wall.
+    air: aerated voxels inside the body.
+    sides: the lungs as they were found, 0 elsewhere.
+    airways: with their wall.
     """
     lung = sides > 0
     rest = air & ~lung

@@ -36,7 +36,8 @@ def refine_border(
 ) -> NDArray[np.uint8]:
     """Mask on the volume's grid: 1 right, 2 left.
 
-    air: coarse voxels that are lung by their HU; the rest of `sides` was filled. forbidden: airways and outer air.
+    air: coarse voxels that are lung by their HU; the rest of `sides` was filled.
+    forbidden: airways and outer air.
     """
     mask = np.zeros(hu.shape, np.uint8)
     lung = sides > 0

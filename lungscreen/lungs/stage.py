@@ -25,11 +25,13 @@ class LungsConfig:
     """How lungs are found.
 
     coarse_mm: voxel size of the grid on which everything but the border is decided.
-    air_hu: darker is air or lung. closing_mm: radius of the ball that takes in vessels and small nodules.
+    air_hu: darker is air or lung.
+    closing_mm: radius of the ball that takes in vessels and small nodules.
     airway_wall_mm: taken out around the lumen of trachea and main bronchi.
-    min_ml: less lung than this is none. small_ml: less than this is said. small_share: a lung that has less than this
-    share of both is said (a left lung has about 0.46). cut_mm2: lung of this area in the first or last slice goes on
-    beyond it.
+    min_ml: less lung than this is none.
+    small_ml: less than this is said.
+    small_share: a lung that has less than this share of both is said (a left lung has about 0.46).
+    cut_mm2: lung of this area in the first or last slice goes on beyond it.
     opacity_ml: a larger dense region, on the chest wall or against the mediastinum, is said.
     left_out_ml: more air that looks like lung, and is in no lung, is said.
     segmenter: which finds them, by its name in `SEGMENTERS`.

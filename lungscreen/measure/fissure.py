@@ -99,8 +99,8 @@ Index = NDArray[np.intp]
 class Fissure:
     """What was seen of fissures around a nodule.
 
-    touches: a sheet touches the outline. distance_mm: from the outline to the nearest sheet, 0 where it touches; None
-    where none is seen within 10 mm.
+    touches: a sheet touches the outline.
+    distance_mm: from the outline to the nearest sheet, 0 where it touches; None where none is seen within 10 mm.
     """
 
     touches: bool

@@ -152,7 +152,8 @@ def _share(at: float, ends: tuple[int, int]) -> float:
 def _lobe(label: int, height: float, back: float, left: float) -> str:
     """Lobe of a place in the lung's box; empty where a fissure may lie. The lingula belongs to the left upper lobe.
 
-    back: from front to back. left: from the patient's right to the left; all from 0 to 1.
+    back: from front to back.
+    left: from the patient's right to the left; all from 0 to 1.
     """
     a, b, c = OBLIQUE[label]
     inward = left if label == 1 else 1 - left

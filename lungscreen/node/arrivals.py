@@ -36,7 +36,10 @@ class FullError(Exception):
 
 @dataclass
 class _Arriving:
-    """A study of incoming/. until: monotonic seconds before which it is kept back, after an association broke off."""
+    """A study of incoming/.
+
+    until: monotonic seconds before which it is kept back, after an association broke off.
+    """
 
     senders: set[int]
     until: float = 0.0
@@ -62,8 +65,10 @@ class Arrivals:
     def keep(self, sender: int, sop_uid: str, meta: bytes, data: bytes) -> None:
         """Write an instance; when this returns, it is on the disk.
 
-        sender: the association. meta: preamble and file meta. data: its data set as it came.
-        Errors: `FullError`; OSError; ValueError where the instance has no SOP Instance UID.
+        sender: the association.
+        meta: preamble and file meta.
+        data: its data set as it came. Errors: `FullError`; OSError; ValueError where the instance has no SOP Instance
+            UID.
         """
         limits = self._config.limits
         if len(data) > limits.instance_mb * MB:

@@ -19,8 +19,9 @@ LONGEST_TITLE = 16
 class Tls:
     """Files in PEM.
 
-    certificate, key: the node's own. authority: who signs the other side's certificates; a listener that has one
-    takes only peers with such a certificate (mutual TLS), a destination without one is checked by the system's.
+    certificate, key: the node's own.
+    authority: who signs the other side's certificates; a listener that has one takes only peers with such a certificate
+        (mutual TLS), a destination without one is checked by the system's.
     """
 
     certificate: str = ""
@@ -90,8 +91,10 @@ class NodeLimits:
 class NodeConfig:
     """One node.
 
-    folder: for what is received and for the results. calling: AE titles that may send; addresses: networks that may
-    connect (all where empty). send: named destinations.
+    folder: for what is received and for the results.
+    calling: AE titles that may send.
+    addresses: networks that may connect (all where empty).
+    send: named destinations.
     """
 
     folder: str

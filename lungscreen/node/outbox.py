@@ -28,7 +28,10 @@ OUTBOX_FILE = "outbox.sqlite"
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A result that is to be sent. sop_uid: what the file held when it was queued."""
+    """A result that is to be sent.
+
+    sop_uid: what the file held when it was queued.
+    """
 
     id: int
     study: str
@@ -109,7 +112,10 @@ class Outbox:
 
     # -- the outcome -------------------------------------------------------------------------------------------------
     def mark(self, item: Outgoing, state: str, code: str = "", status: str = "") -> None:
-        """It is sent or superseded. code, status: what the destination had to say of it."""
+        """It is sent or superseded.
+
+        code, status: what the destination had to say of it.
+        """
         with self._guard:
             self._db.execute(
                 "UPDATE object SET state = ?, code = ?, status = ?, changed = ? WHERE id = ?",

@@ -28,7 +28,10 @@ SUCCESS, NO_ROOM, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 
 @dataclass
 class _Open:
-    """An open association. heard: monotonic seconds of its last whole PDU."""
+    """An open association.
+
+    heard: monotonic seconds of its last whole PDU.
+    """
 
     association: Any
     heard: float

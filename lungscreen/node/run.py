@@ -45,8 +45,9 @@ def run_node(
 ) -> Ended:
     """Receive, read and send back, until told to stop. What was received or waits to be sent then is on the disk.
 
-    stopped: asked all the time. ready: is told the port, once the node listens. models: other networks than the
-    shipped ones.
+    stopped: asked all the time.
+    ready: is told the port, once the node listens.
+    models: other networks than the shipped ones.
 
     Errors: `config-invalid`, `extra-missing`, `node-address`, and those of `lungscreen.batch.run_batch`.
     """

@@ -31,7 +31,8 @@ def candidates_csv(
 ) -> str:
     """Candidates of one or more series, (UID, candidates) each, in LUNA16's format, a series' highest score first.
 
-    Scores keep nine significant digits. verdicts: on each candidate; the cell is empty where nothing is said.
+    Scores keep nine significant digits.
+    verdicts: on each candidate; the cell is empty where nothing is said.
     """
     known = verdicts or {}
     rows = (

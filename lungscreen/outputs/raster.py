@@ -85,7 +85,8 @@ def finding_voxel(finding: ReportedFinding, volume: Volume) -> tuple[int, int, i
 def finding_crop(volume: Volume, labels: NDArray[Any], finding: ReportedFinding, pixels: int) -> FindingCrop:
     """A finding's axial slice around it.
 
-    labels: (z, y, x) on the volume's grid, the finding's number. pixels: side of the picture.
+    labels: (z, y, x) on the volume's grid, the finding's number.
+    pixels: side of the picture.
     """
     k, j, i = finding_voxel(finding, volume)
     _, row_mm, column_mm = volume.geometry.spacing_mm
@@ -112,7 +113,10 @@ def finding_crop(volume: Volume, labels: NDArray[Any], finding: ReportedFinding,
 
 
 def slice_picture(volume: Volume, finding: ReportedFinding, side_mm: float, pixels: int) -> Image.Image:
-    """The whole slice of a finding, a square where the crop was cut. pixels: the longer side of the picture."""
+    """The whole slice of a finding, a square where the crop was cut.
+
+    pixels: the longer side of the picture.
+    """
     k, j, i = finding_voxel(finding, volume)
     _, row_mm, column_mm = volume.geometry.spacing_mm
     height, width = volume.geometry.shape[1] * row_mm, volume.geometry.shape[2] * column_mm
@@ -129,7 +133,8 @@ def overview_picture(
 ) -> Image.Image:
     """A look through the lungs from the front, the findings' numbers on it.
 
-    lungs: (z, y, x) on the volume's grid, above 0 inside. height, widest: of the picture, in pixels.
+    lungs: (z, y, x) on the volume's grid, above 0 inside.
+    height, widest: of the picture, in pixels.
     """
     spacing = np.array(volume.geometry.spacing_mm)
     extent = np.array(volume.geometry.shape) * spacing

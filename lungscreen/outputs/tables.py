@@ -37,7 +37,10 @@ FAILED_CODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class StudyRows:
-    """What the tables need of one report. stamp: of its file, so that it need not be read again."""
+    """What the tables need of one report.
+
+    stamp: of its file, so that it need not be read again.
+    """
 
     stamp: Stamp
     row: WorklistRow
@@ -50,8 +53,9 @@ def write_tables(
 ) -> None:
     """(Re)write worklist.csv, worklist.html, findings.csv, candidates.csv and refused.csv.
 
-    refusals: all that the folder's store holds. known: studies by key as the last call left them, brought up to date
-    here; reports that have not changed since are not read again.
+    refusals: all that the folder's store holds.
+    known: studies by key as the last call left them, brought up to date here; reports that have not changed since are
+        not read again.
 
     Reports are read one at a time: with ten thousand studies only their rows are in memory.
 

@@ -78,7 +78,8 @@ class NoduleSpec:
 class Pose:
     """How the body lay and breathed at a visit; the neutral pose changes nothing.
 
-    shift_mm: LPS. rotation_deg: about the x, y and z axis through the carina, applied in this order.
+    shift_mm: LPS.
+    rotation_deg: about the x, y and z axis through the carina, applied in this order.
     breathing_mm: how far the diaphragm went up (expiration, positive) or down against the neutral scan.
     """
 
@@ -96,9 +97,12 @@ class Pose:
 class PhantomConfig:
     """A patient and one scan of it.
 
-    rows, columns: the matrix; pixel_mm: of both. slice_spacing_mm, slice_thickness_mm: thicker than spaced overlaps.
+    rows, columns: the matrix.
+    pixel_mm: of both.
+    slice_spacing_mm, slice_thickness_mm: thicker than spaced overlaps.
     nodules: specifications, or how many to draw at random.
-    age: years, sex: M, F or O; study_date: YYYYMMDD. The patient's name and ID come from the seed.
+    age: years, sex: M, F or O.
+    study_date: YYYYMMDD. The patient's name and ID come from the seed.
     """
 
     seed: int = 0

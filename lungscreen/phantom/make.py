@@ -56,7 +56,8 @@ class TrueNodule:
 class Phantom:
     """A synthetic chest CT and what is true of it.
 
-    hu: int16 (z, y, x) in canonical orientation. lungs: uint8, 1 right, 2 left, trachea and main bronchi out.
+    hu: int16 (z, y, x) in canonical orientation.
+    lungs: uint8, 1 right, 2 left, trachea and main bronchi out.
     nodule_labels: uint8, the number of the nodule that fills at least half of the voxel.
     """
 

@@ -74,8 +74,9 @@ class FindingsConfig:
 class Selection:
     """The marks above the operating point, by how each ended.
 
-    findings: to be graded, ranked and numbered. too_small: below the least size. no_nodules: by the second look;
-    neither rated nor graded.
+    findings: to be graded, ranked and numbered.
+    too_small: below the least size.
+    no_nodules: by the second look; neither rated nor graded.
     """
 
     findings: tuple[Finding, ...]

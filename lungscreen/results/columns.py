@@ -67,7 +67,10 @@ def worklist_columns() -> tuple[str, ...]:
 
 
 def finding_cells(owner: Owner, name: int | str, finding: ReportedFinding) -> tuple[str, ...]:
-    """A row of findings.csv. name: the finding's number, or what a reader called it."""
+    """A row of findings.csv.
+
+    name: the finding's number, or what a reader called it.
+    """
     return tuple(map(_cell, _finding_values(owner, name, finding)))
 
 

@@ -25,7 +25,9 @@ _NAME = "said"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table. place: its position, 1 first; columns are only ever added at the end.
+    """A column of a table.
+
+    place: its position, 1 first; columns are only ever added at the end.
 
     cell: of the field's value (and the finding it belongs to, of findings.csv); the value itself where None.
     """
@@ -39,12 +41,16 @@ class Column:
 class Said:
     """What is said of a field.
 
-    digits: decimals to which a number is rounded. least, most: bounds of a number, both within. one_of: the texts that
-    it may be. longest: characters of a text that are kept. since: schema version that brought the field.
+    digits: decimals to which a number is rounded.
+    least, most: bounds of a number, both within.
+    one_of: the texts that it may be.
+    longest: characters of a text that are kept.
+    since: schema version that brought the field.
     doubtful: in a report of unknown origin, a value that fits nothing is taken for none, and an entry is skipped.
     columns: where it stands in findings.csv, or in worklist.csv for what `WorklistRow` has.
     label: what stands before a number among the page's facts of a finding; the page shows it by itself then, to
-    `page_digits` decimals. off_page: why the page does not show it; empty where it does.
+        `page_digits` decimals.
+    off_page: why the page does not show it; empty where it does.
     """
 
     meaning: str = ""

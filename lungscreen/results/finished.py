@@ -50,7 +50,9 @@ class Finished:
 
 
 def finish_report(report: Report, key: str) -> Finished:
-    """What the stages found, in the words of a result. key: of the study, which names its folder.
+    """What the stages found, in the words of a result.
+
+    key: of the study, which names its folder.
 
     Errors: `internal-error` for a number that is none where one must be.
     """

@@ -33,7 +33,10 @@ def worklist_order(row: WorklistRow) -> tuple[bool, tuple[int, float, float], st
 
 
 def done_row(document: ReportDocument, link: str) -> WorklistRow:
-    """The worklist's row of a study that was read. link: to its page, from the results folder."""
+    """The worklist's row of a study that was read.
+
+    link: to its page, from the results folder.
+    """
     return WorklistRow(
         patient_id=document.patient.patient_id or "",
         study_uid=document.exam.study_uid,

@@ -40,7 +40,11 @@ _AT_ONCE = threading.BoundedSemaphore(2)
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. through: password, oidc or token. session: SHA-256 of the cookie's token, empty for a program."""
+    """Who asks.
+
+    through: password, oidc or token.
+    session: SHA-256 of the cookie's token, empty for a program.
+    """
 
     id: int
     name: str

@@ -29,7 +29,11 @@ _AUDIT_LOCK = 0x61756469
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a look at the whole trail found. rows: how many there are; faults: what is wrong, in words."""
+    """What a look at the whole trail found.
+
+    rows: how many there are.
+    faults: what is wrong, in words.
+    """
 
     rows: int
     faults: tuple[str, ...]
@@ -37,7 +41,9 @@ class Verified:
 
 @dataclass(frozen=True)
 class AuditTrail:
-    """key: 32 bytes that only the service can read. anchor: file to which each new head is added."""
+    """key: 32 bytes that only the service can read.
+    anchor: file to which each new head is added.
+    """
 
     key: bytes = field(repr=False)
     anchor: Path
@@ -45,7 +51,8 @@ class AuditTrail:
     def add(self, connection: Connection, who: str, what: str, object_: str = "", **detail: Any) -> int:
         """Add a row inside a transaction that changes something. Returns its number.
 
-        who: an account's name, or what acts by itself. object_: a study's or read's key; never a patient's name or ID.
+        who: an account's name, or what acts by itself.
+        object_: a study's or read's key; never a patient's name or ID.
         """
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_AUDIT_LOCK})")

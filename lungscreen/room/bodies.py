@@ -20,7 +20,10 @@ class Login(BaseModel):
 
 
 class NewUser(BaseModel):
-    """An account to make. password: empty for a program, which gets a token."""
+    """An account to make.
+
+    password: empty for a program, which gets a token.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     role: Role

@@ -19,7 +19,8 @@ class DoubleReading:
 
     A tier is no cancer risk. Evidence for reading by tier comes from mammography; NELSON found no gain from consensus
     double reading at baseline. Policy is data, and its effect stands on the monthly page.
-    tiers: those read by two people. uncertain: also studies with a notice, without a tier or of limited quality.
+    tiers: those read by two people.
+    uncertain: also studies with a notice, without a tier or of limited quality.
     """
 
     active: bool = False
@@ -84,7 +85,8 @@ class Oidc:
 class RoomConfig:
     """Settings of one room.
 
-    programme: its name, shown on pages. dicomweb: prefixes of the addresses from which studies may be fetched.
+    programme: its name, shown on pages.
+    dicomweb: prefixes of the addresses from which studies may be fetched.
     """
 
     programme: str = "Lung screening"

@@ -88,7 +88,8 @@ def open_room(
 ) -> Room:
     """Open the room of a results folder.
 
-    database: an address of PostgreSQL; without one, a file beside the results. hasher, in_process: for tests.
+    database: an address of PostgreSQL; without one, a file beside the results.
+    hasher, in_process: for tests.
 
     Errors: `output-failed`, `ledger-invalid`, `config-invalid`, `usage`.
     """

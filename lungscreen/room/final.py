@@ -30,7 +30,8 @@ _LONGEST = 20_000
 def final_document(text: str, digest: str, document: ReportDocument, addenda: list[dict[str, Any]]) -> dict[str, Any]:
     """What a final read says, with whose exam it is.
 
-    text: the signed canonical JSON, whose SHA-256 is `digest`. addenda: what was added since, oldest first.
+    text: the signed canonical JSON, whose SHA-256 is `digest`.
+    addenda: what was added since, oldest first.
     """
     signed = json.loads(text)
     return {

@@ -32,7 +32,10 @@ _REPORT = "report.json"
 
 @dataclass(frozen=True)
 class RoomFolders:
-    """The folders of one room. results: of `screen` or `batch run`."""
+    """The folders of one room.
+
+    results: of `screen` or `batch run`.
+    """
 
     results: Path
 

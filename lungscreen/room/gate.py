@@ -36,7 +36,8 @@ def open_studies(connection: Connection, config: RoomConfig, who: Principal, key
 def shown_state(study: Row, own: Row | None, others_reading: bool, blind: bool) -> str:  # type: ignore[type-arg]
     """A study's state as the worklist shows it.
 
-    own: the person's own read. blind: in double reading a reader does not learn that others read it.
+    own: the person's own read.
+    blind: in double reading a reader does not learn that others read it.
     """
     if study.status != "done":
         return str(study.status)

@@ -37,7 +37,8 @@ __all__ = ["SignedRead", "build_objects", "can_make_objects", "fill_polygons", "
 class SignedRead:
     """What the objects are made from.
 
-    signed: the signed canonical JSON as data. sha256: of its text.
+    signed: the signed canonical JSON as data.
+    sha256: of its text.
     outlines: of the reader's own marks, by the mark's id.
     """
 
@@ -85,7 +86,8 @@ def build_objects(
 ) -> dict[str, bytes]:
     """The objects' bytes by kind, `sr` and, where there is a nodule, `seg`.
 
-    document: the pinned report. outlines: CAD's, by the finding's number, as `outline_polygons` gives them.
+    document: the pinned report.
+    outlines: CAD's, by the finding's number, as `outline_polygons` gives them.
     """
     from lungscreen.dicomfile import quiet_pydicom
     from lungscreen.outputs.dicom.common import encode

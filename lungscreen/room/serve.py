@@ -19,7 +19,10 @@ __all__ = ["Listener", "serve"]
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where the service listens. proxy: address of the one that speaks TLS for it; empty without one."""
+    """Where the service listens.
+
+    proxy: address of the one that speaks TLS for it; empty without one.
+    """
 
     host: str
     port: int

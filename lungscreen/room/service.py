@@ -37,7 +37,10 @@ _ENDED = ("done", "refused", "failed")
 
 @dataclass(frozen=True)
 class Upload:
-    """What came, spooled. sha256: of its bytes."""
+    """What came, spooled.
+
+    sha256: of its bytes.
+    """
 
     path: Path
     kind: str

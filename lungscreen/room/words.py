@@ -72,7 +72,10 @@ class Words(_Strict):
 
 
 class OwnMark(_Strict):
-    """A nodule that the reader added. measured: as the server told it; what a client sends there is not looked at."""
+    """A nodule that the reader added.
+
+    measured: as the server told it; what a client sends there is not looked at.
+    """
 
     id: MarkId
     position_mm: PlaceMm

@@ -63,7 +63,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder with its files, one by one. listed: False where its files cannot be known now."""
+    """A folder with its files, one by one.
+
+    listed: False where its files cannot be known now.
+    """
 
     path: Path
     entries: Iterator[Entry]

@@ -114,7 +114,8 @@ _WHO = ("PatientID", "PatientName", "IssuerOfPatientID", "PatientBirthDate")
 class Header:
     """One CT object: the instance, and what grouping and choice look at.
 
-    orientation, pixel_spacing_mm: of the middle frame in a multi-frame object. positions_mm: of all frames.
+    orientation, pixel_spacing_mm: of the middle frame in a multi-frame object.
+    positions_mm: of all frames.
     """
 
     instance: Instance

@@ -58,10 +58,11 @@ def find_study(
 ) -> tuple[Study | None, tuple[Refusal, ...]]:
     """The study of that identity among files that were looked at before, and what of them belongs to no study.
 
-    Only files that changed since are opened. looks: the study's files; those of its series that are of other studies;
-    its objects that are no CT; of an image file, all images whose names count with it, in the order in which they were
-    found.
-    names: that occur under the patient ID, wherever. others: identities of other files with the study's UID.
+    Only files that changed since are opened.
+    looks: the study's files; those of its series that are of other studies; its objects that are no CT; of an image
+        file, all images whose names count with it, in the order in which they were found.
+    names: that occur under the patient ID, wherever.
+    others: identities of other files with the study's UID.
     """
     with SourceReader() as reader, quiet_pydicom():
         now = renew_looks(looks, reader)
@@ -86,7 +87,8 @@ def group_looks(looks: Iterable[Look]) -> Inventory:
 def refuse_input(place: Path, kinds: Collection[str], bad: Collection[tuple[str, str, str]]) -> list[Refusal]:
     """What an input holds that cannot be used, and whether there is anything else.
 
-    kinds: of all looks at its files. bad: of those that cannot be used, where, code and reason.
+    kinds: of all looks at its files.
+    bad: of those that cannot be used, where, code and reason.
     """
     where = plain_value(str(place), LONGEST_WHERE)
     try:

@@ -46,9 +46,11 @@ Progress = Callable[[str], None]
 class LoopConfig:
     """How a course is run.
 
-    steps: number of the last one, counted from the run's beginning.  clip: largest norm of a gradient.  ema: highest
-    decay of the running mean of the weights.  average_buffers: whether batch statistics are averaged as the weights
-    are; they are running means already, and otherwise taken over.
+    steps: number of the last one, counted from the run's beginning.
+    clip: largest norm of a gradient.
+    ema: highest decay of the running mean of the weights.
+    average_buffers: whether batch statistics are averaged as the weights are; they are running means already, and
+        otherwise taken over.
     """
 
     steps: int
@@ -61,8 +63,9 @@ class LoopConfig:
 class TrainingState(Generic[Net]):
     """Everything of a run that changes, which is what its checkpoint holds.
 
-    identity: hash of the recipe and the data.  mean: the running mean of the weights, where one is kept; it is what
-    ships.  step: steps done.
+    identity: hash of the recipe and the data.
+    mean: the running mean of the weights, where one is kept; it is what ships.
+    step: steps done.
     """
 
     identity: str
@@ -131,8 +134,9 @@ def run_loop(
 ) -> None:
     """Train from `state.step` to `config.steps`. `state` changes.
 
-    checkpoint: written at the end of each leg.  log: CSV file that gets a row of losses a step.
-    Errors: `training-diverged` where a loss is not finite (the last checkpoint stands), `output-failed`.
+    checkpoint: written at the end of each leg.
+    log: CSV file that gets a row of losses a step. Errors: `training-diverged` where a loss is not finite (the last
+        checkpoint stands), `output-failed`.
     """
     while state.step < config.steps:
         began, first = time.perf_counter(), state.step

@@ -67,7 +67,8 @@ class Misfits:
 def find_misfits(pixels: NDArray[np.int16], along_mm: NDArray[np.float64]) -> Misfits:
     """Slices that cannot be what they are said to be.
 
-    pixels: (n, rows, columns) HU in order. along_mm: (n,) their places.
+    pixels: (n, rows, columns) HU in order.
+    along_mm: (n,) their places.
     """
     if len(pixels) < LEAST_SLICES or min(pixels.shape[1:]) < LEAST_PIXELS:
         return Misfits({})

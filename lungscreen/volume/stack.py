@@ -33,10 +33,12 @@ Floats = NDArray[np.float64]
 class Stack:
     """How slices make an evenly spaced stack.
 
-    order: which slices are used, from the lowest up along `normal`. along_mm: their places on the normal.
+    order: which slices are used, from the lowest up along `normal`.
+    along_mm: their places on the normal.
     grid_mm: places of the slices to be made; equal to `along_mm` where nothing is filled or resampled.
-    nearest: for each place of the grid the position in `order` of the slice that lies there, -1 where it is made of
-    its neighbours. lateral_mm: (n, 2) how far each used slice lies off a straight stack along (row, column) axis.
+    nearest: for each place of the grid the position in `order` of the slice that lies there, -1 where it is made of its
+        neighbours.
+    lateral_mm: (n, 2) how far each used slice lies off a straight stack along (row, column) axis.
     """
 
     normal: Floats
@@ -92,7 +94,8 @@ def is_uniform(along_mm: Floats) -> bool:
 def plan_stack(positions_mm: Floats, orientation: Floats) -> Stack:
     """How slices at distinct positions make a stack.
 
-    positions_mm: (n, 3) ImagePositionPatient. orientation: (6,).
+    positions_mm: (n, 3) ImagePositionPatient.
+    orientation: (6,).
 
     Errors: `position-invalid`, `slice-gap`, `uneven-spacing`, `positions-irregular`, `tilt-too-large`, `not-axial`.
     """

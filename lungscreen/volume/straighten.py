@@ -26,8 +26,9 @@ def keep_slices(pixels: Pixels, numbers: Sequence[int] | NDArray[np.intp]) -> Pi
 def shear_slices(pixels: Pixels, stack: Stack, spacing_mm: tuple[float, float]) -> tuple[Pixels, tuple[float, float]]:
     """Slices moved in their own plane until they lie above one another, on a plane that holds them all.
 
-    pixels: (n, rows, columns). spacing_mm: row spacing, column spacing. Returns the pixels and where the first column
-    and row now lie against those of the lowest slice, in mm along (row's, column's) direction.
+    pixels: (n, rows, columns).
+    spacing_mm: row spacing, column spacing. Returns the pixels and where the first column and row now lie against those
+        of the lowest slice, in mm along (row's, column's) direction.
     """
     shifts = [(2, spacing_mm[1], stack.lateral_mm[:, 0]), (1, spacing_mm[0], stack.lateral_mm[:, 1])]
     moved = [0.0, 0.0]

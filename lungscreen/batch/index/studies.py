@@ -152,7 +152,10 @@ class StudyTable:
 
     # -- whether they are new ----------------------------------------------------------------------------------------
     def update(self, breathe: Callable[[], None] = lambda: None) -> None:
-        """Make anew the fingerprints of the studies whose files changed. breathe: called now and then."""
+        """Make anew the fingerprints of the studies whose files changed.
+
+        breathe: called now and then.
+        """
         for row in self._db.execute("SELECT * FROM study WHERE changed = 1 AND kind = 'ct'").fetchall():
             self._regroup(row)
         for part in self._db.execute("SELECT * FROM study WHERE changed = 1 AND whole != id").fetchall():
@@ -208,7 +211,10 @@ class StudyTable:
                     self._mark(changed, grown=1)
 
     def _mark(self, study: int, grown: int) -> None:
-        """It changed; grown: it did not only lose files."""
+        """It changed.
+
+        grown: it did not only lose files.
+        """
         self._db.execute("UPDATE study SET changed = 1, grown = MAX(grown, ?) WHERE id = ?", (grown, study))
 
     def withdrawn(self) -> list[str]:

@@ -45,7 +45,10 @@ class Visit:
         number: int,
         stop: Callable[[], bool],
     ) -> None:
-        """out: never searched. config: how archives are. number: of this look, higher than that of any before."""
+        """out: never searched.
+        config: how archives are.
+        number: of this look, higher than that of any before.
+        """
         self._files = files
         self._config = config
         self._reader = reader

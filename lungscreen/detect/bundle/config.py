@@ -82,12 +82,18 @@ SAME_RESULT = ("sw_batch_size", "device", "sw_device", "progress", "cache_roi_we
 class Bundle:
     """What a bundle says. Axes are (x, y, z), as its network takes them.
 
-    axes: where each axis points to, as R or L, A or P, S or I.  spacing_mm: of the voxels it was trained on.
-    hu_range → value_range: the window, linear; clip: cut at its ends.
-    anchor_scales: of each feature map; anchor_shapes: in voxels, of the first one.
-    stem_size, stem_stride: of the first convolution; widen: factor on the backbone's channels; levels: the stages of
-    the backbone that the pyramid takes.  divisible: an image is padded to a multiple of this.
-    window: voxels of the sliding window; overlap: its share; blend: how windows are weighed (constant or gaussian);
+    axes: where each axis points to, as R or L, A or P, S or I.
+    spacing_mm: of the voxels it was trained on. hu_range → value_range: the window, linear.
+    clip: cut at its ends.
+    anchor_scales: of each feature map.
+    anchor_shapes: in voxels, of the first one.
+    stem_size, stem_stride: of the first convolution.
+    widen: factor on the backbone's channels.
+    levels: the stages of the backbone that the pyramid takes.
+    divisible: an image is padded to a multiple of this.
+    window: voxels of the sliding window.
+    overlap: its share.
+    blend: how windows are weighed (constant or gaussian).
     always_window: for small images too.
     score_above, most_per_level, iou_above, most: how boxes are chosen.
     half: computes in half precision where the processor does.

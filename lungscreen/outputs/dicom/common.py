@@ -57,8 +57,10 @@ SERIES = {
 class SignedBy:
     """The person who read the exam and signed.
 
-    organisation: for whom. sized: numbers of the findings whose axes the person gave, so that nothing that was measured
-    of an outline belongs to them. statements: what is said of the read.
+    organisation: for whom.
+    sized: numbers of the findings whose axes the person gave, so that nothing that was measured of an outline belongs
+        to them.
+    statements: what is said of the read.
     """
 
     name: str

@@ -31,7 +31,8 @@ _VOLATILE = ("created", "seconds", "options")
 class Predecessor:
     """An earlier result of the same series.
 
-    study_uid, series_uid, sop_class_uid, sop_instance_uid: its structured report. revision: 1 for the first result.
+    study_uid, series_uid, sop_class_uid, sop_instance_uid: its structured report.
+    revision: 1 for the first result.
     """
 
     study_uid: str
@@ -45,7 +46,8 @@ class Predecessor:
 class ResultIdentity:
     """Of one result: the digest of its content, the date and time its objects carry, and what it replaces.
 
-    date: YYYYMMDD. time: HHMMSS. revision: 1 for the first result of a series.
+    date: YYYYMMDD.
+    time: HHMMSS. revision: 1 for the first result of a series.
     """
 
     digest: str

@@ -69,7 +69,9 @@ def build_measurement_report(
 ) -> Dataset:
     """The structured report.
 
-    document: the result. segments: of its findings, None where there are none. signed: who read it, where somebody did.
+    document: the result.
+    segments: of its findings, None where there are none.
+    signed: who read it, where somebody did.
     """
     kind = "signed sr" if signed else "sr"
     library = source.objects(

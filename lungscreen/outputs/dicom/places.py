@@ -18,8 +18,9 @@ __all__ = ["SlicePlace", "find_place", "on_source_slices"]
 class SlicePlace:
     """A point on a slice of the series.
 
-    number: the slice's, from 0 at the bottom. column, row: as DICOM's SCOORD has them: 0 at the corner of the first
-    pixel, 0.5 at its centre (PS3.3 C.18.6). off_mm: how far the point lies off the slice's plane.
+    number: the slice's, from 0 at the bottom.
+    column, row: as DICOM's SCOORD has them: 0 at the corner of the first pixel, 0.5 at its centre (PS3.3 C.18.6).
+    off_mm: how far the point lies off the slice's plane.
     """
 
     number: int
@@ -31,7 +32,8 @@ class SlicePlace:
 def find_place(point_mm: Sequence[float], slices: Sequence[SourceSlice]) -> SlicePlace:
     """Where a point lies on the slice nearest to it.
 
-    point_mm: x, y, z in LPS mm. slices: at least one.
+    point_mm: x, y, z in LPS mm.
+    slices: at least one.
     """
     offsets = np.array(point_mm) - np.array([one.position_mm for one in slices])
     cosines = np.array([one.orientation for one in slices])
@@ -69,8 +71,9 @@ def on_source_slices(labels: NDArray[Any], volume: Volume) -> NDArray[Any]:
 class _Window:
     """Where a slice's pixels lie on the canonical grid.
 
-    k: the grid's slice. j, i: its row and column for each of the slice's rows and columns (or columns and rows, where
-    the slice is turned), possibly outside the grid.
+    k: the grid's slice.
+    j, i: its row and column for each of the slice's rows and columns (or columns and rows, where the slice is turned),
+        possibly outside the grid.
     """
 
     k: int

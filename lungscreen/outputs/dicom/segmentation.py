@@ -76,7 +76,8 @@ def build_findings_segmentation(
 ) -> Segments | None:
     """A segment for each finding; None where none has a voxel on a slice of the series.
 
-    labels: (slice, row, column) on the source's slices: the finding's number. signed: who says that they are findings.
+    labels: (slice, row, column) on the source's slices: the finding's number.
+    signed: who says that they are findings.
     """
     held = labels[labels.any(axis=(1, 2))]
     present = np.unique(held[held > 0])

@@ -70,8 +70,8 @@ class DicomSource:
     """What is taken over from the series.
 
     header: patient, study and clinical-trial attributes as the lowest slice has them, those of type 2 always.
-    slices: those that were read, from the bottom up. moments: date and time pairs of the lowest slice, the closest to
-    the images first.
+    slices: those that were read, from the bottom up.
+    moments: date and time pairs of the lowest slice, the closest to the images first.
     """
 
     header: Dataset

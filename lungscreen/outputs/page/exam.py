@@ -205,7 +205,11 @@ def _opacity_figures(finished: Finished, place: MarkShape, config: PictureConfig
 
 
 def _opacity_box(large: str, behind: str, pictures: str) -> str:
-    """A red box. large: how large it is; behind: what else follows from it."""
+    """A red box.
+
+    large: how large it is.
+    behind: what else follows from it.
+    """
     of = f" of {large}" if large else ""
     return (
         f'<section class="opacity"><h3>Large opacity{of}: read it yourself</h3><p>Dense tissue at or in a lung that '

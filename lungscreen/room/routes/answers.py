@@ -10,7 +10,10 @@ __all__ = ["ANSWERS", "ProblemAnswer"]
 
 
 class ProblemAnswer(BaseModel):
-    """RFC 9457. code: stable; see docs/reference/room-api.md."""
+    """RFC 9457.
+
+    code: stable; see docs/reference/room-api.md.
+    """
 
     type: str
     title: str

@@ -35,9 +35,11 @@ Floats = NDArray[np.float32]
 class Cubes:
     """n nodules. Voxels are (z, y, x).
 
-    targets: (n, outputs) 0 … 1, NaN where nobody rated it.  mean_rating: of all readers, NaN where none.
-    majority: whether more than half of the readers gave 4 or 5 (False where none rated).  person: patient, or the
-    series where the patient is not known.  diameter_mm: LUNA16's, NaN where unknown.
+    targets: (n, outputs) 0 … 1, NaN where nobody rated it.
+    mean_rating: of all readers, NaN where none.
+    majority: whether more than half of the readers gave 4 or 5 (False where none rated). person: patient, or the series
+        where the patient is not known.
+    diameter_mm: LUNA16's, NaN where unknown.
     """
 
     names: tuple[str, ...]

@@ -35,7 +35,9 @@ LOSS_WEIGHTS = (1.0, 1.0, 2.0, 1.0, *(0.3,) * (len(OUTPUTS) - 4))
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """patch, mask: (n, 1, p, p, p).  targets: (n, outputs), NaN where not rated."""
+    """patch, mask: (n, 1, p, p, p).
+    targets: (n, outputs), NaN where not rated.
+    """
 
     patch: Tensor
     mask: Tensor
@@ -73,7 +75,10 @@ def train_member(
 
 @dataclass(eq=False)
 class _MemberCourse(Course[_Batch]):
-    """What a member learns from, and how. epochs: of all cycles up to this one."""
+    """What a member learns from, and how.
+
+    epochs: of all cycles up to this one.
+    """
 
     config: ClassifierTraining
     cubes: Cubes

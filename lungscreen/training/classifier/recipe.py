@@ -21,7 +21,9 @@ convolution reads memory that nobody wrote: two equal runs differ, some diverge.
 class ClassifierSplit:
     """Who is learned from. Subsets are LUNA16's.
 
-    train_subsets: learned from.  choice_subsets: for choices and the calibration.  held_out_patients: left out of both.
+    train_subsets: learned from.
+    choice_subsets: for choices and the calibration.
+    held_out_patients: left out of both.
     """
 
     train_subsets: tuple[str, ...]
@@ -37,8 +39,10 @@ class ClassifierSplit:
 class ClassifierFolds:
     """Who is rated by networks that have learned from everybody else: a fold is left out at a time, by patient.
 
-    count: folds.  first_subsets, first_patients: who is in the first fold; its networks are the ones that ship, so that
-    these people stay unseen by them.  seed: of the draw that puts everybody else into the other folds.
+    count: folds.
+    first_subsets, first_patients: who is in the first fold; its networks are the ones that ship, so that these people
+        stay unseen by them.
+    seed: of the draw that puts everybody else into the other folds.
     """
 
     count: int = 5
@@ -55,13 +59,16 @@ class ClassifierFolds:
 class ClassifierTraining:
     """The whole recipe: `pipelines/train_classifier*.toml`. It has either a split or folds.
 
-    network: "full" works on every voxel and draws the finer outline, "folded" is several times faster.  normalised: of
-    a folded one, features are brought to one scale before ratings are drawn from them.  members: networks that are
-    averaged.
-    epochs: in which the learning rate rises and falls once.  second_cycle: epochs in which it then does so again, 0 for
-    none.  rate: the highest.  ema: decay of the running mean of the weights, which is what ships.  patch: voxels of the
-    cube that the network sees, 1 mm each.  reach: voxels that this view is moved to what the network draws, at most,
-    before it rates.  outline_weight: of the outline's loss beside the ratings'.
+    network: "full" works on every voxel and draws the finer outline, "folded" is several times faster.
+    normalised: of a folded one, features are brought to one scale before ratings are drawn from them.
+    members: networks that are averaged.
+    epochs: in which the learning rate rises and falls once.
+    second_cycle: epochs in which it then does so again, 0 for none.
+    rate: the highest.
+    ema: decay of the running mean of the weights, which is what ships.
+    patch: voxels of the cube that the network sees, 1 mm each.
+    reach: voxels that this view is moved to what the network draws, at most, before it rates.
+    outline_weight: of the outline's loss beside the ratings'.
     """
 
     split: ClassifierSplit | None = None

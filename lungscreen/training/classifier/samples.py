@@ -25,10 +25,11 @@ Indices = NDArray[np.intp]
 class Variation:
     """How a cube is varied. Every sample is also turned at random in space and mirrored at random.
 
-    shift_mm: centre drawn from a ball of this radius.  scale: size by up to this share.  gain, offset: standard
-    deviation of the intensity's factor and sum (1400 HU is 1).  noise: largest standard deviation of noise, half of
-    the time smoothed.  blur: share of samples blurred along one axis of the patch or along all, as thicker slices and
-    softer kernels do.
+    shift_mm: centre drawn from a ball of this radius.
+    scale: size by up to this share.
+    gain, offset: standard deviation of the intensity's factor and sum (1400 HU is 1).
+    noise: largest standard deviation of noise, half of the time smoothed.
+    blur: share of samples blurred along one axis of the patch or along all, as thicker slices and softer kernels do.
     """
 
     shift_mm: float = 4.0

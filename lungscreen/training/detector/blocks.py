@@ -17,21 +17,28 @@ __all__ = ["Block", "NoiseBank", "SampleConfig"]
 class SampleConfig:
     """What the blocks are made of; probabilities, millimetres, HU.
 
-    patch: side of a patch, voxels.  cube_share: blocks that are cubes.  cover: cubes with a nodule under
-    `cover_below_mm` whose nodule is covered.  insert: lung blocks that get a nodule.  from_mined: lung blocks around a
-    mined false mark.  synthetic: inserted nodules whose texture is made (ground-glass, part-solid).  decoy: blocks with
-    normal tissue set in.  normal_from_cubes: normal tissue that is set in and comes from cubes, the rest comes from
-    scans.  shift: blocks shifted by up to `shift_mm`, up to `crop_mm` cut off each face.
+    patch: side of a patch, voxels.
+    cube_share: blocks that are cubes.
+    cover: cubes with a nodule under `cover_below_mm` whose nodule is covered.
+    insert: lung blocks that get a nodule.
+    from_mined: lung blocks around a mined false mark.
+    synthetic: inserted nodules whose texture is made (ground-glass, part-solid).
+    decoy: blocks with normal tissue set in.
+    normal_from_cubes: normal tissue that is set in and comes from cubes, the rest comes from scans.
+    shift: blocks shifted by up to `shift_mm`, up to `crop_mm` cut off each face.
     phantom_weight: how much more often a phantom is drawn than a scan of the same volume.
-    rare_weight: how much more often ground-glass and part-solid nodules are drawn; small_weight: those under 6 mm.
+    rare_weight: how much more often ground-glass and part-solid nodules are drawn.
+    small_weight: those under 6 mm.
     ignore_unsure: marks above this score in scans that are not wholly annotated are ignored.
 
     Options, off in the recipes of the first weights: made: inserted nodules whose shape is made too, solid, part-solid
-    or ground-glass.  cavity: solid nodules of 6.6 mm and more that are made hollow, in cubes and inserted, and made
-    ones that are thin-walled cavities.  insert_in_cubes: cubes that get another nodule.  match: what is inserted gets
-    the noise of its new place, and none is smoothed by half a voxel.
-    turn_degrees: patches are turned by up to this about the body's axis.  thick: patches as slices of `thick_mm` show
-    them.
+    or ground-glass.
+    cavity: solid nodules of 6.6 mm and more that are made hollow, in cubes and inserted, and made ones that are
+        thin-walled cavities.
+    insert_in_cubes: cubes that get another nodule.
+    match: what is inserted gets the noise of its new place, and none is smoothed by half a voxel.
+    turn_degrees: patches are turned by up to this about the body's axis.
+    thick: patches as slices of `thick_mm` show them.
     """
 
     patch: int = 48

@@ -64,8 +64,10 @@ class Mark:
 class Cube:
     """A nodule where it grew. `index` is its place in the arrays of `load_cubes`.
 
-    diameter_mm: of the sphere of the mask's volume.  placed: all else in the cube was read and annotated.
-    texture: 1 ground-glass … 5 solid, 0 not rated.  nodules, excluded: what else was annotated in it.
+    diameter_mm: of the sphere of the mask's volume.
+    placed: all else in the cube was read and annotated.
+    texture: 1 ground-glass … 5 solid, 0 not rated.
+    nodules, excluded: what else was annotated in it.
     """
 
     index: int
@@ -83,7 +85,10 @@ class Cube:
 
 @dataclass(frozen=True, eq=False)
 class PreparedScan:
-    """A scan around its lungs at 1 mm. sure: every nodule in it is annotated, other tissue is none."""
+    """A scan around its lungs at 1 mm.
+
+    sure: every nodule in it is annotated, other tissue is none.
+    """
 
     name: str
     series_uid: str

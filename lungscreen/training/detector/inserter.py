@@ -108,7 +108,10 @@ class Inserter:
         return kind, diameter, False
 
     def insert_made(self, rng: Rng, block: Block, centre: Place, glassy: bool = True) -> bool:
-        """A nodule whose shape and texture are made. glassy: it may be ground-glass or part-solid. False: hidden."""
+        """A nodule whose shape and texture are made.
+
+        glassy: it may be ground-glass or part-solid. False: hidden.
+        """
         kind, diameter, cavity = self._draw_kind(rng, glassy)
         fraction = float(rng.uniform(0.3, 0.75))
         shape = list(MADE_SHAPES)[int(rng.choice(len(MADE_SHAPES), p=list(MADE_SHAPES.values())))]

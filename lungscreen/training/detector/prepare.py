@@ -19,10 +19,9 @@ def prepare_data(
     """Make the shards that the recipe's split names, where they are not there yet.
 
     folders: annotated data that the split names, one at most, and folders of `lungscreen data prepare`, which are told
-    by their index.json.  shards: folder that the shards go to.
-    Returns the folders of `lungscreen data prepare`.
-    Errors: `usage` where the split names data and no folder holds them, or several may; as `prepare_cubes` and
-    `prepare_scans`.
+        by their index.json.
+    shards: folder that the shards go to. Returns the folders of `lungscreen data prepare`. Errors: `usage` where the
+        split names data and no folder holds them, or several may; as `prepare_cubes` and `prepare_scans`.
     """
     prepared = [folder for folder in folders if (folder / "index.json").is_file()]
     named = [folder for folder in folders if folder not in prepared]

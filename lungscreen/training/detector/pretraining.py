@@ -40,10 +40,10 @@ def pretrain(
 ) -> dict[str, Tensor]:
     """Weights of the backbone after `config.pretraining.steps`, by `NoduleNet`'s names.
 
-    identity: of the run.  out: gets pretraining.pt, from which a run that was stopped goes on exactly, and
-    pretraining.csv.
-    Errors: `config-invalid` where `out` holds another recipe's, `training-diverged`, `output-failed`,
-    `training-data-invalid`.
+    identity: of the run.
+    out: gets pretraining.pt, from which a run that was stopped goes on exactly, and pretraining.csv. Errors:
+        `config-invalid` where `out` holds another recipe's, `training-diverged`, `output-failed`,
+        `training-data-invalid`.
     """
     torch.manual_seed(config.seed + 1)
     network = _filler(config.architecture).to(device)
@@ -112,7 +112,8 @@ def hide_blocks(rng: np.random.Generator, shape: tuple[int, ...], share: float, 
 def reconstruction_loss(out: Tensor, hu: Tensor, hidden: Tensor, architecture: Architecture) -> Tensor:
     """Mean absolute error of the hidden voxels, in the window that the network sees as 0…1.
 
-    out: (n, 8, z/2, y/2, x/2), a channel for each of the 2³ voxels below an output voxel.  hu, hidden: (n, 1, z, y, x).
+    out: (n, 8, z/2, y/2, x/2), a channel for each of the 2³ voxels below an output voxel.
+    hu, hidden: (n, 1, z, y, x).
     """
     n, _, z, y, x = out.shape
     fine = out.reshape(n, STRIDE, STRIDE, STRIDE, z, y, x).permute(0, 4, 1, 5, 2, 6, 3)

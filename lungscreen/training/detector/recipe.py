@@ -21,10 +21,12 @@ class Split:
     """Who is learned from; folders of `data prepare` are divided by their own index, not by this. Subsets are LUNA16's;
     a held-out scan takes its patient's cubes along.
 
-    train_subsets: cubes learned from.  choice_subsets: cubes for choices.  scans: all whole scans that may be used.
+    train_subsets: cubes learned from.
+    choice_subsets: cubes for choices.
+    scans: all whole scans that may be used.
     held_out_scans: those of `scans` that this run does not learn from; LIDC scans among them serve choices.
-    held_out_patients: further patients left out.  phantoms: seeds of synthetic lungs without nodules that join the
-    scans.
+    held_out_patients: further patients left out.
+    phantoms: seeds of synthetic lungs without nodules that join the scans.
     """
 
     train_subsets: tuple[str, ...] = ()
@@ -50,11 +52,15 @@ class Split:
 class Schedule:
     """How long and how fast. Steps are optimiser steps.
 
-    steps: all.  warmup: linear from 0.  decay: the last steps, where the rate falls to 0 by a cosine; before, it is
-    `rate`.  ema: decay of the running mean of the weights, which is what ships.  clip: largest gradient norm.
-    mine_every, measure_every, save_every: steps between (0: never).  workers: processes that make samples.
+    steps: all.
+    warmup: linear from 0.
+    decay: the last steps, where the rate falls to 0 by a cosine; before, it is `rate`.
+    ema: decay of the running mean of the weights, which is what ships.
+    clip: largest gradient norm.
+    mine_every, measure_every, save_every: steps between (0: never).
+    workers: processes that make samples.
     replicas: threads that share a batch, each with its own part and batch statistics (on busy CPUs faster than one
-    network on as many cores: they wait for each other once a step).
+        network on as many cores: they wait for each other once a step).
     """
 
     steps: int
@@ -87,7 +93,9 @@ class Schedule:
 class Pretraining:
     """Filling in what is hidden, before the steps with labels. `steps`: 0 for none.
 
-    hidden: share of a patch that is.  block: side of what is hidden at once, voxels.  rate: highest, after a warm-up.
+    hidden: share of a patch that is.
+    block: side of what is hidden at once, voxels.
+    rate: highest, after a warm-up.
     """
 
     steps: int = 0

@@ -52,7 +52,9 @@ NEAR_PLEURA_MM = 4
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """hu: (n, 1, p, p, p) float32. targets: (n, 6, p/2, p/2, p/2): heat, weight, log diameter, offsets z, y, x."""
+    """hu: (n, 1, p, p, p) float32.
+    targets: (n, 6, p/2, p/2, p/2): heat, weight, log diameter, offsets z, y, x.
+    """
 
     hu: Floats
     targets: Floats

@@ -46,9 +46,12 @@ Arrays = tuple[NDArray[np.int16], NDArray[np.uint8], list[Cube]]
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """engine: of what is learned from.  cubes, scans: for choices.  hu: of all cubes.
+    """engine: of what is learned from.
+    cubes, scans: for choices.
+    hu: of all cubes.
 
-    identity: of the prepared folders, empty without.  said: what the one who trains should know.
+    identity: of the prepared folders, empty without.
+    said: what the one who trains should know.
     """
 
     engine: SampleEngine
@@ -62,8 +65,9 @@ class TrainingData:
 def read_sides(config: DetectorTraining, shards: Path, prepared: Sequence[Path] = ()) -> TrainingData:
     """Everything that a run reads.
 
-    shards: folder of `lungscreen.training.detector.data`, divided by `config.split`.  prepared: folders with an
-    index.json, divided by its sides; their nodules become cubes too, so that both ways of learning see them.
+    shards: folder of `lungscreen.training.detector.data`, divided by `config.split`.
+    prepared: folders with an index.json, divided by its sides; their nodules become cubes too, so that both ways of
+        learning see them.
 
     Errors: `shard-damaged`, `split-leaks`, `training-data-invalid`.
     """
@@ -117,7 +121,8 @@ def read_engines(
 class _Shards:
     """What a run reads.
 
-    cubes, scans: of the recipe's data, scans by name.  own: of prepared folders, with their rows of the index.
+    cubes, scans: of the recipe's data, scans by name.
+    own: of prepared folders, with their rows of the index.
     """
 
     cubes: Arrays

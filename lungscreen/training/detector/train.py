@@ -54,13 +54,14 @@ def train_detector(
 ) -> NoduleNet:
     """Train, or go on with the run in `out`, to `config.schedule.steps`. Returns the EMA network.
 
-    shards: folder of `lungscreen.training.detector.data`.  prepared: folders of `lungscreen data prepare`,
-    divided by their index.  out: gets checkpoint.pt, losses.csv, measured.csv, and
-    curves.png where matplotlib is installed, and weights/ at the end.  begin_with: weights of earlier runs, of the
-    same architecture, that this one begins with the mean of; without them it begins by chance. Networks that went on
-    from the same weights may be averaged (Wortsman et al. 2022); others may not.
-    Errors: `config-invalid` when `out` holds a run of another recipe or beginning, `weights-invalid`,
-    `training-diverged`, `training-data-invalid`, `output-failed`.
+    shards: folder of `lungscreen.training.detector.data`.
+    prepared: folders of `lungscreen data prepare`, divided by their index.
+    out: gets checkpoint.pt, losses.csv, measured.csv, and curves.png where matplotlib is installed, and weights/ at the
+        end.
+    begin_with: weights of earlier runs, of the same architecture, that this one begins with the mean of; without them
+        it begins by chance. Networks that went on from the same weights may be averaged (Wortsman et al. 2022); others
+        may not. Errors: `config-invalid` when `out` holds a run of another recipe or beginning, `weights-invalid`,
+        `training-diverged`, `training-data-invalid`, `output-failed`.
     """
     if begin_with and config.pretraining.steps:
         raise UsageError("config-invalid", "a run begins with weights or with pre-training, not with both")
@@ -234,7 +235,9 @@ def _share_statistics(replicas: Sequence[NoduleNet]) -> None:
 def detection_loss(out: Tensor, targets: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """(heat, size, offset): CenterNet's focal loss (α 2, β 4) and L1 at the centres, each divided by `count`.
 
-    out: (n, 5, …), see `NoduleNet`.  targets: (n, 6, …), see `make_targets`.  count: of centres, in `targets` if None.
+    out: (n, 5, …), see `NoduleNet`.
+    targets: (n, 6, …), see `make_targets`.
+    count: of centres, in `targets` if None.
     """
     logit, heat, weight = out[:, 0], targets[:, 0], targets[:, 1]
     centre = (heat == 1).float() * weight

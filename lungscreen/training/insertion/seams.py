@@ -48,10 +48,12 @@ SOURCES, TRIES = 50, 80
 
 @dataclass(frozen=True)
 class SeamsConfig:
-    """side: of a crop, 1 mm voxels.  largest_mm: nodules that are shown.  learned, examined: inserted nodules per kind
-    of host.
+    """side: of a crop, 1 mm voxels.
+    largest_mm: nodules that are shown.
+    learned, examined: inserted nodules per kind of host.
 
-    steps, batch, rate: of the small network's training.  draws: of the bootstrap over scans.
+    steps, batch, rate: of the small network's training.
+    draws: of the bootstrap over scans.
     """
 
     side: int = 16
@@ -73,7 +75,10 @@ class SeamsConfig:
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A nodule in the middle. group: the scan it is of."""
+    """A nodule in the middle.
+
+    group: the scan it is of.
+    """
 
     hu: Floats
     inserted: bool
@@ -84,7 +89,8 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class SeamsResult:
-    """hosts: kind → area under the curve, its 95 % interval, and counts.  crops: what was examined, scored.
+    """hosts: kind → area under the curve, its 95 % interval, and counts.
+    crops: what was examined, scored.
 
     `places` among the hosts is the control: scans against cubes where nothing was set in.
     """

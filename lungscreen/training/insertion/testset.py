@@ -47,9 +47,13 @@ TRIES = 4000
 
 @dataclass(frozen=True)
 class InsertedSetConfig:
-    """Whose nodules go where. subsets: of the cubes.  scans: names of whole scans, none of them learned from.
+    """Whose nodules go where.
 
-    per_image: nodules in one image, at least `apart_mm` from one another.  largest_mm: of the nodules.
+    subsets: of the cubes.
+    scans: names of whole scans, none of them learned from.
+
+    per_image: nodules in one image, at least `apart_mm` from one another.
+    largest_mm: of the nodules.
     """
 
     subsets: tuple[str, ...]

@@ -63,9 +63,11 @@ RIDGE = 0.02
 class Answered:
     """Marks of one cube or scan, and what both networks say of them.
 
-    heat, look: (n,).  hit: (n,) index of the nodule that a mark finds, -1 for a false one; what is neither is left out.
-    nodules: how many there are.  litres: of lung in which false marks count.  size_mm: of a cube's nodule, 0 where not
-    known.
+    heat, look: (n,).
+    hit: (n,) index of the nodule that a mark finds, -1 for a false one; what is neither is left out.
+    nodules: how many there are.
+    litres: of lung in which false marks count.
+    size_mm: of a cube's nodule, 0 where not known.
     """
 
     heat: Floats
@@ -97,8 +99,9 @@ def bare_look(network: TwoViews, version: str) -> SecondLook:
 def answer_cube(
     cubes: Cubes, n: int, known: Floats | None, detector: Detector, look: SecondLook, config: DetectConfig
 ) -> Answered:
-    """A cube's marks. known: as `read_annotated` has it; None where its surroundings were not read: false marks do
-    not count.
+    """A cube's marks.
+
+    known: as `read_annotated` has it; None where its surroundings were not read: false marks do not count.
     """
     hu = np.pad(cubes.hu[n], MIRROR, mode="reflect")
     marks = merge_marks(detector.find_marks(hu, None), detector.spacing_mm, config)[: look.most]

@@ -61,9 +61,11 @@ LEAST_MADE_MM = 4.0
 class WholeChest:
     """A chest at 1 mm, a box around its lungs.
 
-    nodules: (z, y, x, mm).  excluded: neither nodules nor surely none.  sure: all else is surely no nodule; else only
-    what lies outside the lungs.  made: a phantom.  places: (n, 6): z, y, x, the detectors' highest score, kind (of
-    `KINDS`), radius of a ball.
+    nodules: (z, y, x, mm).
+    excluded: neither nodules nor surely none.
+    sure: all else is surely no nodule; else only what lies outside the lungs.
+    made: a phantom.
+    places: (n, 6): z, y, x, the detectors' highest score, kind (of `KINDS`), radius of a ball.
     """
 
     name: str

@@ -73,8 +73,10 @@ WEAKEST, STRONGER = 0.04, 1.2
 class CubePlaces:
     """n places in the cubes of one side.
 
-    of: (n,) index of the cube.  at: (n, 3) voxel (z, y, x).  nodule: (n,) whether it is the cube's nodule.  score:
-    (n,) the detectors' highest, 0 where none marked it.
+    of: (n,) index of the cube.
+    at: (n, 3) voxel (z, y, x).
+    nodule: (n,) whether it is the cube's nodule.
+    score: (n,) the detectors' highest, 0 where none marked it.
     """
 
     cubes: Cubes

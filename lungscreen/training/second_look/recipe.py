@@ -14,9 +14,12 @@ __all__ = ["Mining", "SampleShares", "SecondLookSplit", "SecondLookTraining"]
 class SecondLookSplit:
     """Who is learned from, and who chooses.
 
-    train_subsets: LUNA16's official subsets whose cubes are learned from.  choice_subsets: those whose cubes choose the
-    curves and operating points.  held_out_patients: in neither.  scans: whole scans that are learned from.
-    choice_scans: whole scans, every nodule of theirs known, that choose.  phantoms: seeds learned from.
+    train_subsets: LUNA16's official subsets whose cubes are learned from.
+    choice_subsets: those whose cubes choose the curves and operating points.
+    held_out_patients: in neither.
+    scans: whole scans that are learned from.
+    choice_scans: whole scans, every nodule of theirs known, that choose.
+    phantoms: seeds learned from.
     """
 
     train_subsets: tuple[str, ...]
@@ -37,11 +40,14 @@ class SecondLookSplit:
 class Mining:
     """Where false marks come from.
 
-    detectors: folders of weights that look, as `[detect] weights` names them; empty: the shipped ones.  least: score
-    from which a mark counts.  cube_marks, cube_spots: marks of a cube, and densest small and large places of it.
-    scan_marks, scan_spots: the same of a whole scan; scan_places: places at and outside its lungs' border drawn at
-    random. near_mm: how far outside the lungs a place may lie, but for one where a mass could.  closing_mm: radius of
-    the ball that closes the lungs where a mass could lie: larger than in the product, more of what is none is seen.
+    detectors: folders of weights that look, as `[detect] weights` names them; empty: the shipped ones.
+    least: score from which a mark counts.
+    cube_marks, cube_spots: marks of a cube, and densest small and large places of it.
+    scan_marks, scan_spots: the same of a whole scan.
+    scan_places: places at and outside its lungs' border drawn at random.
+    near_mm: how far outside the lungs a place may lie, but for one where a mass could.
+    closing_mm: radius of the ball that closes the lungs where a mass could lie: larger than in the product, more of
+        what is none is seen.
     """
 
     detectors: tuple[str, ...] = ()
@@ -64,14 +70,17 @@ class Mining:
 class SampleShares:
     """How samples are drawn, as shares of 1.
 
-    cubes, phantoms: of all samples; the rest comes from whole scans.  masses: of the positives of scans that are
-    masses, of which `enlarged` are real nodules enlarged, the others made.  known: of the positives of scans that are
-    annotated there.  decoys: of the places without a mark into which other normal tissue is set.  mirrored: of
-    samples of scans that are cut and mirrored outwards, as cubes are.  faint, large, part_solid: how much more often
-    such a nodule of a cube comes.  even: 0: all others as often as they are there; 1: every size and density as often
-    as every other, in cubes and among what is set into chests; between: a power.  sharp: of samples that are sharpened,
-    their noise too, as sharp kernels do.  hard: false marks that the weights which the run begins with take for nodules
-    come more often, as if a detector had scored them so.
+    cubes, phantoms: of all samples; the rest comes from whole scans.
+    masses: of the positives of scans that are masses, of which `enlarged` are real nodules enlarged, the others made.
+    known: of the positives of scans that are annotated there.
+    decoys: of the places without a mark into which other normal tissue is set.
+    mirrored: of samples of scans that are cut and mirrored outwards, as cubes are.
+    faint, large, part_solid: how much more often such a nodule of a cube comes.
+    even: 0: all others as often as they are there; 1: every size and density as often as every other, in cubes and
+        among what is set into chests; between: a power.
+    sharp: of samples that are sharpened, their noise too, as sharp kernels do.
+    hard: false marks that the weights which the run begins with take for nodules come more often, as if a detector had
+        scored them so.
     """
 
     cubes: float = 0.5
@@ -110,9 +119,10 @@ class SampleShares:
 class SecondLookTraining:
     """The whole recipe: `pipelines/train_second_look*.toml`.
 
-    steps: of `batch` samples, half of them nodules; 0: what the run begins with is averaged, and chosen for.  rate:
-    highest learning rate.  rise: share of the steps in which it rises; then it falls by a cosine, where `fall`.  ema:
-    decay of the running mean of the weights, which is what ships.
+    steps: of `batch` samples, half of them nodules; 0: what the run begins with is averaged, and chosen for.
+    rate: highest learning rate.
+    rise: share of the steps in which it rises; then it falls by a cosine, where `fall`.
+    ema: decay of the running mean of the weights, which is what ships.
     save_every: steps between checkpoints.
     """
 

@@ -89,8 +89,10 @@ class Deck:
 
 @dataclass(frozen=True, eq=False)
 class SampleBatch:
-    """close, wide: (n, 1, side, side, side), 0 … 1.  close_mask, wide_mask: the nodule's share of each voxel, same
-    shapes. nodule: (n,) 1 where it is one.  outlined: (n,) whether its mask is known.
+    """close, wide: (n, 1, side, side, side), 0 … 1.
+    close_mask, wide_mask: the nodule's share of each voxel, same shapes.
+    nodule: (n,) 1 where it is one.
+    outlined: (n,) whether its mask is known.
     """
 
     close: Tensor
@@ -156,8 +158,9 @@ def _of_cube(deck: Deck, rng: Rng, nodule: bool) -> _Sample:
 def _cut_at_random(
     rng: Rng, shape: tuple[int, ...], at: Floats, room: float
 ) -> tuple[tuple[slice, ...], NDArray[np.int_]]:
-    """A box of a cube with up to 20 voxels cut off some faces, and its first voxel. room: voxels around a place that
-    stay.
+    """A box of a cube with up to 20 voxels cut off some faces, and its first voxel.
+
+    room: voxels around a place that stay.
     """
     low, high = np.zeros(3, int), np.array(shape)
     for axis in range(3):
@@ -300,7 +303,10 @@ def spot_for_mass(chest: WholeChest, rng: Rng, radius: float) -> NDArray[np.intp
 
 
 def _cut_like_cube(rng: Rng, hu: Floats, mask: Bools, room: float) -> tuple[Floats, Bools]:
-    """As a cube shows it: 50 mm or less along some axes, mirrored outwards. room: mm around the middle that stay."""
+    """As a cube shows it: 50 mm or less along some axes, mirrored outwards.
+
+    room: mm around the middle that stay.
+    """
     box, pad = [], []
     for _ in range(3):
         before, after = BOX // 2, BOX // 2

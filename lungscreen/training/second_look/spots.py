@@ -21,8 +21,9 @@ WINDOW_HU = (-1000.0, 200.0)
 
 
 def find_spots(hu: NDArray[np.int16], inside: NDArray[np.bool_], scale_mm: tuple[float, float]) -> NDArray[np.intp]:
-    """Voxels (n, 3) inside that stand out from what is around them, the most so first. hu, inside: (z, y, x) at 1
-    mm.
+    """Voxels (n, 3) inside that stand out from what is around them, the most so first.
+
+    hu, inside: (z, y, x) at 1 mm.
     """
     clipped = np.clip(hu.astype(np.float32), *WINDOW_HU)
     near, far = (ndimage.gaussian_filter(clipped, sigma, mode="nearest") for sigma in scale_mm)

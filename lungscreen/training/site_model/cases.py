@@ -26,8 +26,10 @@ Bools = NDArray[np.bool_]
 class Cases:
     """Exams' most suspicious findings, or findings, whose outcome is known.
 
-    labels: (n,). network: (n,) the network's probability. values: (n, columns), NaN is not known. patients: whose each
-    is.
+    labels: (n,).
+    network: (n,) the network's probability.
+    values: (n, columns), NaN is not known.
+    patients: whose each is.
     """
 
     labels: Bools
@@ -43,10 +45,10 @@ def read_cases(predictions: Path, clinical: ClinicalTable, outcomes: Path) -> Ca
     """Bring the three tables together.
 
     predictions: findings.csv of a screening run, or any table with patient_id, malignancy_probability and, as far as
-    they are known, study_uid, finding, accession_number, study_date; rows without a probability are counted. outcomes:
-    patient_id, outcome (0 or 1; empty is not known), and study_uid or finding where an outcome is one exam's or one
-    finding's. Where the outcomes do not tell findings apart, a person's (or exam's) most suspicious finding stands for
-    all.
+        they are known, study_uid, finding, accession_number, study_date; rows without a probability are counted.
+    outcomes: patient_id, outcome (0 or 1; empty is not known), and study_uid or finding where an outcome is one exam's
+        or one finding's. Where the outcomes do not tell findings apart, a person's (or exam's) most suspicious finding
+        stands for all.
 
     Errors: those of tables, `predictions-duplicate` where an outcome stands twice, `training-data-invalid` where
     nothing is left.

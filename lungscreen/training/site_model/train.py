@@ -120,7 +120,8 @@ def train_site_model(
     """Fit, cross-validate and write: fusion.json (the model), coefficients.csv, and evaluation.json with its plots,
     which measure the out-of-fold probabilities, in pairs against the network alone.
 
-    meaning: what the outcome is. network_sha256: of the classifier's weights that the predictions come from.
+    meaning: what the outcome is.
+    network_sha256: of the classifier's weights that the predictions come from.
 
     Errors: `training-data-invalid` with too few of a class, `output-failed`.
     """

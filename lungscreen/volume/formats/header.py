@@ -28,8 +28,9 @@ class ImageHeader:
     """Where an image's voxels lie, in the file and in space.
 
     geometry: array axes from the one that varies slowest in the file to the one that varies fastest.
-    start: byte of `data` at which the packed voxels begin; -1: they are the file's last bytes. packed_bytes: how many
-    they are, where the header says so. skipped: unpacked bytes before the first voxel. HU = slope x value + intercept.
+    start: byte of `data` at which the packed voxels begin; -1: they are the file's last bytes.
+    packed_bytes: how many they are, where the header says so.
+    skipped: unpacked bytes before the first voxel. HU = slope x value + intercept.
     """
 
     geometry: Geometry
@@ -85,7 +86,8 @@ def check_shape(sizes: Sequence[float], components: int = 1) -> tuple[int, int, 
 def make_geometry(directions: NDArray[np.float64], origin: Sequence[float], sizes: tuple[int, int, int]) -> Geometry:
     """The grid of an array whose axes run against the file's: the one that varies slowest first.
 
-    directions: (3, 3), column n is the step in LPS mm along the file's axis n, the fastest first. sizes: likewise.
+    directions: (3, 3), column n is the step in LPS mm along the file's axis n, the fastest first.
+    sizes: likewise.
 
     Errors: `image-geometry`.
     """
