@@ -10,6 +10,7 @@ from lungscreen.assess.brock import BROCK_MODELS, BrockInput, BrockModel, estima
 from lungscreen.assess.bts import BtsContext, advise_bts, advise_bts_follow_up
 from lungscreen.assess.change import ChangeSince, judge_change
 from lungscreen.assess.eligibility import PROGRAMMES, judge_eligibility
+from lungscreen.assess.finding import FindingFacts
 from lungscreen.assess.fleischner import FleischnerContext, advise_fleischner, advise_fleischner_by_risk
 from lungscreen.assess.growth import (
     DoublingTime,
@@ -45,7 +46,7 @@ from lungscreen.assess.results import RANK, STAYING, Category, LungRads, read_ca
 from lungscreen.assess.risks import NoduleLooks, brock_input, describe_person, mayo_input
 from lungscreen.assess.rounding import mean_diameter
 from lungscreen.assess.site_model import FusionConfig, SiteModel, add_site_risk, find_site_model
-from lungscreen.assess.study import AssessConfig, Assessment, FindingFacts, assess_baseline, assess_follow_up
+from lungscreen.assess.study import AssessConfig, Assessment, assess_baseline, assess_follow_up
 from lungscreen.records import Eligibility
 
 __all__ = [

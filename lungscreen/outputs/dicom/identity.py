@@ -47,7 +47,8 @@ class ResultIdentity:
     """Of one result: the digest of its content, the date and time its objects carry, and what it replaces.
 
     date: YYYYMMDD.
-    time: HHMMSS. revision: 1 for the first result of a series.
+    time: HHMMSS.
+    revision: 1 for the first result of a series.
     """
 
     digest: str
