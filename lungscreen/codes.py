@@ -887,6 +887,21 @@ CODES: dict[str, Code] = {
         "A destination stored a result with a warning; its status stands beside it.",
         "Compare what is stored with the object in the results folder.",
     ),
+    "commitment-failed": Code(
+        "refusal",
+        "A destination says that it did not keep a result that it had stored; its reason stands beside it.",
+        "It is sent again; look into the destination's log where it becomes a dead letter.",
+    ),
+    "commitment-missing": Code(
+        "refusal",
+        "A destination did not say, within limits.commitment_s, that it committed a result, or takes no such requests.",
+        "See that it does storage commitment and knows the node's address; else set commitment = false for it.",
+    ),
+    "commitment-unknown": Code(
+        "notice",
+        "Somebody answered a request for storage commitment that the node did not make, or that cannot be read.",
+        "Nothing was changed. Look into the log of the destination that says so.",
+    ),
     # -- training and evaluation ---------------------------------------------------------------------------------
     "training-diverged": Code(
         "refusal",

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from batch_models import MODELS
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt
 
 from lungscreen.node.config import Destination, NodeConfig, NodeLimits
+from lungscreen.node.outbox import OUTBOX_FILE
 from lungscreen.node.run import run_node
+from lungscreen.node.status import node_status
 
+COMMITMENT, COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 FAST = {"poll_s": 0.2, "quiet_s": 0.3, "half_sent_s": 0.0, "keep_free_mb": 1.0, "retry_s": 0.2, "longest_retry_s": 0.4}
 
@@ -120,7 +128,123 @@ class Archive:
         self._server.shutdown()
 
 
+class CommittingArchive(Archive):
+    """Stores, and commits to what it stored as `commit` says: on the association that asked, or on a new one.
+
+    commit: of a SOP Instance UID a failure reason, or 0; None where no answer is to come at all.
+    """
+
+    def __init__(self, commit: Callable[[str], int | None], *, node_port: int = 0, status: int = 0) -> None:
+        super().__init__()
+        self.close()
+        self.commit, self.node_port, self.status = commit, node_port, status
+        self.asked: list[Any] = []
+        entity = AE(ae_title="ARCHIVE")
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), ExplicitVRLittleEndian)
+        entity.add_supported_context(COMMITMENT)
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._asked)]
+        self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+
+    def _asked(self, event: Any) -> tuple[int, None]:
+        request = event.action_information
+        self.asked.append(request)
+        report = Dataset()
+        report.TransactionUID = request.TransactionUID
+        answers = [(row, self.commit(str(row.ReferencedSOPInstanceUID))) for row in request.ReferencedSOPSequence]
+        if self.status == 0 and all(reason is not None for _, reason in answers):
+            threading.Thread(target=self.report, args=(event.assoc, report, answers)).start()
+        return self.status, None
+
+    def report(self, association: Any, report: Dataset, answers: list[tuple[Dataset, int]]) -> None:
+        report.ReferencedSOPSequence = [row for row, reason in answers if reason == 0]
+        report.FailedSOPSequence = [row for row, reason in answers if reason]
+        for row, reason in answers:
+            if reason:
+                row.FailureReason = reason
+        if self.node_port:
+            entity = AE(ae_title="SENDER")
+            entity.add_requested_context(COMMITMENT)
+            association = entity.associate(
+                "127.0.0.1", self.node_port, ae_title="LUNGSCREEN", ext_neg=[build_role(COMMITMENT, scp_role=True)]
+            )
+        else:
+            time.sleep(0.2)  # the request is answered first
+        kind = 2 if report.FailedSOPSequence else 1
+        association.send_n_event_report(report, kind, COMMITMENT, COMMITMENT_INSTANCE)
+        if self.node_port:
+            association.release()
+
+
+class WebService:
+    """STOW-RS on the loopback: what is posted is kept, and answered as `answer` says (HTTP status, DICOM JSON)."""
+
+    def __init__(self, answer: Callable[[list[Any]], tuple[int, Any]], tls: ssl.SSLContext | None = None) -> None:
+        self.answer, self.got, self.headers = answer, [], []
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                service.headers.append(dict(self.headers))
+                status, answer = service.answer(service.keep(body))
+                content = json.dumps(answer).encode()
+                self.send_response(status)
+                if status // 100 == 3:
+                    self.send_header("Location", "/elsewhere")
+                self.send_header("Content-Type", "application/dicom+json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}/dicom-web"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def keep(self, body: bytes) -> list[Any]:
+        """The data sets of a multipart body."""
+        body = body.lstrip(b"\r\n")
+        boundary = body[: body.index(b"\r\n")]
+        parts = [part.split(b"\r\n\r\n", 1)[1][:-2] for part in body.split(boundary)[1:-1]]
+        self.got += (datasets := [dcmread(BytesIO(part)) for part in parts])
+        return datasets
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def stow_answer(datasets: Sequence[Any], failed: int = 0, warned: int = 0) -> dict[str, Any]:
+    """A service's answer; failed: of all of them, the reason; warned: of all that it stored."""
+    rows = []
+    for dataset in datasets:
+        row = {"00081155": {"vr": "UI", "Value": [dataset.SOPInstanceUID]}}
+        if failed or warned:
+            row["00081197" if failed else "00081196"] = {"vr": "US", "Value": [failed or warned]}
+        rows.append(row)
+    return {"00081198" if failed else "00081199": {"vr": "SQ", "Value": rows}}
+
+
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def states(config: NodeConfig, destination: str = "pacs") -> dict[str, int]:
+    """Objects for a destination by state."""
+    return node_status(config)["results"][destination] if (config.results / OUTBOX_FILE).is_file() else {}
+
+
+def certificate(folder: Path, name: str) -> tuple[str, str]:
+    """One that signs itself, and its key."""
+    paths = str(folder / f"{name}.pem"), str(folder / f"{name}.key")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    more = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]]
+    subprocess.run([*command, *more], check=True, capture_output=True)
+    return paths

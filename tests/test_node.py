@@ -17,18 +17,17 @@ from types import SimpleNamespace
 
 import pytest
 from batch_inbox import add_dicom
-from dicom_factory import save
-from node_peers import CT, Archive, associate, config_of, free_port, running, send, wait_for
-from pydicom import Dataset, dcmread
+from node_peers import CT, Archive, associate, certificate, config_of, free_port, running, send, states, wait_for
+from pydicom import dcmread
 
 from lungscreen.cli.main import main
 from lungscreen.errors import UsageError
 from lungscreen.node import arrivals as arrivals_module
 from lungscreen.node.arrivals import Arrivals, FullError
-from lungscreen.node.config import Destination, NodeConfig, read_node_config
+from lungscreen.node.config import NodeConfig, read_node_config
 from lungscreen.node.outbox import Outbox
 from lungscreen.node.run import open_doors
-from lungscreen.node.status import node_status, retry_letters
+from lungscreen.node.status import node_status
 from lungscreen.pseudonyms import Pseudonyms
 
 NAMES = Pseudonyms(b"k" * 32)
@@ -52,10 +51,6 @@ def archive() -> Iterator[Archive]:
 def slices(folder: Path, number: int = 1) -> list[Path]:
     """A study's files, from the lowest slice up: without its last one it has no hole."""
     return sorted(add_dicom(folder, number).iterdir(), key=lambda path: dcmread(path).ImagePositionPatient[2])
-
-
-def states(config: NodeConfig) -> dict[str, int]:
-    return node_status(config)["results"]["pacs"] if (config.results / "outbox.sqlite").is_file() else {}
 
 
 def not_received(config: NodeConfig) -> dict[str, int]:
@@ -159,15 +154,6 @@ def test_an_association_too_many_is_refused(tmp_path: Path) -> None:
         wait_for(lambda: not_received(config) == {"peer-refused": 1})
 
 
-def certificate(folder: Path, name: str) -> tuple[str, str]:
-    """One that signs itself, and its key."""
-    paths = str(folder / f"{name}.pem"), str(folder / f"{name}.key")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-    more = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]]
-    subprocess.run([*command, *more], check=True, capture_output=True)
-    return paths
-
-
 # pynetdicom leaves the socket of a refused handshake to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_tls_on_both_ends(tmp_path: Path) -> None:
@@ -175,7 +161,7 @@ def test_tls_on_both_ends(tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     from lungscreen.node.config import Tls
-    from lungscreen.node.receive import client_tls
+    from lungscreen.node.tls import client_tls
 
     own, peer = certificate(tmp_path, "node"), certificate(tmp_path, "peer")
     config = config_of(tmp_path, tls=Tls(*own, authority=peer[0]))
@@ -294,93 +280,6 @@ def test_an_instance_of_another_patient_under_the_same_uid_stands_beside_it(tmp_
         assert "series-two-patients" in codes
 
 
-# -- what is sent badly ----------------------------------------------------------------------------------------------
-def put_result(config: NodeConfig, key: str = "k1", revision: int = 1) -> int:
-    """A study's folder of results with three objects. Returns how many."""
-    folder = config.results / "studies" / key
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, uid in enumerate((SUMMARY, SUMMARY, REPORT)):
-        dataset = Dataset()
-        dataset.SOPClassUID, dataset.SOPInstanceUID = uid, f"2.25.{revision}{number}"
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.PatientID = "2.25.8", "2.25.9", "ID001"
-        save(dataset, folder / f"dicom-{number}.dcm")
-    (folder / "report.json").write_text("{}")
-    return 3
-
-
-def sent_to(archive: Archive, tmp_path: Path, until: str, **limits: object) -> tuple[NodeConfig, list[dict]]:
-    """A result's objects in the outbox, once none is queued and one is in the state `until`."""
-    config = config_of(tmp_path, send={"pacs": archive.destination()}, limits=limits)
-    put_result(config)
-    with open_doors(config):
-        wait_for(lambda: states(config).get(until, 0) and not states(config)["queued"])
-    return config, node_status(config)["objects"]
-
-
-def test_a_refused_result_becomes_a_dead_letter_and_can_be_sent_again(tmp_path: Path) -> None:
-    archive = Archive(lambda d: 0xA900 if d.SOPClassUID == SUMMARY else 0)
-    try:
-        config, rows = sent_to(archive, tmp_path, "dead", most_refusals=2)
-        dead = [row for row in rows if row["state"] == "dead"]
-        assert {(row["code"], row["status"], row["refusals"]) for row in dead} == {("result-refused", "0xA900", 2)}
-        assert {row["state"] for row in rows if row not in dead} == {"sent"}
-        assert retry_letters(config) == len(dead)
-        archive.answer = lambda _: 0
-        with open_doors(config):
-            wait_for(lambda: states(config)["sent"] == len(rows))
-    finally:
-        archive.close()
-    assert len({d.SOPInstanceUID for d in archive.got}) == len(archive.got) == len(rows)
-
-
-def test_a_warning_counts_as_sent_and_is_said(tmp_path: Path) -> None:
-    archive = Archive(lambda _: 0xB000)
-    try:
-        _, rows = sent_to(archive, tmp_path, "sent")
-    finally:
-        archive.close()
-    assert {(row["state"], row["code"], row["status"]) for row in rows} == {("sent", "result-warned", "0xB000")}
-
-
-def test_a_destination_that_is_away_costs_nothing_but_time(tmp_path: Path) -> None:
-    """Away for longer than all attempts would take; then everything arrives, once."""
-    port = free_port()
-    config = config_of(tmp_path, send={"pacs": Destination("127.0.0.1", port, "ARCHIVE")}, limits={"most_refusals": 1})
-    count = put_result(config)
-    with open_doors(config):
-        wait_for(lambda: states(config).get("queued", 0))
-        time.sleep(2.0)
-        assert states(config) == {"queued": count, "sent": 0, "dead": 0, "superseded": 0}
-        archive = Archive(port=port)
-        try:
-            wait_for(lambda: states(config)["sent"] == count)
-        finally:
-            archive.close()
-    assert len(archive.got) == count
-
-
-def test_a_class_that_a_destination_does_not_take_holds_up_no_other(tmp_path: Path) -> None:
-    archive = Archive(classes=(SUMMARY,))
-    try:
-        _, rows = sent_to(archive, tmp_path, "dead", most_refusals=1)
-    finally:
-        archive.close()
-    assert [(row["state"], row["code"]) for row in rows] == [
-        ("sent", ""),
-        ("sent", ""),
-        ("dead", "result-class-refused"),
-    ]
-
-
-def test_a_newer_result_of_a_study_is_sent_too(tmp_path: Path, archive: Archive) -> None:
-    config, _ = sent_to(archive, tmp_path, "sent")
-    shutil.rmtree(config.results / "studies")
-    put_result(config, revision=2)
-    with open_doors(config):
-        wait_for(lambda: states(config)["sent"] == 6)
-    assert len({d.SOPInstanceUID for d in archive.got}) == len(archive.got) == 6
-
-
 # -- parts -----------------------------------------------------------------------------------------------------------
 def test_instances_that_were_in_incoming_at_a_crash_are_waited_for(tmp_path: Path) -> None:
     clock = SimpleNamespace(now=0.0)
@@ -408,9 +307,9 @@ def test_too_large_is_too_large(tmp_path: Path) -> None:
 
 def test_a_newer_result_supersedes_what_was_not_sent(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path, clock=lambda: 100.0)
-    outbox.queue("pacs", "k", (1, 1, 1), [("a", "1"), ("b", "2")])
-    outbox.mark(outbox.due("pacs")[0], "sent")
-    outbox.queue("pacs", "k", (2, 2, 2), [("a", "3")])
+    outbox.queue("pacs", "k", (1, 1, 1), [("a", "1", SUMMARY), ("b", "2", SUMMARY)])
+    outbox.mark_sent(outbox.due("pacs")[0])
+    outbox.queue("pacs", "k", (2, 2, 2), [("a", "3", SUMMARY)])
     assert [(row["sop_uid"], row["state"]) for row in outbox.rows()] == [
         ("1", "sent"), ("2", "superseded"), ("3", "queued"),
     ]  # fmt: skip
@@ -431,6 +330,11 @@ def test_a_newer_result_supersedes_what_was_not_sent(tmp_path: Path) -> None:
         ('calling = ["A"]\noutputs = ["page"]\nsend = {x = {host = "h", port = 1, ae_title = "X"}}', "add dicom"),
         ('calling = ["A"]\n[limits]\nidle_s = 0', "idle_s"),
         ('calling = ["A"]\ncommitment = true', "commitment"),
+        ('calling = ["A"]\nsend = {x = {port = 1, ae_title = "X"}}', "host, port and ae_title"),
+        ('calling = ["A"]\nsend = {x = {url = "ftp://h/x"}}', "url"),
+        ('calling = ["A"]\nsend = {x = {url = "http://me:secret@h/x"}}', "credentials"),
+        ('calling = ["A"]\nsend = {x = {url = "http://h/x", credentials = "c"}}', "https"),
+        ('calling = ["A"]\nsend = {x = {url = "https://h/x", commitment = true}}', "commitment"),
         ('calling = ["A"]\n[tls]\nauthority = "x"', "certificate"),
     ],
 )

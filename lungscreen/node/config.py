@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lungscreen.config import read_table, read_toml
 
@@ -35,17 +36,27 @@ class Tls:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where results are sent by C-STORE.
+    """Where results are sent: a DICOM node (host, port, ae_title), or a DICOMweb service (url).
 
-    tls: without it the connection is plain.
+    credentials: a file for the service, readable to its owner only, with `token`, or with `user` and `password`.
+    commitment: whether the node is asked to commit to what it stored.
+    tls: without it the connection to a node is plain; of a service the files that its https needs beside the system's.
     """
 
-    host: str
-    port: int
-    ae_title: str
+    host: str = ""
+    port: int = 0
+    ae_title: str = ""
+    url: str = ""
+    credentials: str = ""
+    commitment: bool = False
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
+        if self.url:
+            _check_service(self)
+            return
+        if not self.host or self.credentials:
+            raise ValueError("expected host, port and ae_title of a DICOM node, or the url of a DICOMweb service")
         _check_title(self.ae_title)
         _check_port(self.port)
 
@@ -74,12 +85,14 @@ class NodeLimits:
     """The longest of those waits."""
     most_refusals: int = 6
     """A result that a destination refused so often is a dead letter. One that is away costs no attempt."""
+    commitment_s: float = 3600.0
+    """A destination that has not said for so long that it committed a result is asked again, `most_refusals` times."""
 
     def __post_init__(self) -> None:
         for name in ("associations", "most_refusals"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1")
-        for name in ("instance_mb", "idle_s", "poll_s", "retry_s", "longest_retry_s"):
+        for name in ("instance_mb", "idle_s", "poll_s", "retry_s", "longest_retry_s", "commitment_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: expected more than 0")
         for name in ("keep_free_mb", "quiet_s", "half_sent_s"):
@@ -148,6 +161,17 @@ class NodeConfig:
     def results(self) -> Path:
         """The results folder of the batch."""
         return Path(self.folder) / "results"
+
+
+def _check_service(service: Destination) -> None:
+    """Errors: ValueError where it is no address of a service, or would give credentials away."""
+    address = urlsplit(service.url)
+    if address.scheme not in ("http", "https") or not address.hostname or address.username or address.query:
+        raise ValueError("url: expected http(s)://HOST/PATH; credentials stand in a file")
+    if any((service.host, service.port, service.ae_title, service.commitment)):
+        raise ValueError("url: host, port, ae_title and commitment belong to DICOM nodes")
+    if service.credentials and address.scheme == "http" and address.hostname not in LOOPBACK:
+        raise ValueError("credentials: they would be sent in plain text: expected https")
 
 
 def _check_title(title: str) -> None:

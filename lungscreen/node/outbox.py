@@ -1,9 +1,9 @@
 """The outbox: one row for each result and destination, kept until it is sent or given up.
 
-    queued ─► sent
-      │  ▲
-      │  └── `lungscreen node retry`
-      ├────► dead         refused `most_refusals` times
+    queued ─► sent ─► committed     where the destination commits to what it stored
+      │  ▲     │
+      │  └─────┴─ `lungscreen node retry`; a commitment that failed
+      ├────► dead         refused, or not committed, `most_refusals` times
       └────► superseded   a newer result of the study took its place before it was sent
 
 It names nobody: keys and UIDs of own objects only.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,28 @@ from typing import Any
 from lungscreen.database import guarded, open_database
 from lungscreen.results.folder import Stamp
 
-__all__ = ["OUTBOX_FILE", "Outbox", "Outgoing"]
+__all__ = ["OUTBOX_FILE", "OUTBOX_STATES", "Outbox", "Outgoing"]
 
 OUTBOX_FILE = "outbox.sqlite"
+
+OUTBOX_STATES = ("queued", "sent", "committed", "dead", "superseded")
 
 
 @dataclass(frozen=True)
 class Outgoing:
     """A result that is to be sent.
 
-    sop_uid: what the file held when it was queued.
+    sop_uid, sop_class: what the file held when it was queued.
+    asked: whether the destination was asked to commit to it.
     """
 
     id: int
     study: str
     file: str
     sop_uid: str
+    sop_class: str
     refusals: int
+    asked: bool = False
 
 
 def _first_schema(connection: Any) -> None:
@@ -57,13 +62,30 @@ def _first_schema(connection: Any) -> None:
     connection.execute("CREATE TABLE half_sent (id INTEGER PRIMARY KEY, received TEXT NOT NULL, taken REAL NOT NULL)")
 
 
+def _results_are_committed(connection: Any) -> None:
+    """When each object was queued, sent and committed; what each transaction of storage commitment asks about."""
+    for column in ("queued", "sent", "committed", "answer_by"):
+        connection.execute(f"ALTER TABLE object ADD COLUMN {column} REAL NOT NULL DEFAULT 0")
+    connection.execute("ALTER TABLE object ADD COLUMN sop_class TEXT NOT NULL DEFAULT ''")
+    connection.execute("UPDATE object SET queued = changed")
+    connection.execute("UPDATE object SET sent = changed WHERE state = 'sent'")
+    connection.execute(
+        "CREATE TABLE asked (transaction_uid TEXT NOT NULL, object INTEGER NOT NULL,"
+        " PRIMARY KEY (transaction_uid, object)) WITHOUT ROWID"
+    )
+
+
+MIGRATIONS = (_first_schema, _results_are_committed)
+"""One function a schema version; a version that was released is never changed."""
+
+
 class Outbox:
     """The open outbox of a results folder, for one thread."""
 
     def __init__(self, results: Path, *, read_only: bool = False, clock: Callable[[], float] = time.time) -> None:
         """Errors: `ledger-invalid`, `output-failed`."""
         path = results / OUTBOX_FILE
-        self._db = open_database(path, (_first_schema,), read_only=read_only)
+        self._db = open_database(path, MIGRATIONS, read_only=read_only)
         self._guard, self._clock = guarded(path), clock
 
     def close(self) -> None:
@@ -79,9 +101,9 @@ class Outbox:
             ).fetchone()
         return row is not None and row[0] == json.dumps(stamp)
 
-    def queue(self, destination: str, study: str, stamp: Stamp, objects: Iterable[tuple[str, str]]) -> None:
-        """Queue a study's objects, (file, SOP Instance UID) each; those of an older result that still wait are
-        superseded. An object that was queued before is not queued again.
+    def queue(self, destination: str, study: str, stamp: Stamp, objects: Iterable[tuple[str, str, str]]) -> None:
+        """Queue a study's objects, (file, SOP Instance UID, SOP Class UID) each; those of an older result that still
+        wait are superseded. An object that was queued before is not queued again.
         """
         objects = list(objects)
         marks = ", ".join("?" * len(objects))
@@ -91,12 +113,13 @@ class Outbox:
             self._db.execute(
                 "UPDATE object SET state = 'superseded', changed = ? WHERE destination = ? AND study = ?"
                 f" AND state IN ('queued', 'dead') AND sop_uid NOT IN ({marks})",
-                (now, destination, study, *(uid for _, uid in objects)),
+                (now, destination, study, *(uid for _, uid, _ in objects)),
             )
             self._db.executemany(
-                "INSERT INTO object (destination, study, file, sop_uid, changed) VALUES (?, ?, ?, ?, ?)"
+                "INSERT INTO object (destination, study, file, sop_uid, sop_class, queued, changed)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET state = 'queued' WHERE state = 'superseded'",
-                [(destination, study, file, uid, now) for file, uid in objects],
+                [(destination, study, *names, now, now) for names in objects],
             )
             self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (destination, study, json.dumps(stamp)))
 
@@ -104,22 +127,31 @@ class Outbox:
         """What is to be sent now, study by study."""
         with self._guard:
             rows = self._db.execute(
-                "SELECT id, study, file, sop_uid, refusals FROM object WHERE destination = ? AND state = 'queued'"
-                " AND due <= ? ORDER BY id LIMIT ?",
+                "SELECT id, study, file, sop_uid, sop_class, refusals FROM object WHERE destination = ?"
+                " AND state = 'queued' AND due <= ? ORDER BY id LIMIT ?",
                 (destination, self._clock(), most),
             ).fetchall()
         return [Outgoing(**dict(row)) for row in rows]
 
     # -- the outcome -------------------------------------------------------------------------------------------------
-    def mark(self, item: Outgoing, state: str, code: str = "", status: str = "") -> None:
-        """It is sent or superseded.
+    def mark_sent(self, item: Outgoing, code: str = "", status: str = "") -> None:
+        """The destination has it.
 
-        code, status: what the destination had to say of it.
+        code, status: what it had to say of it.
         """
+        now = self._clock()
         with self._guard:
             self._db.execute(
-                "UPDATE object SET state = ?, code = ?, status = ?, changed = ? WHERE id = ?",
-                (state, code, status, self._clock(), item.id),
+                "UPDATE object SET state = 'sent', code = ?, status = ?, sent = ?, changed = ?, answer_by = 0"
+                " WHERE id = ?",
+                (code, status, now, now, item.id),
+            )
+
+    def supersede(self, item: Outgoing) -> None:
+        """A newer result took its place."""
+        with self._guard:
+            self._db.execute(
+                "UPDATE object SET state = 'superseded', changed = ? WHERE id = ?", (self._clock(), item.id)
             )
 
     def count_refusal(self, item: Outgoing, code: str, status: str, wait_s: float, most: int) -> str:
@@ -133,11 +165,66 @@ class Outbox:
             )
         return state
 
-    def retry(self) -> int:
-        """Queue the dead letters again. Returns how many."""
+    def retry(self, code: str | None = None) -> int:
+        """Queue the dead letters again, all or those of one code. Returns how many."""
+        query = "UPDATE object SET state = 'queued', refusals = 0, due = 0 WHERE state = 'dead'"
         with self._guard:
-            query = "UPDATE object SET state = 'queued', refusals = 0, due = 0 WHERE state = 'dead'"
-            return self._db.execute(query).rowcount
+            if code is None:
+                return self._db.execute(query).rowcount
+            return self._db.execute(f"{query} AND code = ?", (code,)).rowcount
+
+    # -- storage commitment ------------------------------------------------------------------------------------------
+    def uncommitted(self, destination: str, most: int = 100) -> list[Outgoing]:
+        """What a destination is to be asked about now: it has it, and was not asked, or did not answer in time."""
+        with self._guard:
+            rows = self._db.execute(
+                "SELECT id, study, file, sop_uid, sop_class, refusals, answer_by > 0 AS asked FROM object"
+                " WHERE destination = ? AND state = 'sent' AND answer_by <= ?"
+                " AND sop_class != '' ORDER BY study, id LIMIT ?",
+                (destination, self._clock(), most),
+            ).fetchall()
+        return [Outgoing(**dict(row) | {"asked": bool(row["asked"])}) for row in rows]
+
+    def note_asked(self, transaction_uid: str, items: Sequence[Outgoing], answer_s: float) -> None:
+        """Before the destination is asked, since the answer may come at once."""
+        with self._guard, self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT INTO asked VALUES (?, ?)", [(transaction_uid, item.id) for item in items])
+            self._db.executemany(
+                "UPDATE object SET answer_by = ? WHERE id = ?", [(self._clock() + answer_s, item.id) for item in items]
+            )
+
+    def count_silence(self, item: Outgoing, most: int) -> str:
+        """The destination did not answer in time, or would not be asked. Returns the object's state."""
+        state = "dead" if item.refusals + 1 >= most else "sent"
+        with self._guard:
+            self._db.execute(
+                "UPDATE object SET state = ?, refusals = refusals + 1, code = 'commitment-missing', changed = ?"
+                " WHERE id = ?",
+                (state, self._clock(), item.id),
+            )
+        return state
+
+    def asked_in(self, transaction_uid: str) -> list[Outgoing]:
+        """What a transaction asked about and is not committed yet."""
+        with self._guard:
+            rows = self._db.execute(
+                "SELECT id, study, file, sop_uid, sop_class, refusals FROM object"
+                " JOIN asked ON asked.object = object.id"
+                " WHERE transaction_uid = ? AND state IN ('queued', 'sent', 'dead') ORDER BY id",
+                (transaction_uid,),
+            ).fetchall()
+        return [Outgoing(**dict(row)) for row in rows]
+
+    def mark_committed(self, items: Iterable[Outgoing]) -> None:
+        """The destination answers for them from now on."""
+        now = self._clock()
+        with self._guard:
+            self._db.executemany(
+                "UPDATE object SET state = 'committed', committed = ?, changed = ?,"
+                " code = CASE code WHEN 'result-warned' THEN code ELSE '' END WHERE id = ?",
+                [(now, now, item.id) for item in items],
+            )
 
     # -- looking -----------------------------------------------------------------------------------------------------
     def note_half_sent(self, received: str) -> None:
@@ -150,8 +237,25 @@ class Outbox:
         with self._guard:
             return int(self._db.execute("SELECT COUNT(*) FROM half_sent").fetchone()[0])
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Objects by destination and state."""
+        query = "SELECT destination, state, COUNT(*) FROM object GROUP BY destination, state"
+        with self._guard:
+            return {(name, state): count for name, state, count in self._db.execute(query)}
+
+    def studies(self) -> dict[str, set[str]]:
+        """Study → the states of its objects that no newer result replaced."""
+        found: dict[str, set[str]] = {}
+        query = "SELECT DISTINCT study, state FROM object WHERE state != 'superseded'"
+        with self._guard:
+            for study, state in self._db.execute(query):
+                found.setdefault(study, set()).add(state)
+        return found
+
     def rows(self) -> list[dict[str, Any]]:
-        """Every object with its destination, state, code and status."""
-        columns = "destination, study, file, sop_uid, state, refusals, code, status, changed"
+        """Every object with its destination, state, code and status, and when it was queued, sent and committed (POSIX
+        seconds; 0: not yet).
+        """
+        columns = "destination, study, file, sop_uid, state, refusals, code, status, queued, sent, committed, changed"
         with self._guard:
             return [dict(row) for row in self._db.execute(f"SELECT {columns} FROM object ORDER BY id")]

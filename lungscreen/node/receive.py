@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import ssl
 import threading
 import time
 from collections import Counter
@@ -19,9 +18,11 @@ from typing import Any
 from lungscreen.errors import UsageError
 from lungscreen.logs import LOG
 from lungscreen.node.arrivals import Arrivals, FullError
-from lungscreen.node.config import NodeConfig, Tls
+from lungscreen.node.config import NodeConfig
+from lungscreen.node.dimse import CommitmentAnswers
+from lungscreen.node.tls import server_tls
 
-__all__ = ["Receiver", "client_tls"]
+__all__ = ["Receiver"]
 
 SUCCESS, NO_ROOM, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 
@@ -47,6 +48,7 @@ class Receiver:
         self._networks = [ipaddress.ip_network(address) for address in config.addresses]
         self._lock = threading.Lock()
         self._open: dict[int, _Open] = {}
+        self._commitments = CommitmentAnswers(config)
         self.codes: Counter[str] = Counter()
         """What was refused or broke off since the node was started, by code."""
         self._server = self._listen()
@@ -77,7 +79,7 @@ class Receiver:
     # -- what pynetdicom is told -------------------------------------------------------------------------------------
     def _listen(self) -> Any:
         from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
-        from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
+        from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at run time
 
         entity = AE(ae_title=self._config.ae_title)
         entity.maximum_associations = self._config.limits.associations
@@ -88,6 +90,9 @@ class Receiver:
         entity.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+        if any(destination.commitment for destination in self._config.send.values()):
+            # a destination opens an association to say what it commits to
+            entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
         handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_PDU_RECV, self._heard),
@@ -96,8 +101,9 @@ class Receiver:
             (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._commitments.take),
         ]
-        context_of_tls = _server_tls(self._config.tls) if self._config.tls else None
+        context_of_tls = server_tls(self._config.tls) if self._config.tls else None
         address = (self._config.host, self._config.port)
         try:
             return entity.start_server(address, block=False, ssl_context=context_of_tls, evt_handlers=handlers)
@@ -156,32 +162,3 @@ def _hang_up(association: Any) -> None:
     """Wakes the thread that waits for the peer, too."""
     with suppress(OSError, AttributeError):
         association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
-
-
-def _server_tls(tls: Tls) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _load(context, tls)
-    if tls.authority:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def client_tls(tls: Tls) -> ssl.SSLContext:
-    """For an association that we open: the other side's certificate and name are checked.
-
-    Errors: `config-invalid` for files that cannot be used.
-    """
-    context = ssl.create_default_context()
-    _load(context, tls)
-    return context
-
-
-def _load(context: ssl.SSLContext, tls: Tls) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        if tls.certificate:
-            context.load_cert_chain(tls.certificate, tls.key)
-        if tls.authority:
-            context.load_verify_locations(tls.authority)
-    except OSError as error:  # ssl's own errors are OSErrors too
-        raise UsageError("config-invalid", f"tls: the files cannot be used: {error.strerror}") from None

@@ -10,14 +10,12 @@ from lungscreen.batch.status import read_status
 from lungscreen.errors import UsageError
 from lungscreen.files import LEDGER_FILE
 from lungscreen.node.config import NodeConfig
-from lungscreen.node.outbox import OUTBOX_FILE, Outbox
+from lungscreen.node.outbox import OUTBOX_FILE, OUTBOX_STATES, Outbox
 
 __all__ = ["RECEIVING_FILE", "node_status", "node_text", "retry_letters"]
 
 RECEIVING_FILE = "receiving.json"
 """Counts of the running node, in the results folder."""
-
-STATES = ("queued", "sent", "dead", "superseded")
 
 
 def node_status(config: NodeConfig) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def node_status(config: NodeConfig) -> dict[str, Any]:
         "arriving": sum(folder.is_dir() for folder in config.incoming.glob("*")),
         "half_sent": half_sent,
         "studies": read_status(config.results) if (config.results / LEDGER_FILE).is_file() else None,
-        "results": {name: {state: counts[name, state] for state in STATES} for name in destinations},
+        "results": {name: {state: counts[name, state] for state in OUTBOX_STATES} for name in destinations},
         "objects": rows,
     }
 
@@ -46,7 +44,7 @@ def node_text(status: dict[str, Any]) -> str:
     """The same for people."""
     lines = [*_incoming_lines(status), *_study_lines(status["studies"])]
     for name, counts in status["results"].items():
-        lines.append(f"to {name}: " + ", ".join(f"{counts[state]} {state}" for state in STATES))
+        lines.append(f"to {name}: " + ", ".join(f"{counts[state]} {state}" for state in OUTBOX_STATES))
     codes = Counter((row["destination"], row["state"], row["code"]) for row in status["objects"] if row["code"])
     lines += [f"to {name}: {count} {state}: {code}" for (name, state, code), count in sorted(codes.items())]
     return "\n".join(lines)
