@@ -125,8 +125,8 @@ def kill_test(tmp_path: Path, studies: int, kills: int, seed: int, light: bool =
     say(f"{len(got)} files identical; {dict(states)}; attempts: {dict(again)}")
 
 
-def test_sixty_studies_and_five_kills(tmp_path: Path) -> None:
-    kill_test(tmp_path, studies=60, kills=5, seed=7)
+def test_thirty_studies_and_four_kills(tmp_path: Path) -> None:
+    kill_test(tmp_path, studies=30, kills=4, seed=7)
 
 
 @pytest.mark.slow

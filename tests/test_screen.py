@@ -31,13 +31,13 @@ from lungscreen.records import NoduleType
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One patient of a child's size with nodules, as DICOM."""
-    return write_shrunk(sized("small", seed=3, nodules=4), 0.75, tmp_path_factory.mktemp("phantom") / "series")
+    return write_shrunk(sized("small", seed=3, nodules=4), 0.6, tmp_path_factory.mktemp("phantom") / "series")
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest thing that is still a chest CT, as DICOM."""
-    return write_shrunk(sized("tiny", seed=5, nodules=1), 0.6, tmp_path_factory.mktemp("tiny") / "series")
+    return write_shrunk(sized("tiny", seed=5, nodules=1), 0.5, tmp_path_factory.mktemp("tiny") / "series")
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.phantom import NoduleSpec, Pose, sized
 
-SHRUNK = 0.75
-SPECS = (NoduleSpec(14.0), NoduleSpec(12.0, growth=2.0))
+SHRUNK = 0.6
+SPECS = (NoduleSpec(17.5), NoduleSpec(15.0, growth=2.0))
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shrunk import write_shrunk
 
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
 from lungscreen.config import packaged_folder
-from lungscreen.phantom import NoduleSpec, make_phantom, sized, write_dicom
+from lungscreen.phantom import NoduleSpec, sized
 from lungscreen.records import NoduleType
 from lungscreen.results.document import ReportedChange
 from lungscreen.results.fields import parts_of
+
+
+SHRUNK = 0.75
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +28,9 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One patient twice: with a large ground-glass nodule and a smaller solid one (`then`), and without any (`now`)."""
     folder = tmp_path_factory.mktemp("visits")
     base = sized("small", seed=23, scan_seed=1, study_date="20200101")
-    nodules = (NoduleSpec(24.0, type=NoduleType.GROUND_GLASS), NoduleSpec(10.0))
-    write_dicom(make_phantom(replace(base, nodules=nodules)), folder / "then")
-    write_dicom(make_phantom(replace(base, scan_seed=2, nodules=(), study_date="20200701")), folder / "now")
+    nodules = (NoduleSpec(32.0, type=NoduleType.GROUND_GLASS), NoduleSpec(13.4))
+    write_shrunk(replace(base, nodules=nodules), SHRUNK, folder / "then")
+    write_shrunk(replace(base, scan_seed=2, nodules=(), study_date="20200701"), SHRUNK, folder / "now")
     return folder
 
 
@@ -97,7 +101,8 @@ def test_an_earlier_nodule_whose_fate_is_unknown_keeps_the_exam_from_1_and_2(
     assert main([*command, str(visits / "now"), *options]) == ExitCode.OK
     document = report_of(tmp_path / "out")
     assert document["category"] == "not assessed"
-    assert "10.7 mm on 2020-01-01" in document["category_reason"]
+    size = earlier["findings"][0]["measurement"]["mean_diameter_mm"]
+    assert f"{size:.1f} mm on 2020-01-01" in document["category_reason"]
     assert "1 nodule of the earlier exam without sizes" in document["category_reason"]
     assert {"prior-nodule-unknown", "prior-history-left-out", "prior-by-size"} <= codes(document)
     (left_out,) = (n["text"] for n in document["notices"] if n["code"] == "prior-history-left-out")
