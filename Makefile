@@ -26,7 +26,7 @@ room: .venv/installed-room
 install: .venv/installed
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 test-all: .venv/installed-ray
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

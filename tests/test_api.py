@@ -25,7 +25,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with demo/studies, and the same chest as chest.nii.gz."""
     here = tmp_path_factory.mktemp("notebook")
-    series = write_shrunk(sized("tiny", seed=5, nodules=(NoduleSpec(20.0),)), 0.6, here / "demo" / "studies" / "one")
+    series = write_shrunk(sized("tiny", seed=5, nodules=(NoduleSpec(20.0),)), 0.5, here / "demo" / "studies" / "one")
     (study,) = find_series([series]).studies
     volume = build_volume(study.series[0])
     to_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.geometry.affine @ np.eye(4)[[2, 1, 0, 3]]

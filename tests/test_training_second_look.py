@@ -336,7 +336,7 @@ def test_it_learns_and_a_run_that_was_stopped_continues_as_if_it_had_not_been(tm
         torch.manual_seed(0)
         return TwoViews(VIEWS)
 
-    whole = train_second_look(replace(RECIPE, steps=24), deck, fresh(), "id", None, losses.append)
+    whole = train_second_look(replace(RECIPE, steps=14), deck, fresh(), "id", None, losses.append)
     first, last = (float(line.rsplit(" ", 1)[1]) for line in (losses[0], losses[-1]))
     assert last < first
     kept = tmp_path / "second_look.pt"
@@ -349,8 +349,8 @@ def test_it_learns_and_a_run_that_was_stopped_continues_as_if_it_had_not_been(tm
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train_second_look(replace(RECIPE, steps=24), deck, fresh(), "id", kept, stop)
-    again = train_second_look(replace(RECIPE, steps=24), deck, fresh(), "id", kept)
+        train_second_look(replace(RECIPE, steps=14), deck, fresh(), "id", kept, stop)
+    again = train_second_look(replace(RECIPE, steps=14), deck, fresh(), "id", kept)
     for key, value in again.state_dict().items():
         assert torch.equal(value, whole.state_dict()[key]), key
     with pytest.raises(LungscreenError) as refusal:
