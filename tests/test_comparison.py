@@ -309,6 +309,16 @@ def test_impossible_dates_of_earlier_exams_are_left_out_and_counted(
     assert report.not_measured == 1, "the second finding has no sizes"
 
 
+def test_what_was_doubtful_at_an_earlier_exam_is_known_from_the_report(tmp_path: Path) -> None:
+    """A report from before 1.7 does not say it: what it lists counts as sure, which is the cautious reading."""
+    base = history_rows("2019-01-01", "2020-01-01")
+    first, second = base["findings"][0]["change"]["exams"]
+    first["doubtful"] = True
+    second.pop("doubtful", None)
+    report = read_report(write(tmp_path, base))
+    assert [past.doubtful for past in report.histories[0]] == [True, False]
+
+
 @pytest.mark.parametrize("name", ["long_axis_mm", "short_axis_mm"])
 @pytest.mark.parametrize("value", [0, -1, 1e300, 501, "8", None, True, [8]])
 def test_impossible_sizes_of_an_earlier_report_are_not_measured(name: str, value: Any, tmp_path: Path) -> None:

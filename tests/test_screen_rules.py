@@ -19,7 +19,6 @@ from lungscreen.records import NoduleType
 from lungscreen.results.document import ReportedChange
 from lungscreen.results.fields import parts_of
 
-
 SHRUNK = 0.75
 
 

@@ -151,6 +151,7 @@ def _past(past: ReportedPast) -> PastNodule:
         number=past.number,
         side=past.side or "unknown",
         zone=past.zone or "unknown",
+        doubtful=past.doubtful,
     )
 
 

@@ -49,7 +49,7 @@ __all__ = [
     "WorklistRow",
 ]
 
-SCHEMA_VERSION = "1.6"
+SCHEMA_VERSION = "1.7"
 """Of `report.json`. The first number rises when a field changes or goes, the second when one is added."""
 
 ATTRIBUTES_MEANING = "estimated, on the LIDC readers' scales 1 to 5"
@@ -417,6 +417,9 @@ class ReportedPast:
     side: str = said()
     zone: str = said()
     category: str | None = said("its category in that exam's report")
+    doubtful: bool = said(
+        "whether it was doubtful there", since="1.7", default=False, off_page="that exam's report says so"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
