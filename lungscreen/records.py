@@ -28,6 +28,7 @@ __all__ = [
     "Candidate",
     "ClinicalData",
     "Conclusion",
+    "EarlierView",
     "Eligibility",
     "Evidence",
     "Exam",
@@ -566,6 +567,20 @@ class NoduleChange:
     """Another nodule was nearly as likely to be the same one."""
 
 
+@dataclass(frozen=True, eq=False)
+class EarlierView:
+    """The place of a finding as an earlier exam shows it, for a picture.
+
+    date: YYYYMMDD.
+    volume: the one slice through the place, cut out around it.
+    place_mm: LPS mm of that exam's series.
+    """
+
+    date: str
+    volume: Volume
+    place_mm: Vector
+
+
 @dataclass(frozen=True, slots=True)
 class LostNodule:
     """A nodule of an earlier exam that is no finding of this one.
@@ -656,6 +671,8 @@ class Finding:
     """Mean diameter above 30 mm."""
     change: NoduleChange | None = None
     """Since earlier exams; None where none was compared."""
+    earlier_view: EarlierView | None = None
+    """None where no images of an earlier exam were compared, or these do not show the place."""
     grade: Grade | None = None
     """None before it is assessed."""
     notices: tuple[Notice, ...] = ()

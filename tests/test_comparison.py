@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from phantom_pairs import compare_readings
 from report_examples import changed, document_of, json_of, make_finding, make_report, make_volume, page_of
 from small_chest import ORIGIN, SHAPE, SPACING, chest
 
 from lungscreen.assess import assess_follow_up
 from lungscreen.comparison import (
+    Alignment,
     EarlierReport,
     Prior,
     PriorTable,
+    add_earlier_views,
     earlier_exams,
     match_priors,
     read_priors,
@@ -33,6 +36,7 @@ from lungscreen.records import (
     Acquisition,
     Candidate,
     ClinicalData,
+    Evidence,
     Exam,
     Finding,
     Location,
@@ -69,6 +73,35 @@ def matched(*given: Study, exam: Study = NOW, **table: Any) -> tuple[list[str], 
     """UIDs of the earlier exams that are compared, and codes of what is said."""
     priors, notices = match_priors(PriorTable(given=given, **table), exam)
     return [prior.study_uid for prior in priors], [notice.code for notice in notices]
+
+
+# -- the earlier exam's picture --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("measured_at", [None, (4.0, 3.5, 8.0)], ids=["new", "moved"])
+def test_a_finding_has_the_earlier_exam_s_slice_at_its_place(measured_at: Vector | None) -> None:
+    """Where it was measured then, else where the aligned exam lets it be expected; none outside that scan."""
+    geometry = Geometry.axial(SHAPE, SPACING, ORIGIN)
+    then = Volume(chest(), geometry, EARLIER.series[0])
+    then.hu[...] += np.arange(SHAPE[0], dtype=np.int16)[:, None, None]
+    alignment = Alignment(sitk.TranslationTransform(3, (3.0, 0.0, 4.0)), 1.0)
+    here: Vector = tuple(geometry.to_mm((20, 24, 30)).tolist())
+    finding = make_finding(then, (20, 24, 30))
+    expected = (here[0] + 3.0, here[1], here[2] + 4.0)
+    if measured_at is not None:
+        expected = tuple(np.add(here, measured_at).tolist())
+        shown = past(centre_mm=expected, how=Evidence.FINDING)
+        finding = replace(finding, change=NoduleChange("stable", "stable", (shown,)))
+    far = replace(finding, change=None, candidate=replace(finding.candidate, centre_mm=(here[0], here[1], 9e3)))
+    prior = Prior(date(2020, 1, 1), EARLIER)
+    seen, unseen = add_earlier_views([finding, far], then, alignment, prior)
+    assert unseen.earlier_view is None
+    assert seen.earlier_view is not None
+    view = seen.earlier_view
+    assert view.place_mm == pytest.approx(expected)
+    assert view.volume.hu.shape[0] == 1
+    at = tuple(np.rint(geometry.to_index(expected)).astype(int))
+    own = tuple(np.rint(view.volume.geometry.to_index(expected)).astype(int))
+    assert view.volume.hu[own] == then.hu[at]
+    assert view.volume.geometry.to_mm(own) == pytest.approx(geometry.to_mm(at))
 
 
 # -- which exam is an earlier one ------------------------------------------------------------------------------------

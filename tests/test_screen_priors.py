@@ -82,6 +82,7 @@ def test_the_page_shows_the_prior_and_the_history(compared: Path) -> None:
     seen = [finding for finding in later["findings"] if finding["change"]["exams"]]
     assert page.count("<caption>History</caption>") == len(seen)
     assert seen, "at least one nodule is in both exams"
+    assert page.count("<figcaption>Earlier exam, 2020-01-01</figcaption>") == len(later["findings"])
     assert ("no finding now" in page) == bool(later["lost"])
 
 

@@ -5,6 +5,7 @@ match_priors      PriorTable, Study ─► the patient's earlier exams, the late
 align_exams       Volume, Lungs × 2 ─► Alignment: where a place of this exam lay in the earlier one, and back
 pair_exams        Reading × 2, Alignment ─► Pairing: pairs of nodules, and marks still to be measured in either exam
 compare_images    Pairing, those marks measured ─► Comparison: findings with their changes, lost nodules, notices
+add_earlier_views findings, earlier Volume, Alignment ─► findings with the earlier exam's slice at their place
 compare_by_report findings, earlier report ─► Comparison by sizes alone
 """
 
@@ -23,6 +24,7 @@ from lungscreen.comparison.priors import (
     read_priors,
 )
 from lungscreen.comparison.reports import EarlierReport, read_report
+from lungscreen.comparison.views import add_earlier_views
 
 __all__ = [
     "Alignment",
@@ -38,6 +40,7 @@ __all__ = [
     "PriorTable",
     "Sighting",
     "Sought",
+    "add_earlier_views",
     "align_exams",
     "compare_by_report",
     "compare_images",

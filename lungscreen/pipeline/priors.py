@@ -3,7 +3,7 @@
 The latest earlier exam whose images are there is read like this one, aligned with it, and compared:
 
     prepare_study ─► read_exam ─► align_exams ─► pair_exams ─► grade_candidates (what is looked for again) ─►
-    compare_images
+    compare_images ─► add_earlier_views
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from lungscreen.comparison import (
     Between,
     Comparison,
     Prior,
+    add_earlier_views,
     align_exams,
     compare_by_report,
     compare_images,
@@ -106,7 +107,9 @@ def _by_images(
     pairing = pair_exams(exam, then, alignment, between.threshold, pipeline.comparison)
     seen_then = grade_candidates(then.volume, then.lungs, pairing.marks_then, networks, pipeline)
     seen_now = grade_candidates(exam.volume, exam.lungs, pairing.marks_now, networks, pipeline)
-    return compare_images(pairing, seen_then, seen_now, between), ()
+    compared = compare_images(pairing, seen_then, seen_now, between)
+    found = add_earlier_views(compared.found, then.volume, alignment, prior)
+    return dataclasses.replace(compared, found=found), ()
 
 
 def _read_prior(prior: Prior, study: Study, pipeline: Pipeline, networks: Networks) -> Reading:

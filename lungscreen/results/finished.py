@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungscreen.geometry import Vector
-from lungscreen.records import Attribution, Candidate, Finding, Lungs, Outline, Report, Verdict, Volume
+from lungscreen.records import Attribution, Candidate, EarlierView, Finding, Lungs, Outline, Report, Verdict, Volume
 from lungscreen.results.build import build_document, finding_position
 from lungscreen.results.document import ReportDocument
 
@@ -29,6 +29,7 @@ class MarkShape:
     slice_from_top: int
     outline: Outline | None = None
     attribution: Attribution | None = None
+    earlier_view: EarlierView | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,4 +79,5 @@ def _shape(finding: Finding, volume: Volume) -> MarkShape:
         finding.location.slice_from_top,
         finding.outline,
         finding.attribution,
+        finding.earlier_view,
     )

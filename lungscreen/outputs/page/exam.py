@@ -197,8 +197,8 @@ def _opacity_figures(finished: Finished, place: MarkShape, config: PictureConfig
     """Its slice, in both windows."""
     slices = finished.volume.geometry.shape[0]
     figures = "".join(
-        f"<figure>{place_svg(finished.volume, place, window, config)}<figcaption>{window.name}, axial, slice "
-        f"{place.slice_from_top} of {slices}</figcaption></figure>"
+        f"<figure>{place_svg(finished.volume, place, window, config, 'Large opacity')}<figcaption>{window.name}, "
+        f"axial, slice {place.slice_from_top} of {slices}</figcaption></figure>"
         for window in (config.lung, config.soft)
     )
     return f'<div class="crops">{figures}</div>'

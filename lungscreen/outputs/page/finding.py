@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lungscreen.outputs.page.pictures import PLANES, PictureConfig, Window, crop_svg, heat_svg, shown_voxel
+from lungscreen.outputs.page.pictures import PLANES, PictureConfig, Window, crop_svg, earlier_svg, heat_svg, shown_voxel
 from lungscreen.outputs.page.pieces import (
     REASON,
     absent,
@@ -32,7 +32,7 @@ from lungscreen.results.document import (
     ReportedRisk,
 )
 from lungscreen.results.finished import Finished, MarkShape
-from lungscreen.results.text import escape, shown
+from lungscreen.results.text import escape, readable_date, shown
 
 __all__ = ["findings_part"]
 
@@ -63,20 +63,32 @@ def findings_part(finished: Finished, config: PictureConfig) -> str:
 def _finding(finished: Finished, finding: ReportedFinding, shape: MarkShape, config: PictureConfig) -> str:
     voxel = shown_voxel(shape, finished.volume)
     views = (("axial", config.lung), ("axial", config.soft), ("coronal", config.lung), ("sagittal", config.lung))
-    crops = "".join(
+    crops = [
         f"<figure>{crop_svg(finished.volume, shape, PLANES[name], config, window)}"
         f"<figcaption>{_crop_caption(finished, finding, name, voxel, window)}</figcaption></figure>"
         for name, window in views
-    )
+    ]
+    earlier = _earlier(finished, shape, config)
+    crops.insert(1, earlier)
     reason = finding.category_reason
     why = f'<p class="why soft">{escape(sentence(reason), REASON)}</p>' if reason else ""
     chip = finding_chip(finding) if finding.category or finding.doubtful else ""
+    pictures = f'<div class="crops{" five" if earlier else ""}">{"".join(crops)}</div>'
     return (
         f'<section class="finding" id="finding-{finding.number}"><div class="title">'
         f"<h3>{finding.number}. {escape(sentence(where_text(finding.location)))}</h3>{chip}</div>{why}"
-        f'<div class="crops">{crops}</div>{_finding_facts(finding)}{_history(finding)}{notices_list(finding.notices)}'
+        f"{pictures}{_finding_facts(finding)}{_history(finding)}{notices_list(finding.notices)}"
         f"{_folds(finished, finding, shape, config)}</section>"
     )
+
+
+def _earlier(finished: Finished, shape: MarkShape, config: PictureConfig) -> str:
+    """The earlier exam's picture of the same place, as wide; empty where there is none."""
+    if shape.earlier_view is None:
+        return ""
+    day = readable_date(shape.earlier_view.date)
+    picture = earlier_svg(finished.volume, shape, config)
+    return f"<figure>{picture}<figcaption>Earlier exam, {escape(day)}</figcaption></figure>"
 
 
 def _window_text(window: Window) -> str:

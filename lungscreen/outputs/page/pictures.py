@@ -30,6 +30,7 @@ __all__ = [
     "Plane",
     "Window",
     "crop_svg",
+    "earlier_svg",
     "heat_svg",
     "look_through",
     "overview_svg",
@@ -172,18 +173,28 @@ def heat_svg(volume: Volume, shape: MarkShape, plane: Plane, config: PictureConf
     )
 
 
-def place_svg(volume: Volume, place: MarkShape, window: Window, config: PictureConfig) -> str:
+def place_svg(volume: Volume, place: MarkShape, window: Window, config: PictureConfig, label: str) -> str:
     """A place that nothing outlined, in the axial plane, as large as it is."""
     plane, voxel = PLANES["axial"], shown_voxel(place, volume)
     frame = _crop_frame(volume, place, plane, voxel, config)
     image = _grey_image(volume.hu, volume, plane, voxel[0], frame, config, window)
     cross = crosshair(_in_frame(volume, place, plane, frame), frame.width, frame.height)
     return (
-        f'<svg class="ct" role="img" aria-label="Large opacity, {window.name.lower()}" '
+        f'<svg class="ct" role="img" aria-label="{label}, {window.name.lower()}" '
         f'viewBox="0 0 {frame.width:.2f} {frame.height:.2f}"><rect class="beyond" width="100%" height="100%"/>'
         f"{image}{cross}{_letters(plane, frame, 0.056 * frame.width)}"
         f"{_scale_bar(frame, 10.0, 0.056 * frame.width)}</svg>"
     )
+
+
+def earlier_svg(volume: Volume, shape: MarkShape, config: PictureConfig) -> str:
+    """The place of a finding in the earlier exam, as wide as the finding's own pictures; empty where it has no view."""
+    view = shape.earlier_view
+    if view is None:
+        return ""
+    side = _crop_side(volume, shape, config)
+    place = MarkShape(shape.number, view.place_mm, view.place_mm, side / 2, slice_from_top=1)
+    return place_svg(view.volume, place, config.lung, config, f"Finding {shape.number} at the earlier exam")
 
 
 def thumbnail_svg(volume: Volume, mark: MarkShape, label: str) -> str:
@@ -246,11 +257,17 @@ def _crop_frame(
     volume: Volume, shape: MarkShape, plane: Plane, voxel: tuple[int, int, int], config: PictureConfig
 ) -> _Frame:
     """A square around the voxel, the same for all three planes of a finding."""
+    side = _crop_side(volume, shape, config)
+    down, across = _on_plane(volume, plane, volume.geometry.to_mm(voxel))
+    return _Frame(down - side / 2, across - side / 2, side, side)
+
+
+def _crop_side(volume: Volume, shape: MarkShape, config: PictureConfig) -> float:
+    """How wide a finding's pictures are, mm."""
     side = max(config.crop_mm, 2.0 * min(shape.diameter_mm, 300.0))
     if shape.outline is not None:
         side = max(side, 1.6 * max(np.array(shape.outline.mask.shape) * np.array(volume.geometry.spacing_mm)))
-    down, across = _on_plane(volume, plane, volume.geometry.to_mm(voxel))
-    return _Frame(down - side / 2, across - side / 2, side, side)
+    return float(side)
 
 
 # -- grey images -----------------------------------------------------------------------------------------------------
