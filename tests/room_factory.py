@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -88,6 +89,22 @@ class Client:
             **content,
         }
         return self.put(f"/api/v1/reads/{read['id']}", json=whole, headers={"If-Match": f'"{read["version"]}"'})
+
+    def mark(self, read: dict[str, Any], place: Any = OWN_PLACE) -> dict[str, Any]:
+        """A nodule of the reader's own, measured; returns the read."""
+        headers = {"If-Match": f'"{read["version"]}"'}
+        answer = self.post(f"/api/v1/reads/{read['id']}/marks", json={"position_mm": place}, headers=headers)
+        assert answer.status_code == 201, answer.text
+        return self.measured(read["id"])
+
+    def measured(self, number: str) -> dict[str, Any]:
+        """A read when no mark of it waits any more to be measured."""
+        for _ in range(600):
+            read = self.get(f"/api/v1/reads/{number}").json()
+            if not any(mark["measured"]["state"] == "waiting" for mark in read["content"]["marks"]):
+                return read
+            time.sleep(0.05)
+        raise AssertionError("a mark was not measured within 30 s")
 
     def sign(self, read: dict[str, Any], password: str = PASSWORD) -> httpx.Response:
         headers = {"If-Match": f'"{read["version"]}"'}

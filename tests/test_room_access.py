@@ -50,6 +50,7 @@ TABLE: dict[tuple[str, str], set[str]] = {
     ("GET", "/api/v1/reads/{number}"): READERS,
     ("PUT", "/api/v1/reads/{number}"): READERS,
     ("POST", "/api/v1/reads/{number}/marks"): READERS,
+    ("GET", "/api/v1/reads/{number}/marks/{mark}"): READERS,
     ("POST", "/api/v1/reads/{number}/active"): READERS,
     ("POST", "/api/v1/reads/{number}/release"): READERS,
     ("POST", "/api/v1/reads/{number}/sign"): READERS,
@@ -117,7 +118,7 @@ def test_every_route_answers_the_roles_of_the_table_and_nobody_else(rooms: Rooms
     assert there == set(TABLE), "a route without its row, or a row without its route"
     for method, path in sorted(there - {("POST", "/api/v1/logout")}):
         client = rooms.client(f"the-{role}" if role else "", role)
-        real = path.format(key=KEY, number="0" * 32, first=0, end=16, earlier=KEY, name="nobody")
+        real = path.format(key=KEY, number="0" * 32, first=0, end=16, earlier=KEY, name="nobody", mark="m1")
         if path == "/api/v1/monthly":
             real += "?month=2026-11"
         answer = client.request(method, real, **body_for(method, path))
@@ -145,9 +146,11 @@ def test_a_read_of_somebody_else_is_not_there(rooms: Rooms, method: str, end: st
     owner, other = rooms.client("owner"), rooms.client("other")
     read = owner.open(OWNED)
     headers = {"If-Match": '"1"'}
-    real = end.format(number=read["id"])
+    if not read["content"]["marks"]:
+        owner.mark(read)
+    real = end.format(number=read["id"], mark="m1")
     foreign = other.request(method, real, headers=headers, **body_for(method, end))
-    missing = other.request(method, end.format(number="1" * 32), headers=headers, **body_for(method, end))
+    missing = other.request(method, end.format(number="1" * 32, mark="m1"), headers=headers, **body_for(method, end))
     assert (foreign.status_code, foreign.content) == (404, missing.content)
     if method == "GET":
         assert owner.request(method, real).status_code != 404

@@ -44,11 +44,11 @@ def crawl(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
     read = reader.open(KEYS[0])
     for method, path in sorted(places(rooms)):
         for key in KEYS[:2] if "{key}" in path else KEYS[:1]:
-            real = path.format(key=key, number=read["id"], first=0, end=16, earlier=KEYS[1], name="anna")
+            real = path.format(key=key, number=read["id"], first=0, end=16, earlier=KEYS[1], name="anna", mark="m1")
             if real.endswith("/logout"):
                 continue
             yield from told(reader, method, real, **body_of(method, path, read))
-            read = reader.get(f"/api/v1/reads/{read['id']}").json()
+            read = reader.measured(read["id"])
     for name in sorted(p.relative_to(STATIC).as_posix() for p in STATIC.rglob("*") if p.is_file()):
         yield from told(reader, "GET", f"/static/{name}")
     for page in ("/", "/openapi.json", "/favicon.ico", "/nothing", "/api/v1/worklist?state=unread&q=doe&limit=1"):
@@ -160,13 +160,10 @@ def test_after_the_signature_the_first_read_stays_as_it_was(tmp_path: Path) -> N
     with make_room(write_studies(tmp_path, one_report(UIDS[0], graded_finding()))) as rooms:
         anna = rooms.client("anna")
         read = anna.open(KEYS[0])
-        added = anna.post(
-            f"/api/v1/reads/{read['id']}/marks", json={"position_mm": OWN_PLACE}, headers={"If-Match": '"1"'}
-        )
-        assert added.status_code == 201, added.text
-        mark = added.json()["mark"]
+        read = anna.mark(read)
+        (mark,) = read["content"]["marks"]
         assert mark["measured"]["mean_diameter_mm"] == pytest.approx(12, abs=2.5)
-        read = anna.save(added.json()["read"], marks=[mark]).json()
+        read = anna.save(read, marks=[mark]).json()
         assert read["computed"]["findings"][0]["category"] in ("3", "4A", "4B")
         assert anna.save({**read, "version": read["version"] - 1}, marks=[mark]).status_code == 412
         decided = [{"finding": 1, "verdict": "accept"}]

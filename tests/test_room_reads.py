@@ -7,8 +7,10 @@ import hashlib
 import io
 import json
 import math
+import os
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,7 +33,9 @@ from lungscreen.records import ClinicalData, Finding, NoduleType
 from lungscreen.results.reader import read_result
 from lungscreen.room.config import DoubleReading, RoomConfig
 from lungscreen.room.double import differences
+from lungscreen.room.marking import measure_waiting
 from lungscreen.room.rules import judge_read
+from lungscreen.room.unpacked import open_unpacked
 from lungscreen.room.words import Content, Decision, ExamWords, Words
 
 UID = "1.2.3.4"
@@ -239,6 +243,81 @@ def test_a_mark_outside_is_refused(rooms: Rooms, place: list[float]) -> None:
     headers = {"If-Match": '"1"'}
     answer = anna.post(f"/api/v1/reads/{read['id']}/marks", json={"position_mm": place}, headers=headers)
     assert answer.status_code == 422
+
+
+def test_a_mark_is_saved_before_it_is_measured(rooms: Rooms) -> None:
+    """While the process that measures is busy: the mark is on disk, words can be said of it, no signature stands
+    under it.
+    """
+    anna, busy = rooms.client("anna"), threading.Event()
+    read = anna.open(KEY)
+    rooms.room.measuring.start("another mark", busy.wait, 30)
+    headers = {"If-Match": f'"{read["version"]}"'}
+    added = anna.post(f"/api/v1/reads/{read['id']}/marks", json={"position_mm": OWN_PLACE}, headers=headers).json()
+    mark = added["mark"]
+    assert (mark["measured"]["state"], mark["measured"]["mean_diameter_mm"]) == ("waiting", None)
+    assert mark["position_mm"] == list(OWN_PLACE)
+    read = anna.save(added["read"], marks=[{**mark, "words": {"note": "large"}}]).json()
+    assert anna.sign(read).json()["missing"] == ["the measurement of nodule M1, which is under way"]
+    busy.set()
+    whole = anna.measured(read["id"])
+    assert whole["version"] == read["version"], "what was measured comes without a new version"
+    (mark,) = whole["content"]["marks"]
+    assert mark["words"]["note"] == "large"
+    assert mark["measured"]["mean_diameter_mm"] == pytest.approx(12, abs=2.5)
+    alone = anna.get(f"/api/v1/reads/{read['id']}/marks/m1").json()
+    assert alone["measured"] == mark["measured"]
+    assert mark["measured"]["outline"]["axial"]
+    assert anna.sign(whole).status_code == 200
+
+
+def test_a_mark_that_a_killed_service_left_is_measured_by_the_next(tmp_path: Path) -> None:
+    folder = write_studies(tmp_path, one_report(UID, graded_finding()))
+    with make_room(folder) as rooms:
+        rooms.room.stopped.set()  # as at its end: what is measured now is kept by nobody
+        anna = rooms.client("anna")
+        read = anna.open(KEY)
+        headers = {"If-Match": f'"{read["version"]}"'}
+        anna.post(f"/api/v1/reads/{read['id']}/marks", json={"position_mm": OWN_PLACE}, headers=headers)
+    with make_room(folder) as rooms:
+        anna = rooms.client("anna")
+        assert anna.open(KEY)["content"]["marks"][0]["measured"]["state"] == "waiting"
+        assert measure_waiting(rooms.room) == 0, "half a minute is left to the service that began with it"
+        assert measure_waiting(rooms.room, older_s=0.0) == 1
+        (mark,) = anna.measured(read["id"])["content"]["marks"]
+        assert mark["measured"]["mean_diameter_mm"] == pytest.approx(12, abs=2.5)
+
+
+def test_a_mark_that_cannot_be_measured_is_said_and_signed_with_the_readers_axes(rooms: Rooms) -> None:
+    anna = rooms.client("anna")
+    read = anna.open(KEY)
+    object.__setattr__(rooms.room, "config", replace(rooms.room.config, pipeline="no-such-pipeline"))
+    read = anna.mark(read)
+    (mark,) = read["content"]["marks"]
+    assert mark["measured"]["state"] == "failed"
+    assert read["computed"]["findings"][0]["notices"][0]["code"] == "not-outlined"
+    words = {"type": "solid", "long_axis_mm": 12.0, "short_axis_mm": 9.0}
+    read = anna.save(read, marks=[{**mark, "words": words}]).json()
+    assert (read["computed"]["findings"][0]["mean_diameter_mm"], read["computed"]["category"]) == (10.5, "4A")
+    assert anna.sign(read).status_code == 200
+
+
+def test_unpacked_studies_stay_within_their_bytes(rooms: Rooms) -> None:
+    """The voxels that are mapped are those of the pack; the longest unused file goes."""
+    pack = rooms.room.folders.pack(rooms.room.folders.pin(KEY))
+    folder, size = rooms.room.folders.unpacked, 3 * make_volume().hu.size
+    first = open_unpacked(pack, folder / "first", 10 * size)
+    assert (first.hu == make_volume().hu).all()
+    assert (first.lungs == pack.lung_mask()).all()
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+        "first.hu": 0o600,
+        "first.lungs": 0o600,
+    }
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    open_unpacked(pack, folder / "second", size)
+    assert {path.name for path in folder.iterdir()} == {"second.hu", "second.lungs"}
+    assert (first.hu == make_volume().hu).all(), "who had it mapped keeps it"
 
 
 # -- signing ---------------------------------------------------------------------------------------------------------
@@ -520,10 +599,9 @@ def test_export_parts_the_readers_word_from_cads(rooms: Rooms, tmp_path: Path) -
 
     anna = rooms.client("anna")
     read = anna.open(KEY)
-    headers = {"If-Match": '"1"'}
-    added = anna.post(f"/api/v1/reads/{read['id']}/marks", json={"position_mm": OWN_PLACE}, headers=headers).json()
-    mark = {**added["mark"], "words": {"confidence": 80}}
-    read = anna.sign(anna.save(added["read"], marks=[mark]).json()).json()
+    read = anna.mark(read)
+    mark = {**read["content"]["marks"][0], "words": {"confidence": 80}}
+    read = anna.sign(anna.save(read, marks=[mark]).json()).json()
     anna.cad(read)
     decisions = [{"finding": 1, "verdict": "reject", "reason": "vessel", "words": {"confidence": 5}}]
     assert anna.sign(anna.save(read, marks=[mark], decisions=decisions).json()).status_code == 200

@@ -15,6 +15,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -112,14 +113,10 @@ class Pack:
         Errors: `PackError`.
         """
         try:
-            with zipfile.ZipFile(self.path) as pack:
-                about: dict[str, Any] = json.loads(pack.read("about.json"))
-            shape = about["shape"]
-        except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            status = self.path.stat()
+        except OSError as error:
             raise PackError(f"no pack: {type(error).__name__}") from None
-        if about.get("version") != _VERSION or len(shape) != 3 or not 0 < np.prod(shape, dtype=float) <= MOST_VOXELS:
-            raise PackError("of another version, or too large")
-        return about
+        return _read_about(self.path, status.st_mtime_ns, status.st_size)
 
     def chunk(self, start: int) -> bytes:
         """The zstd-compressed planes of the slices from `start` on.
@@ -153,12 +150,18 @@ class Pack:
 
         Errors: `PackError`.
         """
-        slices, rows, columns = self.about()["shape"]
-        hu = np.empty((slices, rows, columns), np.int16)
-        for start in range(0, slices, CHUNK):
+        hu = np.empty(self.about()["shape"], np.int16)
+        self.fill_hu(hu)
+        return hu
+
+    def fill_hu(self, hu: NDArray[np.int16]) -> None:
+        """The whole volume, into an array of its shape.
+
+        Errors: `PackError`.
+        """
+        for start in range(0, len(hu), CHUNK):
             part = hu[start : start + CHUNK]
             part[:] = join_planes(_expand(self.chunk(start)), part.shape)
-        return hu
 
     def lung_mask(self) -> NDArray[np.uint8]:
         """The lungs' labels.
@@ -166,6 +169,13 @@ class Pack:
         Errors: `PackError`.
         """
         return np.frombuffer(_expand(self._member("lungs.zst")), np.uint8).reshape(self.about()["shape"])
+
+    def fill_lungs(self, mask: NDArray[np.uint8]) -> None:
+        """The lungs' labels, into an array of the volume's shape.
+
+        Errors: `PackError`.
+        """
+        mask[:] = self.lung_mask()
 
     def _member(self, name: str) -> bytes:
         try:
@@ -205,6 +215,20 @@ def _about(volume: Volume, lungs: Lungs) -> dict[str, Any]:
         "lung_box": [[int(axis[0, 0]), int(axis[-1, 0]) + 1] for axis in box] if found else None,
         "lungs": {f.name: getattr(lungs, f.name) for f in fields(lungs) if f.name not in ("mask", "notices")},
     }
+
+
+@lru_cache(maxsize=256)
+def _read_about(path: Path, _changed: int, _size: int) -> dict[str, Any]:
+    """What a pack says of its volume: asked for with every chunk, read once as long as the file stays."""
+    try:
+        with zipfile.ZipFile(path) as pack:
+            about: dict[str, Any] = json.loads(pack.read("about.json"))
+        shape = about["shape"]
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise PackError(f"no pack: {type(error).__name__}") from None
+    if about.get("version") != _VERSION or len(shape) != 3 or not 0 < np.prod(shape, dtype=float) <= MOST_VOXELS:
+        raise PackError("of another version, or too large")
+    return about
 
 
 def _member(start: int) -> str:

@@ -15,7 +15,7 @@ from lungscreen.classify import classify_nodules
 from lungscreen.comparison import Prior
 from lungscreen.detect import detect_nodules
 from lungscreen.lungs import segment_lungs
-from lungscreen.measure import find_lung_boxes, locate_nodule, measure_nodules
+from lungscreen.measure import LungBoxes, find_lung_boxes, locate_nodule, measure_nodules
 from lungscreen.pipeline.first_series import read_first_series
 from lungscreen.pipeline.networks import Networks
 from lungscreen.pipeline.selection import look_twice
@@ -76,15 +76,19 @@ def grade_candidates(
     networks: Networks,
     pipeline: Pipeline,
     clock: Stopwatch | None = None,
+    boxes: LungBoxes | None = None,
 ) -> list[Finding]:
-    """Each candidate outlined, measured, typed, located and rated, in order; not ranked, not yet assessed."""
+    """Each candidate outlined, measured, typed, located and rated, in order; not ranked, not yet assessed.
+
+    boxes: of these lungs, where they were found before.
+    """
     clock, classifier = clock or Stopwatch(), networks.classifier
     with clock.stage("measure"):
         measured = measure_nodules(volume, lungs, candidates, pipeline.measure, classifier)
     with clock.stage("classify"):
         ratings = classify_nodules(volume, candidates, classifier, pipeline.classify)
     with clock.stage("locate"):
-        boxes = find_lung_boxes(lungs)
+        boxes = boxes or find_lung_boxes(lungs)
         places = [
             locate_nodule(volume, lungs, candidate.centre_mm, one.outline, boxes)
             for candidate, one in zip(candidates, measured, strict=True)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.room.core import Room
+from lungscreen.room.marking import measure_waiting
 from lungscreen.room.problems import answer_problems
 from lungscreen.room.routes import final, health, oidc, oversight, people, reads, service, studies, worklist
 from lungscreen.room.routes.answers import ProblemAnswer
@@ -83,8 +84,9 @@ def _name_route(route: APIRoute) -> str:
 def _look_after(room: Room) -> None:
     try:
         room.sync()
+        measure_waiting(room, older_s=0.0)
     finally:
-        room.keep_in_sync()
+        room.keep_in_sync(measure_waiting)
 
 
 def _add_pages(app: FastAPI) -> None:

@@ -57,6 +57,8 @@ class Limits:
     wrong_s: float = 15 * 60.0
     cache_bytes: int = 20 * 1024**3
     """Of the images made ready at first opening; the longest unused go first."""
+    unpacked_bytes: int = 12 * 1024**3
+    """Of the studies unpacked for measuring, 240 MB for 304 slices; the longest unused go first."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:

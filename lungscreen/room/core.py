@@ -41,6 +41,9 @@ class Room:
     audit: AuditTrail
     reads: Reads
     bench: Bench
+    """Makes packs, alignments and objects: what takes its time."""
+    measuring: Bench
+    """Measures marks, which do not wait for what takes its time."""
     secure: bool
     """Whether browsers come by https: cookies are then of that kind."""
     key_file: Path | None = None
@@ -61,17 +64,22 @@ class Room:
         """Look at the results once. Returns how many studies changed."""
         return sync_studies(self.folders, self.store)
 
-    def keep_in_sync(self) -> None:
-        """Look at the results again and again, until the room closes."""
+    def keep_in_sync(self, also: Callable[[Room], object]) -> None:
+        """Look at the results again and again, until the room closes.
+
+        also: what else is done each time.
+        """
         while not self.stopped.wait(SYNC_S):
             try:
                 self.sync()
+                also(self)
             except Exception as error:  # the next look may go better; nothing that is answered depends on this one
                 LOG.error("results not read", extra={"fields": {"where": where_raised(error)}})
 
     def close(self) -> None:
         """Let go of everything."""
         self.stopped.set()
+        self.measuring.close()
         self.bench.close()
         self.store.close()
 
@@ -105,7 +113,8 @@ def open_room(
         Accounts(store, config.limits, hasher),
         AuditTrail(folders.secret("audit"), folders.anchor),
         Reads(config, folders, assess),
-        Bench(in_process),
+        Bench(in_process, niceness=10),
+        Bench(in_process, niceness=5),
         secure,
         key_file,
     )

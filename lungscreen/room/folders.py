@@ -3,6 +3,7 @@
 <results>/room/room.sqlite         the database, unless an address was given
 <results>/room/audit.key, anchor   the audit trail's key and the heads of its chain
 <results>/room/pinned/<pin>/       report.json and room.pack as they were when a study was opened
+<results>/room/unpacked/           voxels of the studies that are marked now
 <results>/room/inbox/<job>/        what was uploaded
 """
 
@@ -55,6 +56,11 @@ class RoomFolders:
         return self.room / "audit.anchor"
 
     @property
+    def unpacked(self) -> Path:
+        """Of the voxels that the measuring process maps: a cache."""
+        return self.room / "unpacked"
+
+    @property
     def inbox(self) -> Path:
         """What the batch reads."""
         return self.room / "inbox"
@@ -62,7 +68,7 @@ class RoomFolders:
     def make(self) -> None:
         """Errors: `output-failed`."""
         try:
-            for folder in (self.room, self.room / "pinned", self.inbox):
+            for folder in (self.room, self.room / "pinned", self.unpacked, self.inbox):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 folder.chmod(0o700)
         except OSError as error:

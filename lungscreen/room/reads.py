@@ -14,6 +14,8 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
@@ -74,7 +76,7 @@ class Reads:
         self._check_lease(connection, key, kind, now)
         number = secrets.token_hex(16)
         pin = self.folders.pin(key)
-        pins = {**pins_of(read_result(self.folders.pinned_report(pin))), "pin": pin}
+        pins = {**pins_of(_pinned_document(self.folders.pinned_report(pin))), "pin": pin}
         connection.execute(
             tables.reads.insert().values(
                 id=number,
@@ -132,7 +134,7 @@ class Reads:
 
     def document(self, row: ReadRow) -> ReportDocument:
         """CAD's report as it was when the study was opened."""
-        return read_result(self.folders.pinned_report(json.loads(row.pins)["pin"]))
+        return _pinned_document(self.folders.pinned_report(json.loads(row.pins)["pin"]))
 
     def content(self, row: ReadRow) -> Content:
         """What the reader said so far."""
@@ -141,8 +143,7 @@ class Reads:
     def judged(self, connection: Connection, row: ReadRow) -> Judged:
         """What the rules make of it."""
         shown = row.cad_shown is not None
-        marks = measured_marks(connection, row.id)
-        measured = {mark["id"]: mark["finding"] for mark in marks}
+        measured = {mark["id"]: mark["finding"] for mark in measured_marks(connection, row.id)}
         return judge_read(self.document(row), self.content(row), measured, with_cad=shown, config=self.assess)
 
     # -- changing ----------------------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ class Reads:
         Errors: `read-signed`, `read-changed`, `body-invalid`, `first-read-unsigned`.
         """
         self._check_open(row, version)
-        known = {mark["id"]: mark for mark in measured_marks(connection, row.id)}
+        known = self._known_marks(connection, row.id)
         if not {mark.id for mark in content.marks} <= set(known):
             raise Problem("body-invalid", "a mark is added by POST …/marks")
         if content.decisions and row.cad_shown is None:
@@ -162,11 +163,17 @@ class Reads:
         if row.state == "signed-first":
             self._check_first_stays(row, content, known)
         placed = tuple(
-            mark.model_copy(update={"position_mm": tuple(known[mark.id]["position_mm"]), "measured": None})
+            mark.model_copy(update={"position_mm": tuple(json.loads(known[mark.id].position_mm)), "measured": None})
             for mark in content.marks
         )
         text = canonical_json(content.model_copy(update={"marks": placed}).model_dump(mode="json"))
         return self._put(connection, row, version, text)
+
+    def _known_marks(self, connection: Connection, number: str) -> dict[str, Any]:
+        """Where the marks of a read are and when they came, without what was measured."""
+        table = tables.marks
+        query = select(table.c.id, table.c.position_mm, table.c.after_cad, table.c.state)
+        return {mark.id: mark for mark in connection.execute(query.where(table.c.read == number))}
 
     def _check_decisions(self, row: ReadRow, content: Content) -> None:
         there = {finding.number for finding in self.document(row).findings}
@@ -180,30 +187,33 @@ class Reads:
         for number, mark in signed.items():
             if number not in now or now[number].words != mark.words:
                 raise Problem("read-signed", "marks of the signed first read stay as they are")
-        if any(not known[number]["after_cad"] for number in now.keys() - signed.keys()):
+        if any(not known[number].after_cad for number in now.keys() - signed.keys()):
             raise Problem("read-signed", "a mark that the first read left out does not come back")
 
     def add_mark(
         self, connection: Connection, row: ReadRow, version: int, found: dict[str, Any]
     ) -> tuple[str, ReadRow]:
-        """A nodule at a place, as the product measured it. Returns its id and the read.
+        """A nodule at a place, which is measured afterwards. Returns its id and the read.
+
+        found: the finding as it is before that.
 
         Errors: `read-signed`, `read-changed`, `body-invalid` where there are too many.
         """
         self._check_open(row, version)
         content = self.content(row)
-        numbers = [int(mark["id"][1:]) for mark in measured_marks(connection, row.id)]
+        numbers = [int(mark[1:]) for mark in self._known_marks(connection, row.id)]
         number = f"m{max(numbers, default=0) + 1}"
-        position = found["finding"]["position_mm"]
+        position = found["position_mm"]
         connection.execute(
             tables.marks.insert().values(
                 read=row.id,
                 id=number,
                 position_mm=json.dumps(position),
-                measured=json.dumps(found["finding"]),
-                outline=json.dumps(found["outline"]),
+                measured=json.dumps(found),
+                outline="null",
                 after_cad=row.cad_shown is not None,
                 made=time.time(),
+                state="waiting",
             )
         )
         plain = content.model_dump(mode="json")
@@ -226,8 +236,8 @@ class Reads:
         connection.execute(update(tables.reads).where(tables.reads.c.id == row.id).values(lease_until=0.0))
 
     # -- signing -----------------------------------------------------------------------------------------------------
-    def missing(self, row: ReadRow) -> list[str]:
-        """What has to be said before the next signature."""
+    def missing(self, connection: Connection, row: ReadRow) -> list[str]:
+        """What has to be said, or measured, before the next signature."""
         content, document = self.content(row), self.document(row)
         missing = []
         if content.exam.quality is None:
@@ -236,6 +246,7 @@ class Reads:
             missing.append("which other finding modifier S stands for")
         said = {notice["code"] for notice in free_notices(document)} - set(content.acknowledged)
         missing += [f"that you have seen the notice {code}" for code in sorted(said)]
+        missing += self._unmeasured(connection, row, content)
         if row.state == "signed-first" and row.cad_shown is None:
             missing.append("that you have looked at what CAD found")
         if row.cad_shown is not None:
@@ -243,13 +254,18 @@ class Reads:
             missing += [f"a decision on finding {f.number}" for f in document.findings if f.number not in decided]
         return missing
 
+    def _unmeasured(self, connection: Connection, row: ReadRow, content: Content) -> list[str]:
+        known = self._known_marks(connection, row.id)
+        waiting = [mark.id for mark in content.marks if known[mark.id].state == "waiting"]
+        return [f"the measurement of nodule {number.upper()}, which is under way" for number in waiting]
+
     def sign(self, connection: Connection, row: ReadRow, version: int, who: Principal) -> ReadRow:
         """The first signature, or the last one.
 
         Errors: `read-signed`, `read-changed`, `read-incomplete`.
         """
         self._check_open(row, version)
-        missing = self.missing(row)
+        missing = self.missing(connection, row)
         if missing:
             raise Problem("read-incomplete", "; ".join(missing), missing=missing)
         first = row.state == "reading" and self.config.mode == "second-reader" and row.cad_shown is None
@@ -283,7 +299,7 @@ class Reads:
             "mode": row.mode,
             "cad": _cad_words(row),
             "content": content.model_dump(mode="json"),
-            "marks": [{k: v for k, v in mark.items() if k != "outline"} for mark in measured_marks(connection, row.id)],
+            "marks": measured_marks(connection, row.id),
             "computed": self.judged(connection, row).plain,
             "before_cad": json.loads(row.first_text)["computed"] if row.first_text else None,
             "pins": {k: v for k, v in json.loads(row.pins).items() if k != "pin" or row.cad_shown is not None},
@@ -344,19 +360,31 @@ class Reads:
             raise Problem("read-changed")
 
 
-def measured_marks(connection: Connection, number: str) -> list[dict[str, Any]]:
-    """The marks of a read as they were measured, in the order in which they were made."""
-    query = select(tables.marks).where(tables.marks.c.read == number).order_by(tables.marks.c.made, tables.marks.c.id)
+def measured_marks(connection: Connection, number: str, *, outlines: bool = False) -> list[dict[str, Any]]:
+    """The marks of a read as they were measured, in the order in which they were made.
+
+    outlines: with their outlines, which are long.
+    """
+    table = tables.marks
+    columns = [table.c.id, table.c.position_mm, table.c.measured, table.c.after_cad, table.c.state]
+    query = select(*columns, *([table.c.outline] if outlines else [])).where(table.c.read == number)
     return [
         {
             "id": mark.id,
             "position_mm": json.loads(mark.position_mm),
             "finding": json.loads(mark.measured),
-            "outline": json.loads(mark.outline),
             "after_cad": mark.after_cad,
+            "state": mark.state,
+            **({"outline": json.loads(mark.outline)} if outlines else {}),
         }
-        for mark in connection.execute(query)
+        for mark in connection.execute(query.order_by(table.c.made, table.c.id))
     ]
+
+
+@lru_cache(maxsize=256)
+def _pinned_document(path: Path) -> ReportDocument:
+    """A pinned report: its folder is named by its hash, so that it never changes."""
+    return read_result(path)
 
 
 def _cad_words(row: ReadRow) -> str:

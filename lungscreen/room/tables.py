@@ -134,8 +134,12 @@ marks = Table(
     Column("outline", Text, nullable=False, default="null"),
     Column("after_cad", Boolean, nullable=False),
     Column("made", Float, nullable=False),
+    Column("state", String(16), nullable=False, server_default="measured"),
 )
-"""Nodules that a reader added, as the product measured them."""
+"""Nodules that a reader added, as the product measured them.
+
+state: waiting (it is saved and not measured yet), measured, failed (it could not be measured).
+"""
 
 addenda = Table(
     "addenda",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
@@ -21,10 +21,12 @@ from lungscreen.files import replace_file
 from lungscreen.geometry import Vector
 from lungscreen.logs import LOG, where_raised
 from lungscreen.outputs.room_pack import PACK_FILE, Pack
+from lungscreen.room.unpacked import Unpacked, open_unpacked
 
 if TYPE_CHECKING:
+    from lungscreen.measure import LungBoxes
     from lungscreen.pipeline import Networks, Pipeline
-    from lungscreen.records import Study, Volume
+    from lungscreen.records import Lungs, Series, Study, Volume
 
 __all__ = ["Bench", "align_packs", "check_images", "find_images", "make_pack", "measure_mark"]
 
@@ -32,9 +34,12 @@ __all__ = ["Bench", "align_packs", "check_images", "find_images", "make_pack", "
 class Bench:
     """Does one thing at a time, in another process; the same thing asked for twice is done once."""
 
-    def __init__(self, in_process: bool = False) -> None:
-        """in_process: work in a thread of this process, for tests."""
+    def __init__(self, in_process: bool = False, niceness: int = 0) -> None:
+        """in_process: work in a thread of this process, for tests.
+        niceness: how far the process stands back behind the one that answers readers.
+        """
         self._in_process = in_process
+        self._niceness = niceness
         self._executor: Executor | None = None
         self._running: dict[str, Future[Any]] = {}
         self._failed: dict[str, str] = {}
@@ -79,7 +84,9 @@ class Bench:
             self._executor = (
                 ThreadPoolExecutor(1)
                 if self._in_process
-                else ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_work)
+                else ProcessPoolExecutor(
+                    1, mp_context=get_context("spawn"), initializer=_begin_work, initargs=(self._niceness,)
+                )
             )
         return self._executor
 
@@ -89,15 +96,16 @@ class Bench:
             self._running.pop(name, None)
             if error is not None:
                 self._failed[name] = error.code if isinstance(error, LungscreenError) else "internal-error"
-                self._executor = None if type(error).__name__ == "BrokenProcessPool" else self._executor
+                self._executor = None if isinstance(error, BrokenExecutor) else self._executor
         if isinstance(error, Exception) and not isinstance(error, LungscreenError):
             LOG.error("work failed", extra={"fields": {"where": where_raised(error)}})
 
 
-def _begin_work() -> None:
+def _begin_work(niceness: int) -> None:
     """One core for the work: the other answers readers. A killed service takes its worker with it."""
     import torch
 
+    os.nice(niceness)
     torch.set_num_threads(1)
     Thread(target=_end_with_service, name="service-ends", daemon=True).start()
 
@@ -189,25 +197,42 @@ def _kept_outlines(results: Path, key: str, volume: Any) -> dict[int, Any] | Non
 
 # -- a mark ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class _Opened:
-    """A study as the stages know it, from its pack and its report."""
+class _Facts:
+    """What is known of a study beside its voxels; small, so that many are kept."""
 
-    volume: Any
-    lungs: Any
+    about: dict[str, Any]
+    series: Series
+    boxes: LungBoxes
 
 
-@lru_cache(maxsize=2)
-def _open_study(folder: Path, _stamp: int) -> _Opened:
-    from lungscreen.outputs.room_pack import pack_geometry, pack_lungs
-    from lungscreen.records import Series, Volume
+@lru_cache(maxsize=256)
+def _facts(folder: Path, stamp: int, cache: Path, most_bytes: int) -> _Facts:
+    from lungscreen.measure import find_lung_boxes
+    from lungscreen.outputs.room_pack import pack_lungs
+    from lungscreen.records import Series
     from lungscreen.results.reader import read_result
     from lungscreen.room.rebuild import acquisition_of, exam_of, patient_of
 
-    document, pack = read_result(folder / "report.json"), Pack(folder / PACK_FILE)
-    about = pack.about()
+    document, about = read_result(folder / "report.json"), Pack(folder / PACK_FILE).about()
     series = Series("dicom", about["series_uid"], patient_of(document), exam_of(document), acquisition_of(document))
-    volume = Volume(pack.hu(), pack_geometry(about), series, tuple(about["instance_numbers"]))
-    return _Opened(volume, pack_lungs(about, pack.lung_mask()))
+    lungs = pack_lungs(about, _voxels(folder, stamp, cache, most_bytes).lungs)
+    return _Facts(about, series, find_lung_boxes(lungs))
+
+
+@lru_cache(maxsize=8)
+def _voxels(folder: Path, _stamp: int, cache: Path, most_bytes: int) -> Unpacked:
+    return open_unpacked(Pack(folder / PACK_FILE), cache / folder.name, most_bytes)
+
+
+def _open_study(folder: Path, cache: Path, most_bytes: int) -> tuple[Volume, Lungs, LungBoxes]:
+    """A study as the stages know it, from its pack and its report. Its voxels are mapped from a file, not held."""
+    from lungscreen.outputs.room_pack import pack_geometry, pack_lungs
+    from lungscreen.records import Volume
+
+    key = (folder, (folder / PACK_FILE).stat().st_mtime_ns, cache, most_bytes)
+    facts, voxels = _facts(*key), _voxels(*key)
+    volume = Volume(voxels.hu, pack_geometry(facts.about), facts.series, tuple(facts.about["instance_numbers"]))
+    return volume, pack_lungs(facts.about, voxels.lungs), facts.boxes
 
 
 @lru_cache(maxsize=1)
@@ -218,9 +243,10 @@ def _networks(pipeline_name: str) -> tuple[Pipeline, Networks]:
     return pipeline, load_networks(pipeline)
 
 
-def measure_mark(folder: Path, pipeline_name: str, position_mm: Vector) -> dict[str, Any]:
+def measure_mark(folder: Path, pipeline_name: str, position_mm: Vector, cache: Path, most_bytes: int) -> dict[str, Any]:
     """A reader's click: outlined, measured, typed, located and rated as `lungscreen assess` does it.
 
+    cache: where unpacked studies lie, `most_bytes` of them.
     Returns the finding as report.json has it, and its outline as polygons. Errors: `outside-volume`, `weights-invalid`.
     """
     import math
@@ -231,17 +257,16 @@ def measure_mark(folder: Path, pipeline_name: str, position_mm: Vector) -> dict[
     from lungscreen.results.build import build_finding
     from lungscreen.results.values import to_plain
 
-    study = _open_study(folder, (folder / PACK_FILE).stat().st_mtime_ns)
-    if not study.volume.geometry.contains(position_mm):
+    volume, lungs, boxes = _open_study(folder, cache, most_bytes)
+    if not volume.geometry.contains(position_mm):
         raise InputError("outside-volume", "the place lies outside the scan")
     pipeline, networks = _networks(pipeline_name)
-    (found,) = grade_candidates(
-        study.volume, study.lungs, [Candidate(position_mm, math.nan, math.nan)], networks, pipeline
-    )
+    place = Candidate(position_mm, math.nan, math.nan)
+    (found,) = grade_candidates(volume, lungs, [place], networks, pipeline, boxes=boxes)
     found = keep_doubtful(found, "a reader marked it")
     return {
-        "finding": {**to_plain(build_finding(found, study.volume)), "number": 1},
-        "outline": outline_polygons(found.outline, study.volume.geometry),
+        "finding": {**to_plain(build_finding(found, volume)), "number": 1},
+        "outline": outline_polygons(found.outline, volume.geometry),
     }
 
 
@@ -250,19 +275,17 @@ GRID_STEP_MM = 20.0
 """Of the nodes at which the alignment is told: its B-spline is coarser than that."""
 
 
-def align_packs(folder: Path, earlier: Path, target: Path) -> None:
+def align_packs(folder: Path, earlier: Path, target: Path, cache: Path, most_bytes: int) -> None:
     """Where places of this exam lay in the earlier one, by the product's registration, on a grid: to `target`."""
     import numpy as np
 
     from lungscreen.comparison.align import align_exams
 
-    now = _open_study(folder, (folder / PACK_FILE).stat().st_mtime_ns)
-    then = _open_study(earlier, (earlier / PACK_FILE).stat().st_mtime_ns)
-    found = align_exams(now.volume, now.lungs, then.volume, then.lungs)
-    corners = now.volume.geometry.to_mm(
-        [[k, j, i] for k in (0, now.volume.hu.shape[0] - 1) for j in (0, now.volume.hu.shape[1] - 1)
-         for i in (0, now.volume.hu.shape[2] - 1)]
-    )  # fmt: skip
+    now, lungs_now, _ = _open_study(folder, cache, most_bytes)
+    then, lungs_then, _ = _open_study(earlier, cache, most_bytes)
+    found = align_exams(now, lungs_now, then, lungs_then)
+    slices, rows, columns = (size - 1 for size in now.geometry.shape)
+    corners = now.geometry.to_mm([[k, j, i] for k in (0, slices) for j in (0, rows) for i in (0, columns)])
     low, high = corners.min(axis=0), corners.max(axis=0)
     count = np.ceil((high - low) / GRID_STEP_MM).astype(int) + 1
     nodes = [

@@ -73,7 +73,7 @@ def _object(room: Room, number: str, who: Principal, kind: str) -> Response:
         raise Problem("not-ready", "the DICOM outputs are not installed here (lungscreen[dicom])")
     with room.store.read() as connection:
         row = room.reads.get(connection, number)
-        outlines = {mark["id"]: mark["outline"] for mark in measured_marks(connection, number)}
+        outlines = {mark["id"]: mark["outline"] for mark in measured_marks(connection, number, outlines=True)}
     folder = room.folders.pinned(json.loads(row.pins)["pin"])
     kept = object_path(folder, number, kind)
     if not kept.exists():

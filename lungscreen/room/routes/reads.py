@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from sqlalchemy import Connection, select
-from starlette.concurrency import run_in_threadpool
 
-from lungscreen.errors import LungscreenError
 from lungscreen.outputs.room_pack import PackError
 from lungscreen.results.reader import read_result
 from lungscreen.results.values import to_plain
@@ -22,12 +18,12 @@ from lungscreen.room.bodies import Active, Addendum, NewMark, Password
 from lungscreen.room.core import Asking, Here, Room, address_of, allow
 from lungscreen.room.double import differences
 from lungscreen.room.images import find_pack, find_study_row, prepare_images
+from lungscreen.room.marking import measure_later, unmeasured
 from lungscreen.room.problems import Problem
 from lungscreen.room.reads import ReadRow, measured_marks
 from lungscreen.room.routes.answers import ANSWERS
 from lungscreen.room.routes.studies import StudyKey
-from lungscreen.room.words import Content, PlaceMm
-from lungscreen.room.work import measure_mark
+from lungscreen.room.words import Content
 
 __all__ = ["arbitration_routes", "read_routes"]
 
@@ -35,9 +31,7 @@ read_routes = APIRouter(prefix="/api/v1", responses=ANSWERS, dependencies=[Depen
 arbitration_routes = APIRouter(prefix="/api/v1", responses=ANSWERS, dependencies=[Depends(allow("arbiter", "lead"))])
 
 ReadId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
-MEASURE_S = 120.0
-"""How long a mark may wait to be measured."""
-
+MarkId = Annotated[str, Path(pattern="^m[0-9]{1,4}$")]
 IfMatch = Annotated[str | None, Header(max_length=20)]
 
 
@@ -50,7 +44,7 @@ def _open_read(key: StudyKey, who: Asking, response: Response, room: Here) -> di
             connection, who.name, "read-opened" if new else "read-reopened", row.id, study=key, kind=row.kind
         )
         study = find_study_row(connection, key)
-        answer = _read(room, connection, row, who)
+        answer = _read(room, connection, row, who, outlines=True)
     room.audit.anchor_head(room.store)
     prepare_images(room, study)
     response.status_code = 201 if new else 200
@@ -61,7 +55,7 @@ def _open_read(key: StudyKey, who: Asking, response: Response, room: Here) -> di
 def _get_read(number: ReadId, who: Asking, response: Response, room: Here) -> dict[str, Any]:
     """One's own read."""
     with room.store.read() as connection:
-        return _tagged(response, _read(room, connection, room.reads.own(connection, number, who), who))
+        return _tagged(response, _read(room, connection, room.reads.own(connection, number, who), who, outlines=True))
 
 
 @read_routes.put("/reads/{number}")
@@ -77,50 +71,37 @@ def _save_read(
 
 
 @read_routes.post("/reads/{number}/marks", status_code=201)
-async def _add_mark(
+def _add_mark(
     number: ReadId, new: NewMark, who: Asking, response: Response, room: Here, if_match: IfMatch = None
 ) -> dict[str, Any]:
-    """A nodule at a place: measured, typed and located by the product."""
+    """A nodule at a place: saved at once, measured, typed and located by the product afterwards."""
     version = _version(if_match)
-    folder = await run_in_threadpool(_place_to_measure, room, number, version, who)
-    found = await _measure(room, number, folder, new.position_mm)
-    mark, answer = await run_in_threadpool(_keep_mark, room, number, version, who, found)
-    _tagged(response, answer)
-    return {"mark": next(m for m in answer["content"]["marks"] if m["id"] == mark), "read": answer}
-
-
-def _place_to_measure(room: Room, number: str, version: int, who: Principal) -> FilePath:
-    """The folder of the images that a read is of, where it may be marked now."""
     with room.store.read() as connection:
         row = room.reads.own(connection, number, who)
-        if row.state == "final":
-            raise Problem("read-signed")
-        if row.version != version:
-            raise Problem("read-changed")
-    return find_pack(room, row.study, who).path.parent
-
-
-async def _measure(room: Room, number: str, folder: FilePath, position_mm: PlaceMm) -> dict[str, Any]:
-    """Wait without one of the threads that answer everybody: many may wait for the one process that measures."""
-    future = room.bench.start(f"mark {number} {position_mm}", measure_mark, folder, room.config.pipeline, position_mm)
+    pack = find_pack(room, row.study, who)
     try:
-        found: dict[str, Any] = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), MEASURE_S)
-    except LungscreenError as error:
-        raise Problem("outside-volume" if error.code == "outside-volume" else "not-ready", error.reason) from None
-    except (PackError, OSError, TimeoutError):
-        raise Problem("not-ready", "the place could not be measured") from None
-    return found
-
-
-def _keep_mark(
-    room: Room, number: str, version: int, who: Principal, found: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
+        found = unmeasured(pack, new.position_mm)
+    except PackError:
+        raise Problem("not-ready", "the images cannot be read") from None
     with room.store.write() as connection:
         mark, row = room.reads.add_mark(connection, room.reads.own(connection, number, who), version, found)
         room.audit.add(connection, who.name, "mark-added", number, mark=mark)
         answer = _read(room, connection, row, who)
+    measure_later(room, number, mark, pack, new.position_mm)
     room.audit.anchor_head(room.store)
-    return mark, answer
+    _tagged(response, answer)
+    return {"mark": next(m for m in answer["content"]["marks"] if m["id"] == mark), "read": answer}
+
+
+@read_routes.get("/reads/{number}/marks/{mark}")
+def _get_mark(number: ReadId, mark: MarkId, who: Asking, room: Here) -> dict[str, Any]:
+    """A mark as it was measured, or that it waits for that: `measured.state`."""
+    with room.store.read() as connection:
+        room.reads.own(connection, number, who)
+        known = {one["id"]: one for one in measured_marks(connection, number, outlines=True)}
+    if mark not in known:
+        raise Problem("not-found")
+    return {"id": mark, "position_mm": known[mark]["position_mm"], "measured": _measured(known[mark])}
 
 
 @read_routes.post("/reads/{number}/active", status_code=204)
@@ -259,10 +240,15 @@ def _tagged(response: Response, answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _read(room: Room, connection: Connection, row: ReadRow, who: Principal) -> dict[str, Any]:
-    """`Read` of docs/reference/room-api.md."""
+def _read(
+    room: Room, connection: Connection, row: ReadRow, who: Principal, *, outlines: bool = False
+) -> dict[str, Any]:
+    """`Read` of docs/reference/room-api.md.
+
+    outlines: of the marks too; they are long, and who saves has them.
+    """
     content = room.reads.content(row)
-    measured = {mark["id"]: mark for mark in measured_marks(connection, row.id)}
+    measured = {mark["id"]: mark for mark in measured_marks(connection, row.id, outlines=outlines)}
     plain = content.model_dump(mode="json")
     for mark in plain["marks"]:
         mark["measured"] = _measured(measured[mark["id"]])
@@ -285,7 +271,7 @@ def _read(room: Room, connection: Connection, row: ReadRow, who: Principal) -> d
         "newer_result": _newer(study, row.pins),
         "content": plain,
         "computed": room.reads.judged(connection, row).plain,
-        "missing": room.reads.missing(row) if row.state != "final" else [],
+        "missing": room.reads.missing(connection, row) if row.state != "final" else [],
         "sha256": {"first": row.first_sha256, "final": row.final_sha256},
         "addenda": [{"text": one.text, "who": one.name, "when": one.at} for one in added],
     }
@@ -308,11 +294,12 @@ def _measured(mark: dict[str, Any]) -> dict[str, Any]:
     finding = mark["finding"]
     size, place = finding["measurement"] or {}, finding["location"]
     return {
+        "state": mark["state"],
         **{name: size.get(name) for name in _MEASURED},
         "type": finding["type"],
         **{name: place.get(name) for name in _LOCATED},
         "second_look": finding.get("second_look"),
         "notices": finding["notices"],
         "after_cad": mark["after_cad"],
-        "outline": mark["outline"],
+        "outline": mark.get("outline"),
     }

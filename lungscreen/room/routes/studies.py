@@ -155,7 +155,10 @@ def _alignment(key: StudyKey, earlier: StudyKey, who: Asking, room: Here) -> Res
     table = now / f"alignment-{then.name}.json"
     if table.exists():
         return Response(table.read_bytes(), media_type="application/json")
-    room.bench.start(f"align {table}", align_packs, now, then, table)
+    if room.bench.failed(name := f"align {table}"):
+        raise Problem("not-ready", "the two exams could not be aligned")
+    unpacked, most_bytes = room.folders.unpacked, int(room.config.limits.unpacked_bytes)
+    room.bench.start(name, align_packs, now, then, table, unpacked, most_bytes)
     return JSONResponse({"state": "running"}, 202, {"Retry-After": "2"})
 
 

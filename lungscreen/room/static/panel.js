@@ -144,10 +144,10 @@ export class Panel extends EventTarget {
     const rows = items.map((item) => {
       const decision = this.decision(item), row = this.computed(item);
       const verdict = item.source === "reader" ? "yours" : decision ? `${VERDICT_SIGNS[decision.verdict]} ${decision.verdict}` : "open";
-      const size = row?.mean_diameter_mm ?? sizeOf(this.fact(item));
+      const fact = this.fact(item), size = row?.mean_diameter_mm ?? sizeOf(fact);
       return el("li", {}, el("button", {
         type: "button", class: `nodule ${item.source}`, "aria-pressed": String(item.id === this.selected), data: { id: item.id }, onclick: () => this.select(item.id),
-      }, el("b", {}, item.label), el("span", {}, row?.type ?? typeOf(this.fact(item)) ?? ""), el("span", {}, size ? inMm(size) : "not measured"),
+      }, el("b", {}, item.label), el("span", {}, row?.type ?? typeOf(fact) ?? ""), el("span", {}, size ? inMm(size) : isWaiting(fact) ? "being measured…" : "not measured"),
       el("span", { class: "soft" }, verdict), el("span", {}, row?.category ?? "")));
     });
     fill(this.list, ...rows);
@@ -172,7 +172,7 @@ export class Panel extends EventTarget {
         el("button", { type: "button", title: `${label} (${key})`, "aria-pressed": String(this.decision(item)?.verdict === verdict), onclick: () => this.decide(verdict) },
           `${VERDICT_SIGNS[verdict]} ${label}`))),
       this.decision(item)?.reason && el("p", { class: "soft" }, `Rejected: ${this.programme.reject_reasons.find((/** @type {any} */ r) => r.code === this.decision(item).reason)?.text ?? ""}`),
-      measured ? facts(measured) : el("p", { class: "soft" }, "Nothing could be measured here: give the axes."),
+      howMeasured(measured),
       item.source === "cad" && cadFacts(fact),
       el("div", { class: "fields" },
         choice("Type", "type", [["", "as measured"], ...this.programme.types.map((/** @type {string} */ t) => [t, t])], words.type ?? "", off, (v) => this.say({ type: v || null }, item)),
@@ -245,6 +245,16 @@ const sizeOf = (fact) => (fact?.measured ?? fact?.measurement)?.mean_diameter_mm
 const typeOf = (fact) => fact?.measured?.type ?? fact?.type ?? null;
 /** @param {any} finding of CAD @returns {any} as a mark's measurement */
 const flat = (finding) => ({ ...(finding.measurement ?? {}), ...(finding.location ?? {}), type: finding.type });
+
+/** @param {any} fact */
+const isWaiting = (fact) => fact?.measured?.state === "waiting";
+
+/** @param {any} m */
+function howMeasured(m) {
+  if (m?.state === "waiting") return el("p", { class: "soft" }, "Saved. It is being measured: sizes and category follow.");
+  if (!m?.mean_diameter_mm) return el("p", { class: "soft" }, "Nothing could be measured here: give the axes.");
+  return facts(m);
+}
 
 /** @param {any} m */
 function facts(m) {

@@ -114,6 +114,10 @@ async function openRead(page) {
   panel.addEventListener("sign", () => askPassword(page));
   reading.addEventListener("changed", () => drawShapes(page));
   reading.addEventListener("conflict", () => askConflict(page));
+  reading.addEventListener("measured", (event) => {
+    const { id, measured } = /** @type {CustomEvent} */ (event).detail;
+    say(`Nodule ${id.toUpperCase()}: ${measured.mean_diameter_mm ? `${measured.type}, ${measured.mean_diameter_mm.toFixed(1)} mm` : "not measured"}`);
+  });
   if (reading.open) new ActiveTime((seconds) => reading.tellActive(seconds));
   if (page.study.gate === "open" || read.cad_shown || read.state !== "reading") await showCad(page);
   drawShapes(page);
@@ -167,7 +171,6 @@ async function mark(page) {
   const { viewer, reading, panel } = page;
   const index = viewer?.placeAtPointer();
   if (!index || !reading?.open) return;
-  say("Measuring…");
   try {
     panel.select(await reading.addMark(toMm(viewer.scene.store.affine, index)));
   } catch (error) {

@@ -2,7 +2,8 @@
  * A read in the page: its content, saved as it is typed, and the way back.
  *
  * One request at a time, each with the version that the last one gave. Emits `changed` (content), `saved`, `state`
- * (the line that says whether all is saved) and `conflict` (somebody wrote in between).
+ * (the line that says whether all is saved), `conflict` (somebody wrote in between) and `measured` (a mark that was
+ * saved before it was measured).
  */
 import { Problem, call, get, pause } from "./api.js";
 
@@ -11,6 +12,7 @@ export const NO_WORDS = {
   suspicious: false, confidence: null, note: "",
 };
 const MOST_UNDO = 100;
+const FIRST_ASK_MS = 250, LAST_ASK_MS = 2000; // for a mark that waits to be measured
 
 export class Reading extends EventTarget {
   /** @param {any} read as the service told it @param {number} delay ms after the last key before it is saved */
@@ -28,6 +30,11 @@ export class Reading extends EventTarget {
     /** @type {Promise<void>} */
     this.saving = Promise.resolve();
     this.trouble = "";
+    /** @type {Map<string, any>} mark → what the service measured, the newest */
+    this.measured = new Map();
+    /** @type {Set<string>} marks that are asked for until they are measured */
+    this.asked = new Set();
+    this.#measure(this.content);
     addEventListener("beforeunload", (event) => { if (this.dirty) event.preventDefault(); });
     addEventListener("pagehide", () => this.#lastWords());
     document.addEventListener("visibilitychange", () => { if (document.hidden) this.flush().catch(() => {}); });
@@ -58,6 +65,7 @@ export class Reading extends EventTarget {
   /** @param {any} content */
   #set(content) {
     this.content = content;
+    for (const mark of content.marks) mark.measured = this.measured.get(mark.id) ?? mark.measured;
     this.dirty = true;
     this.dispatchEvent(new Event("changed"));
     this.dispatchEvent(new Event("state"));
@@ -112,12 +120,44 @@ export class Reading extends EventTarget {
   #take(read) {
     this.read = read;
     if (!this.dirty) {
-      const known = new Map(this.content.marks.map((/** @type {any} */ mark) => [mark.id, mark]));
       this.content = structuredClone(read.content);
-      for (const mark of this.content.marks) mark.measured ??= known.get(mark.id)?.measured ?? null;
+      this.#measure(this.content);
     }
     this.dispatchEvent(new Event("saved"));
     this.dispatchEvent(new Event("state"));
+  }
+
+  /** What the service measured: the newest, with the outline, which it tells once. @param {any} content */
+  #measure(content) {
+    for (const mark of content.marks) {
+      const before = this.measured.get(mark.id);
+      mark.measured = { ...mark.measured, outline: mark.measured?.outline ?? before?.outline ?? null };
+      this.measured.set(mark.id, mark.measured);
+      if (mark.measured.state === "waiting") this.#askFor(mark.id);
+    }
+  }
+
+  /** Ask until a mark is measured. Its words, and the version, stay this page's. @param {string} id */
+  async #askFor(id) {
+    if (this.asked.has(id)) return;
+    this.asked.add(id);
+    for (let wait = FIRST_ASK_MS; ; wait = Math.min(wait * 1.5, LAST_ASK_MS)) {
+      await pause(wait);
+      try {
+        const { measured } = await get(`/reads/${this.read.id}/marks/${id}`);
+        if (measured.state === "waiting") continue;
+        const { computed } = await get(`/reads/${this.read.id}`);
+        this.measured.set(id, measured);
+        this.read = { ...this.read, computed };
+        for (const mark of this.content.marks) if (mark.id === id) mark.measured = measured;
+        this.asked.delete(id);
+        this.dispatchEvent(new Event("changed"));
+        this.dispatchEvent(new CustomEvent("measured", { detail: { id, measured } }));
+        return;
+      } catch (error) {
+        if (error instanceof Problem && error.status > 0 && error.status < 500 && error.status !== 429) return; // gone: of a read that is no longer ours
+      }
+    }
   }
 
   /** Keep this page's words after a conflict: theirs are replaced. */
@@ -136,13 +176,14 @@ export class Reading extends EventTarget {
     this.dispatchEvent(new Event("changed"));
   }
 
-  /** A nodule at a place, measured by the product. @param {number[]} mm LPS @returns {Promise<string>} its id */
+  /** A nodule at a place: saved now, measured by the product afterwards. @param {number[]} mm LPS @returns {Promise<string>} its id */
   async addMark(mm) {
     await this.flush();
     this.#remember();
     const { mark, read } = await call("POST", `/reads/${this.read.id}/marks`, { position_mm: mm }, { version: this.read.version });
     if (this.dirty) { // something was typed meanwhile: it stays, the mark joins it
       this.content.marks.push(structuredClone(mark));
+      this.#measure(this.content);
       this.read = read;
       await this.flush();
     } else {
