@@ -809,6 +809,11 @@ CODES: dict[str, Code] = {
         "The process that read this study ended twice before it was done: too little memory, or a crash in a library.",
         "Give workers more memory (fewer --workers), then `lungscreen batch retry`; else report it.",
     ),
+    "library-said": Code(
+        "notice",
+        "A library wrote a line on the error stream. It stands in the log alone, without what could name a patient.",
+        "Nothing, where the studies of that time were read; else send the line along with your report of the fault.",
+    ),
     "out-of-memory": Code(
         "refusal",
         "There was not enough memory for this study, twice, or it took more than --worker-memory allows.",

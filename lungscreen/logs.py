@@ -10,10 +10,11 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 from lungscreen.text import plain_text
 
-__all__ = ["LOG", "start_logs", "where_raised"]
+__all__ = ["LOG", "logs_are_json", "start_logs", "stop_logs", "tell", "where_raised"]
 
 LOG = logging.getLogger("lungscreen")
 """Events are logged as `LOG.info("study done", extra={"fields": {"key": ..., "seconds": ...}})`."""
@@ -37,10 +38,14 @@ class _Text(logging.Formatter):
 
 
 class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # a subscript fails where the class is made
-    """Writes to what stderr is at that moment."""
+    """Writes to a stream, or to what stderr is at that moment."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._given = stream
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stderr
+        self.stream = self._given or sys.stderr
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
@@ -49,13 +54,36 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # a subscript f
         """
 
 
-def start_logs(as_json: bool) -> None:
-    """Send the package's log to stderr, once, in the chosen form."""
-    handler = _Stderr()
+def start_logs(as_json: bool, stream: TextIO | None = None) -> None:
+    """Send the package's log to stderr, or to a stream in its place, once, in the chosen form."""
+    handler = _Stderr(stream)
     handler.setFormatter(_Json() if as_json else _Text())
     LOG.handlers[:] = [handler]
     LOG.setLevel(logging.INFO if as_json else logging.WARNING)
     LOG.propagate = False
+
+
+def stop_logs() -> None:
+    """Send the package's log nowhere any more."""
+    LOG.handlers.clear()
+
+
+def logs_are_json() -> bool | None:
+    """How this process logs: JSON, text, or (None) not at all."""
+    formatters = [handler.formatter for handler in LOG.handlers]
+    return isinstance(formatters[0], _Json) if formatters else None
+
+
+def tell(event: str, sentence: str, **fields: object) -> None:
+    """Say something to the person at the terminal, on stderr; where logs are JSON, as an event with these fields.
+
+    sentence: may name a path that the person gave. fields: go to a log, so they never do.
+    """
+    if logs_are_json():
+        LOG.info(event, extra={"fields": fields})
+    else:
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()
 
 
 def where_raised(error: Exception) -> str:

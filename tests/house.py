@@ -31,9 +31,9 @@ __all__ = [
 PACKAGE = Path(lungscreen.__file__).parent
 
 SHARED = (
-    "cells", "codes", "config", "database", "days", "dicomfile", "errors", "files", "geometry", "kernels", "logs",
-    "morphology", "operating_points", "patches", "pseudonyms", "records", "sources", "stopwatch", "text", "threads",
-    "uids", "units", "weights",
+    "cells", "codes", "config", "database", "days", "dicomfile", "errors", "files", "geometry", "kernels",
+    "library_lines", "logs", "morphology", "operating_points", "patches", "pseudonyms", "records", "sources",
+    "stopwatch", "text", "threads", "uids", "units", "weights",
 )  # fmt: skip
 """What everybody may use. It knows nobody else."""
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from multiprocessing.reduction import recv_handle, send_handle
+from multiprocessing.reduction import DupFd, recv_handle, send_handle
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ from lungscreen.batch.progress import quiet_progress
 from lungscreen.batch.study import Outcome, Work, judge_task, read_task
 from lungscreen.batch.tasks import Task
 from lungscreen.errors import LungscreenError
-from lungscreen.logs import LOG, start_logs
+from lungscreen.library_lines import error_stream
+from lungscreen.logs import LOG, logs_are_json, start_logs
 from lungscreen.pipeline import Networks
 
 __all__ = ["Processes", "judge_on", "read_on"]
@@ -57,6 +58,27 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
+
+
+class _LogForm:
+    """How the supervisor logs, and where to, so that workers do it alike."""
+
+    def __init__(self, as_json: bool | None, descriptor: int) -> None:
+        self._as_json = as_json
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """On the way to a process that is being started, its descriptor goes with it."""
+        return _sent_log_form, (self._as_json, DupFd(self._descriptor))
+
+    def start(self) -> None:
+        """What is written on descriptor 2 meanwhile is heard by the supervisor (`lungscreen.library_lines`)."""
+        if self._as_json is not None:
+            start_logs(self._as_json, os.fdopen(self._descriptor, "w", buffering=1, errors="backslashreplace"))
+
+
+def _sent_log_form(as_json: bool | None, descriptor: Any) -> _LogForm:
+    return _LogForm(as_json, descriptor.detach())
 
 
 @dataclass(frozen=True)
@@ -201,7 +223,7 @@ class Processes:
 
     def _start(self, name: str, target: Callable[..., None], *more: object) -> _Process:
         here, there = self._context.Pipe()
-        words = (there, self._work, os.getpid(), _log_form(), *more)
+        words = (there, self._work, os.getpid(), _LogForm(logs_are_json(), error_stream()), *more)
         process = self._context.Process(target=target, args=words, name=name, daemon=True)
         with _thread_variables(self._threads):
             process.start()
@@ -297,7 +319,7 @@ class Processes:
         return events
 
 
-def read_on(pipe: Connection, work: Work, parent: int, log_form: bool | None) -> None:
+def read_on(pipe: Connection, work: Work, parent: int, log_form: _LogForm) -> None:
     """What a reader does: one task after the other, until the pipe closes."""
     _begin(parent, log_form)
     pipe.send(None)
@@ -323,7 +345,7 @@ def _read(task: Task, work: Work) -> Event | Parcel:
         return Event("died", task, code="out-of-memory")
 
 
-def judge_on(pipe: Connection, work: Work, parent: int, log_form: bool | None, models: Models) -> None:
+def judge_on(pipe: Connection, work: Work, parent: int, log_form: _LogForm, models: Models) -> None:
     """What a judge does: load the networks, then one study after the other, until the pipe closes."""
     _begin(parent, log_form)
     networks: Future[Networks] = Future()
@@ -344,15 +366,14 @@ def _judge(parcel: Parcel, work: Work, networks: Future[Networks]) -> Event:
     return as_event(read.task, lambda: judge_task(read, work, networks))
 
 
-def _begin(parent: int, log_form: bool | None) -> None:
+def _begin(parent: int, log_form: _LogForm) -> None:
     """What both kinds of process do first."""
     end_with(parent)  # nobody else would stop this process, or read what it says
     with suppress(OSError):  # where memory runs out, a worker goes and the supervisor stays
         _OOM_SCORE.write_text(_FIRST_TO_GO, encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if log_form is not None:
-        start_logs(log_form)
+    log_form.start()
     quiet_progress()
 
 
@@ -360,12 +381,6 @@ def _end(process: _Process, code: str) -> None:
     """End a process by force."""
     process.code = code
     process.process.kill()
-
-
-def _log_form() -> bool | None:
-    """How this process logs, so that workers do it alike: JSON, text, or not at all."""
-    formatters: list[Any] = [handler.formatter for handler in LOG.handlers]
-    return type(formatters[0]).__name__ == "_Json" if formatters else None
 
 
 @contextmanager

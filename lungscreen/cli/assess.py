@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from lungscreen import RESEARCH_USE
 from lungscreen.cli.shared import add_clinical, add_log_json, add_pipeline, clinical_table, exit_code
+from lungscreen.logs import tell
 
 __all__ = ["add_arguments", "run"]
 
@@ -34,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Assess, then say where the findings are."""
     from lungscreen.jobs.assess import assess_points, read_points
-    from lungscreen.logs import start_logs
     from lungscreen.pipeline import read_pipeline
 
-    start_logs(args.log_json)
     points = read_points(args.points)
     clinical = clinical_table(args.clinical)
     pipeline = read_pipeline(args.pipeline)
     assessed = assess_points(args.inputs, points, args.out, pipeline, use_lungs=not args.no_lungs, clinical=clinical)
     print(args.out / "findings.csv")
     outside = f", {assessed.outside} outside their volume" if assessed.outside else ""
-    print(f"{assessed.points} of {len(points)} points assessed{outside}. {RESEARCH_USE}", file=sys.stderr)
+    sentence = f"{assessed.points} of {len(points)} points assessed{outside}. {RESEARCH_USE}"
+    told = {"points": len(points), "assessed": assessed.points, "outside": assessed.outside}
+    tell("run ended", sentence, **told, note=RESEARCH_USE)
     return exit_code(args.out, assessed.complete)

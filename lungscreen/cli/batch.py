@@ -28,6 +28,7 @@ from lungscreen.cli.shared import (
     name_missing,
     stopping_at_signals,
 )
+from lungscreen.logs import tell
 
 if TYPE_CHECKING:
     from lungscreen.batch import BatchRun, Ended
@@ -117,17 +118,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _say_how_it_ended(ended: Ended) -> None:
     states = ", ".join(f"{count} {state}" for state, count in ended.states.items() if count)
-    print(f"{ended.studies} studies: {states or 'none'}. {RESEARCH_USE}", file=sys.stderr)
+    sentence = f"{ended.studies} studies: {states or 'none'}. {RESEARCH_USE}"
+    tell("run ended", sentence, studies=ended.studies, **ended.states, note=RESEARCH_USE)
     if ended.how == "stopped" and ended.left:
-        print(f"{ended.left} studies wait; the same command goes on.", file=sys.stderr)
+        tell("run stopped", f"{ended.left} studies wait; the same command goes on.", left=ended.left)
 
 
 def _run(args: argparse.Namespace) -> int:
     from lungscreen.batch import run_batch
-    from lungscreen.logs import start_logs
 
     os.umask(args.umask)
-    start_logs(args.log_json)
     batch = _batch_run(args)
     stop = threading.Event()
     end = time.monotonic() + _seconds_until(args.until) if args.until else math.inf

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from lungscreen import RESEARCH_USE
 from lungscreen.cli.shared import add_log_json, add_pipeline, exit_code
+from lungscreen.logs import tell
 
 __all__ = ["add_arguments", "run"]
 
@@ -37,10 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect, then say where the candidates are."""
     from lungscreen.jobs.detect import detect_inputs
-    from lungscreen.logs import start_logs
     from lungscreen.pipeline import read_pipeline
 
-    start_logs(args.log_json)
     read, complete = detect_inputs(
         args.inputs,
         args.out,
@@ -50,5 +48,5 @@ def run(args: argparse.Namespace) -> int:
         first_stage=args.first_stage,
     )
     print(args.out / "candidates.csv")
-    print(f"{read} volumes searched. {RESEARCH_USE}", file=sys.stderr)
+    tell("run ended", f"{read} volumes searched. {RESEARCH_USE}", volumes=read, note=RESEARCH_USE)
     return exit_code(args.out, complete)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.errors import LungscreenError, UsageError
+from lungscreen.logs import LOG, logs_are_json, tell, where_raised
 from lungscreen.text import plain_text
 
 __all__ = ["COMMANDS", "CONNECTED", "command_parser", "main"]
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((word for word in words if not word.startswith("-")), "")
     parser = _parser(command)
     args = parser.parse_args(words)
-    with _broken_pipes(args.command):
+    with _broken_pipes(args.command), _logged(args):
         return _run(args)
 
 
@@ -66,6 +67,23 @@ def _broken_pipes(command: str) -> Iterator[None]:
         signal.signal(signal.SIGPIPE, before)
 
 
+@contextmanager
+def _logged(args: argparse.Namespace) -> Iterator[None]:
+    """The log of a command that has one, with what libraries write on stderr."""
+    if not hasattr(args, "log_json"):
+        yield
+        return
+    from lungscreen.library_lines import hear_libraries
+    from lungscreen.logs import start_logs, stop_logs
+
+    start_logs(args.log_json)
+    try:
+        with hear_libraries(args.log_json):
+            yield
+    finally:
+        stop_logs()
+
+
 def _run(args: argparse.Namespace) -> int:
     try:
         return int(importlib.import_module(f"lungscreen.cli.{args.command.replace('-', '_')}").run(args))
@@ -76,8 +94,13 @@ def _run(args: argparse.Namespace) -> int:
         _complain(error)
         return ExitCode.FAILED
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        tell("interrupted", "interrupted")
         return ExitCode.INTERRUPTED
+    except Exception as error:
+        if not logs_are_json():
+            raise
+        LOG.critical("crashed", extra={"fields": {"where": where_raised(error)}})
+        return ExitCode.FAILED
 
 
 def command_parser(command: str) -> argparse.ArgumentParser:
@@ -104,7 +127,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 
 def _complain(error: LungscreenError) -> None:
-    print(f"lungscreen: {plain_text(str(error))}", file=sys.stderr)
+    tell("command failed", f"lungscreen: {plain_text(str(error))}", code=error.code, reason=plain_text(error.reason))
 
 
 if __name__ == "__main__":

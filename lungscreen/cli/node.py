@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lungscreen import RESEARCH_USE
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.shared import add_log_json, add_umask, stopping_at_signals
+from lungscreen.logs import tell
 
 if TYPE_CHECKING:
     from lungscreen.node.config import NodeConfig
@@ -40,13 +41,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, config: NodeConfig) -> int:
-    from lungscreen.logs import start_logs
     from lungscreen.node.run import run_node
 
-    start_logs(args.log_json)
     os.umask(args.umask)
     stop = threading.Event()
-    print(RESEARCH_USE, file=sys.stderr, flush=True)
+    tell("started", RESEARCH_USE, note=RESEARCH_USE)
 
     def ready(port: int) -> None:
         print(f"{config.ae_title} listens at {config.host}:{port}", flush=True)

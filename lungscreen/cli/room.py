@@ -13,6 +13,7 @@ from lungscreen import RESEARCH_USE
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.shared import add_log_json
 from lungscreen.errors import UsageError
+from lungscreen.logs import tell
 
 if TYPE_CHECKING:
     from lungscreen.room.core import Room
@@ -98,20 +99,18 @@ def _open(args: argparse.Namespace, secure: bool = False) -> Room:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from lungscreen.logs import start_logs
     from lungscreen.room.serve import Listener, serve
 
     tls = bool(args.tls_cert and args.tls_key)
     if args.host not in LOOPBACK and not (tls or args.behind_proxy):
         raise UsageError("usage", "another address than 127.0.0.1 needs --tls-cert and --tls-key, or --behind-proxy")
-    start_logs(args.log_json)
     room = _open(args, secure=tls or args.behind_proxy)
     listener = Listener(
         args.host, args.port, args.tls_cert, args.tls_key, args.proxy_address if args.behind_proxy else ""
     )
     scheme = "https" if tls else "http"
     print(f"{scheme}://{args.host}:{args.port}/", flush=True)
-    print(RESEARCH_USE, file=sys.stderr, flush=True)
+    tell("started", RESEARCH_USE, note=RESEARCH_USE)
     serve(room, listener, with_batch=not args.no_batch)
     return ExitCode.OK
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from lungscreen import RESEARCH_USE
@@ -20,6 +19,7 @@ from lungscreen.cli.shared import (
     exit_code,
     name_missing,
 )
+from lungscreen.logs import tell
 
 __all__ = ["add_arguments", "run"]
 
@@ -50,10 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Screen, then say where the results are."""
     from lungscreen.batch.screen import screen_inputs
-    from lungscreen.logs import start_logs
 
     os.umask(args.umask)
-    start_logs(args.log_json)
     pipeline = chosen_pipeline(args)
     clinical = clinical_table(args.clinical)
     summary = screen_inputs(
@@ -66,5 +64,6 @@ def run(args: argparse.Namespace) -> int:
     )
     name_missing(args.inputs)
     print(args.out / "worklist.html")
-    print(f"{summary.reports} of {summary.studies} studies read. {RESEARCH_USE}", file=sys.stderr)
+    sentence = f"{summary.reports} of {summary.studies} studies read. {RESEARCH_USE}"
+    tell("run ended", sentence, studies=summary.studies, reports=summary.reports, note=RESEARCH_USE)
     return exit_code(args.out, summary.complete)

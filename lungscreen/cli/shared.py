@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.errors import UsageError
+from lungscreen.logs import tell
 from lungscreen.operating_points import OPERATING_POINTS
 from lungscreen.text import plain_text
 
@@ -128,7 +128,7 @@ def clinical_table(path: Path | None) -> ClinicalTable | None:
         return None
     table = read_clinical(path)
     for notice in table.notices:
-        print(f"{path.name}: {plain_text(notice.text)}", file=sys.stderr)
+        tell("patient data", f"{path.name}: {plain_text(notice.text)}", code=notice.code)
     return table
 
 
@@ -148,16 +148,16 @@ def _octal(text: str) -> int:
 
 def name_missing(inputs: Sequence[Path]) -> None:
     """Say which of the inputs do not exist; the rest is read all the same."""
-    for path in inputs:
+    for number, path in enumerate(inputs, 1):
         if not os.path.lexists(path):
-            print(f"{plain_text(str(path))} does not exist.", file=sys.stderr)
+            tell("input missing", f"{plain_text(str(path))} does not exist.", code="input-missing", input=number)
 
 
 def exit_code(out: Path, complete: bool) -> ExitCode:
     """How a run over studies ends; says where to look when not everything was read."""
     if complete:
         return ExitCode.OK
-    print(f"Not everything was read: see {out / 'refused.csv'}", file=sys.stderr)
+    tell("run incomplete", f"Not everything was read: see {out / 'refused.csv'}")
     return ExitCode.SOME_REFUSED
 
 
