@@ -11,7 +11,7 @@ import numpy as np
 
 from lungscreen.errors import Refusal
 from lungscreen.geometry import Geometry
-from lungscreen.outputs.page.pictures import PictureConfig
+from lungscreen.outputs.page.planes import PictureConfig
 from lungscreen.outputs.page.whole import report_page
 from lungscreen.outputs.registry import OutputsConfig
 from lungscreen.outputs.report_json import document_json

@@ -21,7 +21,7 @@ from report_examples import finish, make_finding, make_report, make_volume
 from lungscreen.measure import measure_nodules
 from lungscreen.outputs import report_json
 from lungscreen.outputs.page import report_page
-from lungscreen.outputs.page.pictures import PictureConfig
+from lungscreen.outputs.page.planes import PictureConfig
 from lungscreen.records import Candidate
 from lungscreen.results.columns import finding_cells, finding_columns, owner_of
 from lungscreen.results.schema import report_schema

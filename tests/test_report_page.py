@@ -33,7 +33,9 @@ from lungscreen.errors import Notice, Refusal
 from lungscreen.geometry import Geometry
 from lungscreen.outputs.page.contour import contour_lines
 from lungscreen.outputs.page.lines import axes_of, crosshair
-from lungscreen.outputs.page.pictures import PLANES, PictureConfig, crop_svg, heat_svg, look_through, overview_svg
+from lungscreen.outputs.page.overview import look_through, overview_svg
+from lungscreen.outputs.page.pictures import crop_svg, heat_svg
+from lungscreen.outputs.page.planes import PLANES, PictureConfig
 from lungscreen.outputs.page.worklist import worklist_page
 from lungscreen.records import (
     Acquisition,

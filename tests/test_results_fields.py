@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from lungscreen.geometry import Geometry
-from lungscreen.outputs.page.pictures import PictureConfig
+from lungscreen.outputs.page.planes import PictureConfig
 from lungscreen.outputs.page.whole import report_page
 from lungscreen.outputs.report_json import document_json
 from lungscreen.records import Exam, Lungs, NoduleType, Patient, Series, Volume

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from lungscreen.outputs.page.pictures import PLANES, PictureConfig, look_through, overview_svg, place_svg
+from lungscreen.outputs.page.overview import look_through, overview_svg
+from lungscreen.outputs.page.pictures import place_svg
 from lungscreen.outputs.page.pieces import (
     FACT_CODES,
     REASON,
@@ -16,6 +17,7 @@ from lungscreen.outputs.page.pieces import (
     where_text,
     with_unit,
 )
+from lungscreen.outputs.page.planes import PLANES, PictureConfig
 from lungscreen.outputs.words import count_text, joined, lung_gaps
 from lungscreen.records import NOT_ASSESSED
 from lungscreen.results.document import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lungscreen.outputs.page.pictures import PLANES, PictureConfig, Window, crop_svg, earlier_svg, heat_svg, shown_voxel
+from lungscreen.outputs.page.pictures import crop_svg, earlier_svg, heat_svg, shown_voxel
 from lungscreen.outputs.page.pieces import (
     REASON,
     absent,
@@ -21,6 +21,7 @@ from lungscreen.outputs.page.pieces import (
     where_text,
     whole_percent,
 )
+from lungscreen.outputs.page.planes import PLANES, PictureConfig, Window
 from lungscreen.records import NOT_ASSESSED, NoduleType
 from lungscreen.results.document import (
     ATTRIBUTES_MEANING,

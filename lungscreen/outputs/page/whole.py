@@ -20,8 +20,8 @@ from lungscreen.outputs.page.exam import (
 )
 from lungscreen.outputs.page.finding import findings_part
 from lungscreen.outputs.page.person import person_part
-from lungscreen.outputs.page.pictures import PictureConfig
 from lungscreen.outputs.page.pieces import FACT_CODES, notices_list
+from lungscreen.outputs.page.planes import PictureConfig
 from lungscreen.outputs.page.table import lost_part, no_nodules_part, table_part
 from lungscreen.results.finished import Finished
 from lungscreen.results.text import escape, readable_name
