@@ -582,6 +582,11 @@ CODES: dict[str, Code] = {
         "The pipeline finds earlier exams by the patient ID alone (`[comparison] priors_by`).",
         "Nothing, where the archive gives each person one ID of their own.",
     ),
+    "prior-not-fetched": Code(
+        "notice",
+        "The node could not ask the archive for earlier exams, or not all that it has came: the exam was read without.",
+        "Compare with the earlier exam yourself, or send the earlier exam to the node: this one is read again then.",
+    ),
     "prior-unreadable": Code(
         "notice",
         "The images or the report of an earlier exam could not be read; the text says why.",

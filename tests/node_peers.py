@@ -18,7 +18,14 @@ from typing import Any
 from batch_models import MODELS
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt
+from pynetdicom import (
+    AE,
+    AllStoragePresentationContexts,
+    QueryRetrievePresentationContexts,
+    build_context,
+    build_role,
+    evt,
+)
 
 from lungscreen.node.config import Destination, NodeConfig, NodeLimits
 from lungscreen.node.outbox import OUTBOX_FILE
@@ -176,11 +183,90 @@ class CommittingArchive(Archive):
             association.release()
 
 
-class WebService:
-    """STOW-RS on the loopback: what is posted is kept, and answered as `answer` says (HTTP status, DICOM JSON)."""
+class QueryArchive:
+    """Has studies (files by folder), tells of them by C-FIND and sends them by C-MOVE.
 
-    def __init__(self, answer: Callable[[list[Any]], tuple[int, Any]], tls: ssl.SSLContext | None = None) -> None:
-        self.answer, self.got, self.headers = answer, [], []
+    lost: of a file, whether it cannot be sent.
+    says: changes what is told of a study.
+    silent: says nothing at all.
+    """
+
+    def __init__(
+        self,
+        studies: Sequence[Sequence[Path]],
+        *,
+        lost: Callable[[Path], bool] = lambda _: False,
+        says: Callable[[Dataset], None] = lambda _: None,
+        silent: bool = False,
+    ) -> None:
+        self.studies = [[(path, dcmread(path)) for path in files] for files in studies]
+        self.lost, self.says, self.silent = lost, says, silent
+        self.node_port = 0
+        self.asked: list[Dataset] = []
+        self.moved: list[str] = []
+        entity = AE(ae_title="QR")
+        for context in QueryRetrievePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax))
+        handlers = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_MOVE, self._move)]
+        self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+
+    def source(self) -> Destination:
+        return Destination("127.0.0.1", int(self._server.server_address[1]), "QR")
+
+    def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        query = event.identifier
+        self.asked.append(query)
+        while self.silent and not event.is_cancelled and event.assoc.is_alive():
+            time.sleep(0.05)
+        for files in self.studies:
+            first = files[0][1]
+            if query.QueryRetrieveLevel == "STUDY" and query.PatientID == first.PatientID:
+                yield 0xFF00, self._row(query, first, 0)
+            if query.QueryRetrieveLevel == "SERIES" and query.StudyInstanceUID == first.StudyInstanceUID:
+                yield 0xFF00, self._row(query, first, len(files))
+        yield 0x0000, None
+
+    def _row(self, query: Dataset, first: Dataset, count: int) -> Dataset:
+        row = Dataset()
+        for element in query:
+            row[element.tag] = first.get(element.tag, element)
+        if count:
+            row.NumberOfSeriesRelatedInstances = count
+        self.says(row)
+        return row
+
+    def _move(self, event: Any) -> Iterator[Any]:
+        query, title = event.identifier, event.move_destination
+        files = [f for study in self.studies for f in study if f[1].SeriesInstanceUID == query.SeriesInstanceUID]
+        self.moved.append(str(query.StudyInstanceUID))
+        yield ("127.0.0.1", self.node_port, {"ae_title": title, "contexts": self._contexts()})
+        yield len(files)
+        for path, dataset in files:
+            if self.lost(path):
+                yield 0xA700, None
+            else:
+                yield 0xFF00, dataset
+
+    def _contexts(self) -> list[Any]:
+        return [build_context(CT, ExplicitVRLittleEndian)]
+
+    def close(self) -> None:
+        self._server.shutdown()
+
+
+class WebService:
+    """DICOMweb on the loopback: what is posted is kept, and answered as `answer` says (HTTP status, DICOM JSON).
+
+    files: of one series, which QIDO-RS tells of and WADO-RS gives.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[list[Any]], tuple[int, Any]] = lambda _: (200, {}),
+        tls: ssl.SSLContext | None = None,
+        files: Sequence[Path] = (),
+    ) -> None:
+        self.answer, self.got, self.headers, self.files, self.asked = answer, [], [], files, []
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -197,6 +283,16 @@ class WebService:
                 self.end_headers()
                 self.wfile.write(content)
 
+            def do_GET(self) -> None:
+                path, _, query = self.path.partition("?")
+                service.asked.append(query)
+                status, kind, content = service.give(path)
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
             def log_message(self, *_: Any) -> None:
                 pass
 
@@ -205,6 +301,19 @@ class WebService:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}/dicom-web"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def give(self, path: str) -> tuple[int, str, bytes]:
+        """Status, type and content of what is asked for."""
+        if not self.files:
+            return 503, "text/plain", b""
+        if path.endswith(("/studies", "/series")):
+            first = dcmread(self.files[0], stop_before_pixels=True)
+            first.NumberOfSeriesRelatedInstances = len(self.files)
+            return 200, "application/dicom+json", json.dumps([first.to_json_dict()]).encode()
+        parts = b"".join(
+            b"\r\n--x\r\nContent-Type: application/dicom\r\n\r\n" + file.read_bytes() for file in self.files
+        )
+        return 200, 'multipart/related; type="application/dicom"; boundary=x', parts + b"\r\n--x--"
 
     def keep(self, body: bytes) -> list[Any]:
         """The data sets of a multipart body."""

@@ -26,7 +26,7 @@ from lungscreen.batch.supervisor import Night
 from lungscreen.batch.workers import Processes
 from lungscreen.clinical import ClinicalTable
 from lungscreen.comparison import read_priors
-from lungscreen.errors import Refusal, UsageError
+from lungscreen.errors import Notice, Refusal, UsageError
 from lungscreen.files import LEDGER_FILE
 from lungscreen.jobs.studies import is_complete
 from lungscreen.pipeline import Pipeline, pipeline_hash
@@ -55,6 +55,10 @@ class BatchRun:
     """Where the metrics go; into `out` where None."""
     shard: tuple[int, int] = (1, 1)
     """Which part of how many: this run reads the studies of its part, into a folder of its own below `out`."""
+    companions: Sequence[Path] = ()
+    """Folders of earlier exams that may grow while the run is at work: compared with, never read themselves."""
+    remarks: Callable[[str], tuple[Notice, ...]] = lambda _: ()
+    """What is to be said of a study beside what its files say, by its UID, when it is read."""
     engine: str = "local"
     """local: worker processes; here: in this process, one study at a time; ray: workers on the nodes of a Ray
     cluster."""
@@ -119,7 +123,7 @@ def _work_through(
     turn = Turn()
 
     def open_index() -> Index:
-        return Index(run.out, names, run.pipeline.series, run.clinical, work.priors, turn, run.shard)
+        return Index(run.out, names, run.pipeline.series, run.clinical, work.priors, turn, run.shard, run.companions)
 
     engine = _start_engine(run, work, models)
     try:
@@ -128,7 +132,7 @@ def _work_through(
     except BaseException:
         engine.close()
         raise
-    scanner = Scanner(open_index, run.inputs, run.config, run.watch)
+    scanner = Scanner(open_index, (*run.inputs, *run.companions), run.config, run.watch)
     number = ledger.begin_run(**_about(run, work, models))
 
     def write_pages() -> None:
@@ -149,6 +153,7 @@ def _work_through(
         stopped,
         write_pages,
         progress_bar(ledger.counts),
+        run.remarks,
     )
     how = "failed"
     try:

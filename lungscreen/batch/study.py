@@ -221,7 +221,7 @@ def _priors(task: Task, work: Work) -> PriorTable:
     """What was given, and the patient's earlier exams in the inputs."""
     beside = group_looks(task.earlier).studies if task.earlier else ()
     given = work.priors or PriorTable()
-    return replace(given, beside=beside)
+    return replace(given, beside=beside, said=task.remarks)
 
 
 def _noise_of(report: Report) -> float | None:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lungscreen.batch.config import BatchConfig
@@ -20,7 +20,7 @@ from lungscreen.batch.scanner import Scanner
 from lungscreen.batch.study import Outcome, Work
 from lungscreen.batch.tasks import Task
 from lungscreen.codes import CODES
-from lungscreen.errors import LungscreenError, OutputError, Refusal
+from lungscreen.errors import LungscreenError, Notice, OutputError, Refusal
 from lungscreen.logs import LOG
 from lungscreen.outputs.tables import StudyRows, write_tables
 from lungscreen.results.document import ReportDocument
@@ -67,6 +67,8 @@ class Night:
     """Writes what shows how far the night has come."""
     show_progress: Callable[[], None] = lambda: None
     """Called after every look-up."""
+    remarks: Callable[[str], tuple[Notice, ...]] = lambda _: ()
+    """What is to be said of a study beside what its files say, by its UID."""
     _attempts: dict[str, int] = field(default_factory=dict)
     _away: dict[str, float] = field(default_factory=dict)
     _away_since: float | None = None
@@ -187,7 +189,8 @@ class Night:
                 return
             attempt = self.ledger.start(row.key, self.run, worker)
             self._attempts[row.key] = attempt
-            self.engine.submit(self.index.task(row.key, row.input, attempt))
+            task = self.index.task(row.key, row.input, attempt)
+            self.engine.submit(replace(task, remarks=self.remarks(task.identity.study_uid)))
 
     def _next(self) -> TaskRow | None:
         """The study to start now. One that is run alone waits until nothing else runs, and nothing starts beside it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lungscreen.errors import Notice
 from lungscreen.series import Identity, Look
 
 __all__ = ["Task"]
@@ -25,3 +26,5 @@ class Task:
     """Of all files with the study's UID: who contradicts whom."""
     earlier: tuple[Look, ...] = ()
     """Files of the same patient's earlier exams in the inputs."""
+    remarks: tuple[Notice, ...] = ()
+    """What is to be said of its earlier exams beside what the files say."""

@@ -19,6 +19,7 @@ from lungscreen.comparison.pairing import Pairing, Sought, pair_exams
 from lungscreen.comparison.priors import (
     Prior,
     PriorTable,
+    contradictions,
     match_priors,
     names_somebody,
     read_priors,
@@ -44,6 +45,7 @@ __all__ = [
     "align_exams",
     "compare_by_report",
     "compare_images",
+    "contradictions",
     "earlier_exams",
     "look_again",
     "match_by_size",

@@ -26,6 +26,7 @@ __all__ = [
     "Prior",
     "PriorTable",
     "PriorsBy",
+    "contradictions",
     "match_priors",
     "names_somebody",
     "read_priors",
@@ -115,12 +116,14 @@ class PriorTable:
     given: what the user named as earlier exams.
     beside: studies of the input itself, each of which may be an earlier exam of another.
     refused: what could not be read of what was given.
+    said: what is to be said of the exam's earlier ones beside what the images say.
     """
 
     given: tuple[Study, ...] = ()
     beside: tuple[Study, ...] = ()
     reports: tuple[EarlierReport, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    said: tuple[Notice, ...] = ()
 
 
 def read_priors(
@@ -172,6 +175,7 @@ def match_priors(
     that contradicts; said in every report.
     """
     earlier, notices = _match(table, study, priors_by)
+    notices += table.said if table is not None else ()
     if priors_by == "person":
         return earlier, notices
     text = "Earlier exams are found by the patient ID alone (priors_by): birth date and issuer are not needed to agree."
@@ -320,6 +324,11 @@ def _is_real(text: str) -> bool:
 def _differ(one: str, other: str) -> bool:
     """Both are known and not the same."""
     return bool(one and other) and one != other
+
+
+def contradictions(mine: Patient, theirs: Patient) -> tuple[Notice, ...]:
+    """Why two exams under one PatientID are of two people; empty where nothing contradicts."""
+    return tuple(_other_person(mine, theirs, "id"))
 
 
 def _digits(text: str) -> str:

@@ -16,15 +16,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lungscreen.dicomfile import get_text, get_uid, parse_dicom
 from lungscreen.errors import InputError
 from lungscreen.node.config import NodeConfig
 from lungscreen.pseudonyms import Pseudonyms
 
-__all__ = ["Arrivals", "FullError"]
+__all__ = ["Arrivals", "FullError", "Origin", "received_name"]
 
 MB = 1 << 20
+Origin = Literal["sent", "archive", "fetched"]
+"""How an instance came: sent by somebody; sent by the archive, which may be because it was asked; because it was."""
 TAGS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "Manufacturer", "SeriesDescription")
 OWN_MANUFACTURER, OWN_SERIES = "lungscreen", "RESEARCH USE ONLY"
 """What own results say of themselves; phantoms have the manufacturer too, but not the description."""
@@ -54,21 +57,25 @@ class Arrivals:
         self._lock = threading.Lock()
         self._studies: dict[str, _Arriving] = {}
         self.instances: Counter[str] = Counter()
-        """Since the node was started: kept, again (an instance that was there), returned."""
-        for folder in (config.incoming, config.inbox, config.returned, config.results):
+        """Since the node was started: kept, again (an instance that was there), returned, fetched."""
+        self._expected: set[str] = set()
+        for folder in (config.incoming, config.inbox, config.returned, config.results, config.priors_folder):
             folder.mkdir(parents=True, exist_ok=True)
+        for draft in config.priors_folder.glob("*/.*.part"):
+            draft.unlink()
         for folder in config.incoming.iterdir():  # of a node that was killed: the senders will try again
             for draft in folder.glob(".*.part"):
                 draft.unlink()
             self._studies[folder.name] = _Arriving(set(), self._clock() + config.limits.half_sent_s)
 
-    def keep(self, sender: int, sop_uid: str, meta: bytes, data: bytes) -> None:
+    def keep(self, sender: int, sop_uid: str, meta: bytes, data: bytes, origin: Origin = "sent") -> None:
         """Write an instance; when this returns, it is on the disk.
 
         sender: the association.
         meta: preamble and file meta.
-        data: its data set as it came. Errors: `FullError`; OSError; ValueError where the instance has no SOP Instance
-            UID.
+        data: its data set as it came.
+        origin: why it came.
+        Errors: `FullError`; OSError; ValueError where the instance has no SOP Instance UID.
         """
         limits = self._config.limits
         if len(data) > limits.instance_mb * MB:
@@ -81,7 +88,12 @@ class Arrivals:
         if own:
             _write(self._config.returned / study / name, meta, data)
             self.instances["returned"] += 1
-            return
+        elif origin == "fetched" or (origin == "archive" and study in self._expected):
+            self._keep_prior(study, name, meta, data)
+        else:
+            self._keep_received(sender, study, name, meta, data)
+
+    def _keep_received(self, sender: int, study: str, name: str, meta: bytes, data: bytes) -> None:
         with self._lock:
             self._studies.setdefault(study, _Arriving(set())).senders.add(sender)
         if (self._config.inbox / study / name).exists():
@@ -89,6 +101,26 @@ class Arrivals:
             return
         _write(self._config.incoming / study / name, meta, data)
         self.instances["kept"] += 1
+
+    def _keep_prior(self, study: str, name: str, meta: bytes, data: bytes) -> None:
+        """Beside what was received, which is read and compared with anyway."""
+        places = (self._config.inbox, self._config.incoming, self._config.priors_folder)
+        if any((place / study / name).exists() for place in places):
+            self.instances["again"] += 1
+            return
+        _write(self._config.priors_folder / study / name, meta, data)
+        self.instances["fetched"] += 1
+
+    def expect(self, study_uid: str) -> int:
+        """An earlier exam is about to be fetched. Returns how many instances of it are here."""
+        study = self.folder_name(study_uid)
+        self._expected.add(study)
+        places = (self._config.inbox, self._config.incoming, self._config.priors_folder)
+        return sum(1 for place in places for _ in (place / study).glob("*.dcm"))
+
+    def folder_name(self, study_uid: str) -> str:
+        """What a study's folder is called."""
+        return received_name(self._names, study_uid)
 
     def _whose(self, sender: int, sop_uid: str, meta: bytes, data: bytes) -> tuple[str, bool]:
         """The folder of the instance's study, and whether it is one of our own results."""
@@ -101,7 +133,7 @@ class Arrivals:
         uid = get_uid(header, "StudyInstanceUID")
         own = get_text(header, "Manufacturer") == OWN_MANUFACTURER
         own = own and OWN_SERIES in get_text(header, "SeriesDescription")
-        return self._names.digest("received", uid or f"unread {sender}")[:24], own
+        return received_name(self._names, uid or f"unread {sender}"), own
 
     def end_association(self, sender: int, broke_off: bool) -> None:
         """An association is over; where it broke off, what it sent waits."""
@@ -111,8 +143,10 @@ class Arrivals:
                     study.senders.remove(sender)
                     study.until = self._clock() + self._config.limits.half_sent_s if broke_off else 0.0
 
-    def publish(self) -> tuple[str, ...]:
+    def publish(self, may_go: Callable[[str, Path], bool] = lambda *_: True) -> tuple[str, ...]:
         """Move studies that nobody sends any more into the inbox. Returns the half-sent ones among them.
+
+        may_go: of a study's name and folder, whether it may go now; else it is asked again at the next look.
 
         Errors: OSError.
         """
@@ -120,6 +154,8 @@ class Arrivals:
         with self._lock:
             for name, study in list(self._studies.items()):
                 if study.senders or self._clock() < study.until:
+                    continue
+                if not may_go(name, self._config.incoming / name):
                     continue
                 if self._move(name) and study.until:
                     half.append(name)
@@ -132,11 +168,17 @@ class Arrivals:
         target.mkdir(exist_ok=True)
         for file in files:
             file.replace(target / file.name)
+            (self._config.priors_folder / study / file.name).unlink(missing_ok=True)
         if files:
             _sync(target)
         with suppress(OSError):
             source.rmdir()
         return len(files)
+
+
+def received_name(names: Pseudonyms, study_uid: str) -> str:
+    """What the folder of a received study is called: a keyed hash of its UID."""
+    return names.digest("received", study_uid)[:24]
 
 
 def _write(path: Path, meta: bytes, data: bytes) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from lungscreen.config import read_table, read_toml
 
-__all__ = ["Destination", "NodeConfig", "NodeLimits", "Tls", "read_node_config"]
+__all__ = ["Destination", "NodeConfig", "NodeLimits", "PriorSource", "Tls", "read_node_config"]
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LONGEST_TITLE = 16
@@ -62,6 +62,26 @@ class Destination:
 
 
 @dataclass(frozen=True)
+class PriorSource:
+    """Where earlier exams are asked for before a study is read.
+
+    archive: a DICOM node (C-FIND, C-MOVE to this node's AE title) or a DICOMweb service (QIDO-RS, WADO-RS).
+    most: earlier exams of a person that are fetched, the latest first.
+    wait_s: how long a study waits for them at most.
+    """
+
+    archive: Destination
+    most: int = 2
+    wait_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.most < 1 or self.wait_s <= 0:
+            raise ValueError("priors: expected most of at least 1 and wait_s above 0")
+        if self.archive.commitment:
+            raise ValueError("priors: nothing is committed there")
+
+
+@dataclass(frozen=True)
 class NodeLimits:
     """What the node takes, and how long it waits."""
 
@@ -108,6 +128,7 @@ class NodeConfig:
     calling: AE titles that may send.
     addresses: networks that may connect (all where empty).
     send: named destinations.
+    priors: where earlier exams are asked for; nowhere where None.
     """
 
     folder: str
@@ -122,6 +143,7 @@ class NodeConfig:
     tls: Tls | None = None
     limits: NodeLimits = field(default_factory=NodeLimits)
     send: dict[str, Destination] = field(default_factory=dict)
+    priors: PriorSource | None = None
 
     def __post_init__(self) -> None:
         _check_port(self.port)
@@ -156,6 +178,11 @@ class NodeConfig:
     def returned(self) -> Path:
         """Own results that came back: kept, never read."""
         return Path(self.folder) / "returned"
+
+    @property
+    def priors_folder(self) -> Path:
+        """Earlier exams that were fetched: compared with, never read themselves."""
+        return Path(self.folder) / "priors"
 
     @property
     def results(self) -> Path:

@@ -1,4 +1,6 @@
-"""STOW-RS to a DICOMweb service: what it does not say that it stored, it has not stored (PS3.18 10.5).
+"""A DICOMweb service: results go there by STOW-RS, earlier exams come from there by QIDO-RS and WADO-RS.
+
+What a service does not say that it stored, it has not stored (PS3.18 10.5).
 
 An answer of 200 says nothing yet: only an object named in ReferencedSOPSequence is there. Redirects are not followed,
 and neither the environment's proxies nor its passwords are used.
@@ -9,25 +11,34 @@ from __future__ import annotations
 import importlib.util
 import logging
 import stat
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lungscreen.config import read_toml
 from lungscreen.dicomfile import quiet_pydicom
 from lungscreen.errors import UsageError
+from lungscreen.node.arrivals import Arrivals, FullError
 from lungscreen.node.config import Destination, Tls
 from lungscreen.node.deliveries import Delivery, UnreachableError, dicom_status
+from lungscreen.node.priors import ArchivedExam, person_tags
+from lungscreen.node.retrieve import ct_series, days_before
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["WebRoute", "open_service"]
+__all__ = ["WebArchive", "WebRoute", "open_service"]
 
 WAIT_S = 30.0
 """How long a service may take to connect, or to go on."""
 AWAY = frozenset([*range(300, 400), 401, 403, 404, 407, 408, 425, 429, *range(500, 600)])
 """HTTP statuses that say nothing of the objects: the service is busy, elsewhere, or does not let us in."""
+MOST_ROWS = 500
+"""Of one answer."""
 CHUNK_BYTES = 1 << 26
 """Longer requests are sent in chunks, which some services do not take."""
 
@@ -56,6 +67,66 @@ class WebRoute:
         stored, failed = _named_rows(response, "ReferencedSOPSequence"), _named_rows(response, "FailedSOPSequence")
         for dataset in objects:
             yield _answer(str(dataset.SOPInstanceUID), stored, failed)
+
+
+class WebArchive:
+    """Earlier exams from one DICOMweb service: QIDO-RS tells what there is, WADO-RS brings it."""
+
+    def __init__(self, destination: Destination, arrivals: Arrivals) -> None:
+        """Errors: `config-invalid`, `extra-missing`."""
+        self._service, self._arrivals = open_service(destination), arrivals
+
+    def find(self, patient_id: str, before: date, until: float) -> list[Dataset]:
+        """See `lungscreen.node.priors.Archive`."""
+        filters = {"PatientID": patient_id, "StudyDate": days_before(before), "ModalitiesInStudy": "CT"}
+        with _reached(until):
+            fields = [*person_tags(), "StudyInstanceUID"]
+            return _rows(self._service.search_for_studies(fields=fields, search_filters=filters))
+
+    def series_of(self, study_uid: str, until: float) -> tuple[tuple[str, int], ...]:
+        """See `lungscreen.node.priors.Archive`."""
+        with _reached(until):
+            fields = ["SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances"]
+            rows = self._service.search_for_series(study_uid, fields=fields, search_filters={"Modality": "CT"})
+            return ct_series(_rows(rows))
+
+    def fetch(self, exam: ArchivedExam, until: float) -> None:
+        """See `lungscreen.node.priors.Archive`."""
+        from pydicom import dcmwrite
+
+        for series_uid, _ in exam.series:
+            with _reached(until), quiet_pydicom():
+                for dataset in self._service.iter_series(exam.study_uid, series_uid, (("application/dicom", "*"),)):
+                    file = BytesIO()
+                    dcmwrite(file, dataset, enforce_file_format=True)
+                    self._arrivals.keep(id(self), str(dataset.SOPInstanceUID), b"", file.getvalue(), "fetched")
+                    if time.monotonic() > until:
+                        raise UnreachableError("no answer in time")
+
+
+@contextmanager
+def _reached(until: float) -> Iterator[None]:
+    """What goes wrong on the way is an `UnreachableError`."""
+    import requests
+
+    if time.monotonic() > until:
+        raise UnreachableError("no time left")
+    try:
+        yield
+    except requests.HTTPError as error:
+        raise UnreachableError("" if error.response is None else f"HTTP {error.response.status_code}") from None
+    except (requests.RequestException, FullError, OSError) as error:
+        raise UnreachableError(type(error).__name__) from None
+
+
+def _rows(answer: Any) -> list[Dataset]:
+    """Errors: `UnreachableError` where it is none."""
+    from pydicom.dataset import Dataset
+
+    try:
+        return [Dataset.from_json(row) for row in list(answer)[:MOST_ROWS]]
+    except Exception:  # an answer that is none
+        raise UnreachableError("an answer that is none") from None
 
 
 def open_service(destination: Destination) -> Any:

@@ -25,6 +25,8 @@ __all__ = ["CommitmentAnswers", "DimseRoute", "open_association"]
 
 WAIT_S = 30.0
 """How long a destination may take to answer."""
+NETWORK_S = 60.0
+"""An association on which nothing comes for so long is given up, at the least."""
 SAME_ASSOCIATION_S = 1.0
 """How long the association that asked for commitment is kept open for an answer."""
 MOST_REPORTED = 10_000
@@ -116,9 +118,17 @@ class CommitmentAnswers:
 
 @contextmanager
 def open_association(
-    to: Destination, ae_title: str, classes: Sequence[str], *, tls: Any = None, handlers: Sequence[Any] = ()
+    to: Destination,
+    ae_title: str,
+    classes: Sequence[str],
+    *,
+    tls: Any = None,
+    handlers: Sequence[Any] = (),
+    wait_s: float = WAIT_S,
 ) -> Iterator[Any]:
     """An association for these SOP classes, released at the end.
+
+    wait_s: how long the other side may take to answer.
 
     Errors: `UnreachableError`.
     """
@@ -126,7 +136,9 @@ def open_association(
     from pynetdicom import AE
 
     entity = AE(ae_title=ae_title)
-    entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = WAIT_S
+    entity.acse_timeout = entity.connection_timeout = min(wait_s, WAIT_S)
+    entity.dimse_timeout = wait_s
+    entity.network_timeout = max(wait_s, NETWORK_S)
     storage = any(uid.startswith("1.2.840.10008.5.1.4.1.1.") for uid in classes)
     for uid in classes:
         entity.add_requested_context(

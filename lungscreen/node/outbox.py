@@ -75,7 +75,15 @@ def _results_are_committed(connection: Any) -> None:
     )
 
 
-MIGRATIONS = (_first_schema, _results_are_committed)
+def _priors_are_asked_for(connection: Any) -> None:
+    """text: what the report says of it; empty where every earlier exam that was found came."""
+    connection.execute(
+        "CREATE TABLE priors (received TEXT PRIMARY KEY, found INTEGER NOT NULL, came INTEGER NOT NULL,"
+        " text TEXT NOT NULL, changed REAL NOT NULL) WITHOUT ROWID"
+    )
+
+
+MIGRATIONS = (_first_schema, _results_are_committed, _priors_are_asked_for)
 """One function a schema version; a version that was released is never changed."""
 
 
@@ -236,6 +244,25 @@ class Outbox:
         """Studies that were taken so."""
         with self._guard:
             return int(self._db.execute("SELECT COUNT(*) FROM half_sent").fetchone()[0])
+
+    def note_priors(self, received: str, found: int, came: int, text: str) -> None:
+        """How asking for a study's earlier exams ended."""
+        row = (received, found, came, text, self._clock())
+        with self._guard:
+            self._db.execute("INSERT OR REPLACE INTO priors VALUES (?, ?, ?, ?, ?)", row)
+
+    def remark(self, received: str) -> str:
+        """What is to be said of a study's earlier exams; empty where all is well."""
+        with self._guard:
+            row = self._db.execute("SELECT text FROM priors WHERE received = ?", (received,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def count_priors(self) -> dict[str, int]:
+        """Studies for which earlier exams were asked for; exams found, and those that came; studies with a remark."""
+        sums = "COALESCE(SUM(found), 0), COALESCE(SUM(came), 0), COALESCE(SUM(text != ''), 0)"
+        with self._guard:
+            row = self._db.execute(f"SELECT COUNT(*), {sums} FROM priors").fetchone()
+        return dict(zip(("studies", "found", "came", "not_fetched"), map(int, row), strict=True))
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Objects by destination and state."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from lungscreen.errors import UsageError
 from lungscreen.logs import LOG
-from lungscreen.node.arrivals import Arrivals, FullError
+from lungscreen.node.arrivals import Arrivals, FullError, Origin
 from lungscreen.node.config import NodeConfig
 from lungscreen.node.dimse import CommitmentAnswers
 from lungscreen.node.tls import server_tls
@@ -143,7 +143,8 @@ class Receiver:
         try:
             meta = b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta)
             sop_uid = str(event.request.AffectedSOPInstanceUID or "")
-            self._arrivals.keep(id(event.assoc), sop_uid, meta, event.encoded_dataset(include_meta=False))
+            data = event.encoded_dataset(include_meta=False)
+            self._arrivals.keep(id(event.assoc), sop_uid, meta, data, self._origin(event))
         except (FullError, OSError):
             self._count("node-full")
             return NO_ROOM
@@ -151,6 +152,15 @@ class Receiver:
             self._count("instance-unnamed")
             return NOT_UNDERSTOOD
         return SUCCESS
+
+    def _origin(self, event: Any) -> Origin:
+        """Whether it comes because the node asked for it (C-MOVE); some archives do not say so."""
+        source = self._config.priors
+        if source is None or not source.archive.ae_title:
+            return "sent"
+        if str(event.request.MoveOriginatorApplicationEntityTitle or "").strip() == self._config.ae_title.strip():
+            return "fetched"
+        return "archive" if event.assoc.requestor.ae_title.strip() == source.archive.ae_title.strip() else "sent"
 
     def _count(self, code: str) -> None:
         with self._lock:

@@ -20,6 +20,7 @@ from lungscreen.logs import LOG
 from lungscreen.node.arrivals import Arrivals
 from lungscreen.node.config import NodeConfig
 from lungscreen.node.outbox import Outbox
+from lungscreen.node.priors import PriorFetcher, prior_remarks
 from lungscreen.node.status import RECEIVING_FILE
 from lungscreen.outputs.registry import OutputsConfig, check_extras
 from lungscreen.pipeline import Pipeline, read_pipeline
@@ -53,7 +54,11 @@ def run_node(
     """
     pipeline, limits = _pipeline(config), config.limits
     settings = BatchConfig(quiet_s=limits.quiet_s, poll_s=limits.poll_s, keep_free_mb=limits.keep_free_mb)
-    run = BatchRun([config.inbox], config.results, pipeline, config=settings, key_file=_key_file(config), watch=True)
+    run = BatchRun(
+        [config.inbox], config.results, pipeline, config=settings, key_file=_key_file(config), watch=True,
+        companions=[config.priors_folder] if config.priors else (),
+        remarks=prior_remarks(config, load_key(_key_file(config))),
+    )  # fmt: skip
     with open_doors(config) as receiver:
         ready(receiver.port)
         return run_batch(run, stopped=stopped, models=models)
@@ -78,9 +83,10 @@ def open_doors(config: NodeConfig) -> Iterator[Receiver]:
     with ExitStack() as stack:
         for name in config.send:
             stack.callback(_start(f"to {name}", _sending(name, config)))
+        fetcher = _fetcher(config, arrivals)
         receiver = Receiver(config, arrivals)
         stack.callback(receiver.close)
-        stack.callback(_start("arrivals", lambda stop: _keep_arrivals(config, arrivals, receiver, stop)))
+        stack.callback(_start("arrivals", lambda stop: _keep_arrivals(config, arrivals, receiver, fetcher, stop)))
         yield receiver
 
 
@@ -114,14 +120,29 @@ def _sending(name: str, config: NodeConfig) -> Callable[[threading.Event], None]
     return sender.run
 
 
-def _keep_arrivals(config: NodeConfig, arrivals: Arrivals, receiver: Receiver, stop: threading.Event) -> None:
+def _fetcher(config: NodeConfig, arrivals: Arrivals) -> PriorFetcher | None:
+    if config.priors is None:
+        return None
+    if config.priors.archive.url:
+        from lungscreen.node.dicomweb import WebArchive
+
+        return PriorFetcher(config, WebArchive(config.priors.archive, arrivals), arrivals)
+    from lungscreen.node.retrieve import DimseArchive
+
+    return PriorFetcher(config, DimseArchive(config.priors.archive, config), arrivals)
+
+
+def _keep_arrivals(
+    config: NodeConfig, arrivals: Arrivals, receiver: Receiver, fetcher: PriorFetcher | None, stop: threading.Event
+) -> None:
     """Hand over what is complete, close what is idle, write down what there is to see; a full disk passes."""
     outbox = Outbox(config.results)
+    may_go = fetcher.is_done if fetcher else lambda *_: True
     try:
         while not stop.wait(min(LOOK_S, config.limits.poll_s)):
             try:
                 receiver.close_idle()
-                for received in arrivals.publish():
+                for received in arrivals.publish(may_go):
                     outbox.note_half_sent(received)
                     LOG.warning("half sent", extra={"fields": {"code": "half-sent", "received": received}})
                 _write_counts(config, arrivals, receiver)
@@ -136,7 +157,7 @@ def _write_counts(config: NodeConfig, arrivals: Arrivals, receiver: Receiver) ->
     """What `lungscreen node status` shows of this process."""
     counts = {
         "associations": receiver.associations,
-        "instances": {name: arrivals.instances[name] for name in ("kept", "again", "returned")},
+        "instances": {name: arrivals.instances[name] for name in ("kept", "again", "returned", "fetched")},
         "not_received": dict(sorted(receiver.codes.items())),
     }
     replace_file(config.results / RECEIVING_FILE, json.dumps(counts) + "\n")

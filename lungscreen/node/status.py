@@ -25,7 +25,7 @@ def node_status(config: NodeConfig) -> dict[str, Any]:
     """
     outbox = _open(config, read_only=True)
     try:
-        rows, half_sent = outbox.rows(), outbox.count_half_sent()
+        rows, half_sent, priors = outbox.rows(), outbox.count_half_sent(), outbox.count_priors()
     finally:
         outbox.close()
     counts: Counter[tuple[str, str]] = Counter((row["destination"], row["state"]) for row in rows)
@@ -34,6 +34,7 @@ def node_status(config: NodeConfig) -> dict[str, Any]:
         "receiving": _receiving(config),
         "arriving": sum(folder.is_dir() for folder in config.incoming.glob("*")),
         "half_sent": half_sent,
+        "priors": priors,
         "studies": read_status(config.results) if (config.results / LEDGER_FILE).is_file() else None,
         "results": {name: {state: counts[name, state] for state in OUTBOX_STATES} for name in destinations},
         "objects": rows,
@@ -54,6 +55,11 @@ def _incoming_lines(status: dict[str, Any]) -> list[str]:
     lines = [f"{status['arriving']} studies arrive or are kept back until their sender tries again"]
     if status["half_sent"]:
         lines.append(f"{status['half_sent']} studies were taken half sent: half-sent")
+    if (priors := status["priors"])["studies"]:
+        lines.append(
+            f"earlier exams: {priors['came']} of {priors['found']} came, for {priors['studies']} studies; "
+            f"{priors['not_fetched']} studies with a remark"
+        )
     if receiving := status["receiving"]:
         kept = receiving["instances"]
         lines.append(f"instances received: {kept['kept']}, again: {kept['again']}, own results: {kept['returned']}")

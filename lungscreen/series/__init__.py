@@ -15,6 +15,7 @@ stage     the whole way
 from lungscreen.kernels import classify_kernel
 from lungscreen.series.config import SeriesConfig
 from lungscreen.series.content import hash_content, hash_unchanged
+from lungscreen.series.headers import read_patient
 from lungscreen.series.identity import (
     Identity,
     identify,
@@ -41,6 +42,7 @@ __all__ = [
     "identify_image",
     "identify_study",
     "plain_name",
+    "read_patient",
     "refuse_input",
     "refuse_others",
     "whole_identities",

@@ -28,7 +28,7 @@ from lungscreen.sources import MOST_VOXELS, SourceReader
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["CT_CLASSES", "ENHANCED_CLASSES", "Header", "load_header"]
+__all__ = ["CT_CLASSES", "ENHANCED_CLASSES", "Header", "load_header", "read_patient"]
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
@@ -180,7 +180,7 @@ def _header(dataset: Dataset, source: Source, problem: InputError | None) -> Hea
         instance=instance,
         study_uid=get_uid(dataset, "StudyInstanceUID"),
         series_uid=get_uid(dataset, "SeriesInstanceUID"),
-        patient=_patient(dataset),
+        patient=read_patient(dataset),
         exam=_exam(dataset),
         acquisition=_acquisition(dataset, shared),
         frame_of_reference=get_uid(dataset, "FrameOfReferenceUID"),
@@ -273,7 +273,7 @@ def _check_rescale(dataset: Dataset) -> None:
         raise InputError("rescale-invalid", "RescaleSlope is 0")
 
 
-def _patient(dataset: Dataset) -> Patient:
+def read_patient(dataset: Dataset) -> Patient:
     """Who it is, for people to read; what had to be mended for that still tells two people apart (`Patient.mended`)."""
     sex = get_text(dataset, "PatientSex").upper()
     stated = {keyword: get_whole(dataset, keyword) for keyword in _WHO}

@@ -39,6 +39,7 @@ class Index:
         priors: PriorTable | None = None,
         turn: Turn | None = None,
         shard: tuple[int, int] = (1, 1),
+        companions: Sequence[Path] = (),
     ) -> None:
         """Errors: `ledger-invalid`, `output-failed`."""
         self._out = out
@@ -49,7 +50,8 @@ class Index:
         self._guard = guarded(path)
         self._files = FileTable(self._db, pseudonyms, self._turn)
         self._refusals = RefusalTable(self._db, self._guard)
-        self._studies = StudyTable(self._db, self._guard, pseudonyms, clinical, priors or PriorTable(), shard)
+        priors = priors or PriorTable()
+        self._studies = StudyTable(self._db, self._guard, pseudonyms, clinical, priors, shard, companions)
 
     def close(self) -> None:
         """Close it."""

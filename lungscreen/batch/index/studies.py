@@ -42,6 +42,7 @@ class StudyTable:
         clinical: ClinicalTable | None,
         priors: PriorTable,
         shard: tuple[int, int],
+        companions: Sequence[Path] = (),
     ) -> None:
         self._db = db
         self._guard = guard
@@ -49,6 +50,7 @@ class StudyTable:
         self._clinical = clinical
         self._priors = priors
         self._shard = shard
+        self._companions = tuple(os.fsencode(path) for path in companions)
 
     # -- what a worker needs -----------------------------------------------------------------------------------------
     def task(self, key: str, input_hash: str, attempt: int) -> Task:
@@ -161,6 +163,7 @@ class StudyTable:
         for part in self._db.execute("SELECT * FROM study WHERE changed = 1 AND whole != id").fetchall():
             self._db.execute("UPDATE study SET changed = 0, grown = 0 WHERE id = ?", (part["id"],))
             self._mark(part["whole"], part["grown"])
+        self._mark_later()
         for study in self._db.execute("SELECT * FROM study WHERE changed = 1").fetchall():
             breathe()
             rows = self._db.execute(
@@ -210,6 +213,15 @@ class StudyTable:
                 for changed in (other["id"], whole, other["whole"]):
                     self._mark(changed, grown=1)
 
+    def _mark_later(self) -> None:
+        """Later exams of people to whose exams something was added: what they are compared with may be another now."""
+        self._db.execute(
+            "UPDATE study SET changed = 1, grown = 1 WHERE changed = 0 AND kind = 'ct' AND whole = id AND day != ''"
+            " AND EXISTS (SELECT 1 FROM study AS other WHERE other.changed = 1 AND other.grown = 1"
+            " AND other.kind = 'ct' AND other.day != '' AND other.patient_id = study.patient_id"
+            " AND other.patient_id != '' AND other.day < study.day)"
+        )
+
     def _mark(self, study: int, grown: int) -> None:
         """It changed.
 
@@ -237,6 +249,9 @@ class StudyTable:
                 f" WHERE folder.place IN ({marks})))",
                 tuple(places),
             ).fetchall()
+        beside = [row["id"] for row in rows if not self._is_read(row)]
+        self._db.executemany("UPDATE study SET changed = 0, grown = 0 WHERE id = ?", [(number,) for number in beside])
+        rows = [row for row in rows if row["id"] not in set(beside)]
         return [self._found(row) for row in rows if self._is_mine(row) and not self._is_moved(row)]
 
     def _is_mine(self, row: sqlite3.Row) -> bool:
@@ -244,6 +259,17 @@ class StudyTable:
         number, count = self._shard
         share = self._names.digest("identity", row["patient_id"], row["name"], row["uid"])
         return int(share[:8], 16) % count == number - 1
+
+    def _is_read(self, row: sqlite3.Row) -> bool:
+        """Whether any of its files lies elsewhere than among the companions: those are earlier exams only."""
+        if not self._companions:
+            return True
+        query = (
+            "SELECT 1 FROM study AS part JOIN file ON file.study = part.id JOIN folder ON folder.id = file.folder"
+            f" JOIN place ON place.id = folder.place WHERE part.whole = ? AND place.path NOT IN"
+            f" ({', '.join('?' * len(self._companions))}) LIMIT 1"
+        )
+        return self._db.execute(query, (row["id"], *self._companions)).fetchone() is not None
 
     def _is_moved(self, row: sqlite3.Row) -> bool:
         """Whether no file is this study's any more because all turned out to be another's."""
