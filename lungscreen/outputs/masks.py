@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lungscreen.geometry import Geometry, Vector
 from lungscreen.outputs.interface import NamedFile
+from lungscreen.outputs.once import once_per_study
 from lungscreen.records import Outline, Volume
 from lungscreen.results.finished import Finished
 
@@ -27,6 +28,7 @@ class Masks:
         yield NamedFile("findings.nii.gz", nifti_bytes(finding_labels(finished), finished.volume))
 
 
+@once_per_study
 def finding_labels(finished: Finished) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """(z, y, x) labels on the volume's grid: each outline's voxels carry the finding's number.
 
@@ -34,7 +36,9 @@ def finding_labels(finished: Finished) -> NDArray[np.uint8] | NDArray[np.uint16]
     measured, is the one voxel at its place.
     """
     shapes = [(shape.number, shape.position_mm, shape.outline) for shape in finished.findings]
-    return paint_findings(finished.volume.geometry, shapes)
+    labels = paint_findings(finished.volume.geometry, shapes)
+    labels.flags.writeable = False  # all outputs share it
+    return labels
 
 
 def paint_findings(

@@ -18,8 +18,8 @@ from lungscreen import RESEARCH_USE, __version__
 from lungscreen.days import read_day
 from lungscreen.outputs.interface import NamedFile
 from lungscreen.outputs.letters import FONT, add_fonts, in_letters
-from lungscreen.outputs.masks import finding_labels
-from lungscreen.outputs.raster import Pictures
+from lungscreen.outputs.once import once_per_study
+from lungscreen.outputs.raster import Pictures, pictures_of
 from lungscreen.outputs.words import (
     axes_text,
     category_text,
@@ -56,14 +56,13 @@ class PdfReport:
 
     def files(self, finished: Finished) -> Iterator[NamedFile]:
         """The one file."""
-        labels = finding_labels(finished)
-        pictures = Pictures(finished.document, finished.volume, finished.lungs.mask, labels)
-        yield NamedFile("report.pdf", build_pdf(pictures))
+        yield NamedFile("report.pdf", build_pdf(finished))
 
 
-def build_pdf(pictures: Pictures) -> bytes:
+@once_per_study
+def build_pdf(finished: Finished) -> bytes:
     """The report as a PDF file."""
-    document = pictures.document
+    document, pictures = finished.document, pictures_of(finished)
     pdf = _new_file(document)
     pdf.add_page()
     _head(pdf, document)

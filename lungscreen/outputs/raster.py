@@ -13,11 +13,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial import ConvexHull, QhullError
 
+from lungscreen.outputs.masks import finding_labels
+from lungscreen.outputs.once import once_per_study
 from lungscreen.outputs.page.contour import contour_lines
 from lungscreen.records import Volume
 from lungscreen.results.document import ReportDocument, ReportedFinding
+from lungscreen.results.finished import Finished
 
-__all__ = ["FindingCrop", "Pictures", "finding_crop", "finding_voxel", "font", "overview_picture", "slice_picture"]
+__all__ = [
+    "FindingCrop",
+    "Pictures",
+    "finding_crop",
+    "finding_voxel",
+    "font",
+    "overview_picture",
+    "pictures_of",
+    "slice_picture",
+]
 
 LEVEL_HU, WIDTH_HU = -600.0, 1500.0
 """Lung window."""
@@ -64,6 +76,12 @@ class Pictures:
         if self._overview is None:
             self._overview = overview_picture(self.volume, self._lungs, self.document.findings, *OVERVIEW_PIXELS)
         return self._overview
+
+
+@once_per_study
+def pictures_of(finished: Finished) -> Pictures:
+    """The pictures of a study, which key images and the PDF share."""
+    return Pictures(finished.document, finished.volume, finished.lungs.mask, finding_labels(finished))
 
 
 @lru_cache(maxsize=32)

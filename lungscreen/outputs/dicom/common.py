@@ -15,7 +15,8 @@ from lungscreen.uids import derived_uid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-    from pydicom.sr.coding import Code
+
+    from lungscreen.outputs.dicom.codes import Code
 
 __all__ = [
     "MAKER",
@@ -60,6 +61,7 @@ class SignedBy:
     organisation: for whom.
     sized: numbers of the findings whose axes the person gave, so that nothing that was measured of an outline belongs
         to them.
+    own: numbers of the findings that the person marked; the software found none of them.
     statements: what is said of the read.
     """
 
@@ -67,6 +69,7 @@ class SignedBy:
     organisation: str
     when: datetime
     sized: frozenset[int] = frozenset()
+    own: frozenset[int] = frozenset()
     statements: tuple[str, ...] = ()
 
 

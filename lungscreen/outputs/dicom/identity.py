@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from lungscreen.outputs.dicom.places import used_slices
 from lungscreen.uids import derived_uid
 
 __all__ = ["NO_DATE", "Predecessor", "ResultIdentity", "content_digest", "content_moment"]
 
-OUTPUT_FORMAT = 1
+OUTPUT_FORMAT = 2
 """Rises when the objects of an unchanged result change."""
 
 NO_DATE = "19000101"
@@ -77,7 +77,7 @@ def content_digest(document: Mapping[str, Any], *masks: NDArray[Any]) -> str:
     for mask in masks:
         # labels are small numbers: how wide they are stored says nothing
         kind = "<u2" if mask.max(initial=0) > 255 else "u1"
-        slices = np.flatnonzero(mask.any(axis=(1, 2)))
+        slices = used_slices(mask)
         digest.update(f"{mask.shape} {slices.tolist()}".encode())
         for number in slices:
             digest.update(mask[number].astype(kind).tobytes())

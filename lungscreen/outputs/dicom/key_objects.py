@@ -1,63 +1,43 @@
-"""Key object selection: the slices with findings and our key images, for a PACS' key-image button."""
+"""Key object selection: the slices with findings and our key images, for a PACS' key-image button (TID 2010)."""
 
 from __future__ import annotations
 
-from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
-from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes as dictionary
 
 from lungscreen import RESEARCH_USE
-from lungscreen.outputs.dicom import codes
-from lungscreen.outputs.dicom.common import MAKER, MODEL, SERIES, ascii_text, finish
+from lungscreen.outputs.dicom import codes, items
+from lungscreen.outputs.dicom.codes import dcm
+from lungscreen.outputs.dicom.common import ascii_text, finish, new_object
 from lungscreen.outputs.dicom.identity import ResultIdentity
+from lungscreen.outputs.dicom.items import CONTAINS
 from lungscreen.outputs.dicom.key_images import SECONDARY_CAPTURE, key_image_uids
+from lungscreen.outputs.dicom.observers import Observers
 from lungscreen.outputs.dicom.places import find_place
-from lungscreen.outputs.dicom.source import DicomSource
+from lungscreen.outputs.dicom.reports import begin_document, evidence_of
+from lungscreen.outputs.dicom.source import DicomSource, reference_to
 from lungscreen.outputs.dicom.statements import NOT_VERIFIED
 from lungscreen.results.document import ReportDocument
 
 __all__ = ["build_key_objects"]
 
+_KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
+
 
 def build_key_objects(document: ReportDocument, source: DicomSource, identity: ResultIdentity) -> Dataset:
     """The selection; where nothing was found it holds the summary image alone."""
-    slices = {find_place(finding.position_mm, source.slices).number for finding in document.findings}
-    chosen = [
-        *(_stand_in(uid, source, identity) for uid in key_image_uids(document, identity)),
-        *source.objects(sorted(slices)),
-    ]
-    device = DeviceObserverIdentifyingAttributes(
-        uid=identity.uid("device"), name=MAKER, manufacturer_name=MAKER, model_name=MODEL
-    )
-    content = KeyObjectSelection(
-        document_title=codes.OF_INTEREST,
-        referenced_objects=chosen,
-        observer_device_context=ObserverContext(dictionary.DCM.Device, device),
-        description=ascii_text(f"lungscreen key images. {RESEARCH_USE} {NOT_VERIFIED}"),
-    )
-    dataset = KeyObjectSelectionDocument(
-        evidence=chosen,
-        content=content,
-        series_instance_uid=identity.uid("kos", "series"),
-        series_number=SERIES["kos"][0],
-        sop_instance_uid=identity.uid("kos"),
-        instance_number=1,
-        manufacturer=MAKER,
-    )
+    slices = sorted({find_place(finding.position_mm, source.slices).number for finding in document.findings})
+    pictures = [reference_to(SECONDARY_CAPTURE, uid) for uid in key_image_uids(document, identity)]
+    shown = [*pictures, *(items.slice_reference(source.slices[number]) for number in slices)]
+    dataset = new_object(_KEY_OBJECT_SELECTION, identity.uid("kos"))
     finish(dataset, "kos", source, identity)
+    dataset.Modality = "KO"
+    dataset.ReferencedPerformedProcedureStepSequence = []
+    evidence = {identity.uid("key images", "series"): pictures, source.series_uid: source.references(slices)}
+    begin_document(dataset, codes.OF_INTEREST, "2010", evidence_of(source.header.StudyInstanceUID, evidence))
+    words = ascii_text(f"lungscreen key images. {RESEARCH_USE} {NOT_VERIFIED}")
+    dataset.ContentSequence = [
+        *Observers(identity).of_the_report(),
+        items.text(CONTAINS, dcm("113012", "Key Object Description"), words),
+        *(items.image(CONTAINS, codes.SOURCE, reference) for reference in shown),
+    ]
     return dataset
-
-
-def _stand_in(uid: str, source: DicomSource, identity: ResultIdentity) -> Dataset:
-    """What is known of a key image without drawing it."""
-    image = Dataset()
-    image.update(source.image(0))
-    # new elements: those that are there belong to the source as well
-    for keyword, value in (
-        ("SOPClassUID", SECONDARY_CAPTURE),
-        ("SOPInstanceUID", uid),
-        ("SeriesInstanceUID", identity.uid("key images", "series")),
-    ):
-        image.add_new(keyword, "UI", value)
-    return image

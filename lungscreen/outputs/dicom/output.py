@@ -20,7 +20,7 @@ from lungscreen.outputs.dicom.predecessor import find_predecessor
 from lungscreen.outputs.dicom.source import DicomSource, read_source
 from lungscreen.outputs.interface import NamedFile
 from lungscreen.outputs.masks import finding_labels
-from lungscreen.outputs.raster import Pictures
+from lungscreen.outputs.raster import pictures_of
 from lungscreen.results.finished import Finished
 
 if TYPE_CHECKING:
@@ -43,19 +43,14 @@ class _Study:
         return read_source(self.finished.volume)
 
     @cached_property
-    def labels(self) -> NDArray[Any]:
-        """Findings' numbers on the volume's grid."""
-        return finding_labels(self.finished)
-
-    @cached_property
     def own_labels(self) -> NDArray[Any]:
         """Findings' numbers on the series' slices."""
-        return on_source_slices(self.labels, self.finished.volume)
+        return on_source_slices(finding_labels(self.finished), self.finished.volume)
 
     @cached_property
     def identity(self) -> ResultIdentity:
         """What the objects are called."""
-        digest = content_digest(asdict(self.finished.document), self.finished.lungs.mask, self.labels)
+        digest = content_digest(asdict(self.finished.document), self.finished.lungs.mask, finding_labels(self.finished))
         earlier = find_predecessor(self.finished.earlier, self.source.series_uid, digest)
         return ResultIdentity(digest, *content_moment(self.source.moments), earlier)
 
@@ -88,12 +83,11 @@ class DicomObjects:
         from lungscreen.outputs.pdf import build_pdf
 
         study = _Study(finished)
-        pictures = Pictures(finished.document, finished.volume, finished.lungs.mask, study.labels)
         with quiet_pydicom():
-            images = build_key_images(pictures, study.source, study.identity)
+            images = build_key_images(pictures_of(finished), study.source, study.identity)
             for number, image in enumerate(images):
                 yield _file("summary" if number == 0 else f"finding-{number:02d}", image)
-            pdf = build_encapsulated_pdf(build_pdf(pictures), study.source, study.identity)
+            pdf = build_encapsulated_pdf(build_pdf(finished), study.source, study.identity)
             yield _file("pdf", pdf)
             segments = study.segments("binary")
             yield _file("sr", build_measurement_report(finished.document, study.source, study.identity, segments))

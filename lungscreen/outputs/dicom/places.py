@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from lungscreen.records import SourceSlice, Volume
 
-__all__ = ["SlicePlace", "find_place", "on_source_slices"]
+__all__ = ["SlicePlace", "even_step_mm", "find_place", "on_source_slices", "used_slices"]
+
+_EVEN_MM = 0.002
+"""Distances that differ by less are the same: headers round places to a thousandth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,19 @@ def on_source_slices(labels: NDArray[Any], volume: Volume) -> NDArray[Any]:
         if 0 <= window.k < labels.shape[0] and labels[window.k].any():
             _copy(labels[window.k], window, target)
     return out
+
+
+def even_step_mm(slices: Sequence[SourceSlice]) -> float | None:
+    """The distance between neighbouring slices; None where it is not the same everywhere, or there is one slice."""
+    steps = np.linalg.norm(np.diff([one.position_mm for one in slices], axis=0), axis=1)
+    if not len(steps) or np.ptp(steps) > _EVEN_MM:
+        return None
+    return round(float(steps.mean()), 6)
+
+
+def used_slices(labels: NDArray[Any]) -> NDArray[np.intp]:
+    """Numbers of the slices (the first axis) that hold a label above 0."""
+    return np.flatnonzero([one.max(initial=0) > 0 for one in labels])
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,10 +85,16 @@ class DicomSource:
         """UID of the series that was read."""
         return self.volume.series_uid
 
+    @property
+    def slice_thickness_mm(self) -> float:
+        """As the scanner tells it, else the slices' distance."""
+        spacing_mm = round(self.volume.geometry.spacing_mm[0], 6)
+        return self.volume.series.acquisition.slice_thickness_mm or spacing_mm
+
     def image(self, number: int) -> Dataset:
         """What highdicom wants to know of a slice's object; who the patient is stands in the header alone."""
         if number not in self._images:
-            self._images[number] = _image(self.slices[number], self.header, self.volume)
+            self._images[number] = _image(self.slices[number], self)
         return self._images[number]
 
     def objects(self, slices: Iterable[int]) -> list[Dataset]:
@@ -185,16 +191,16 @@ def _can_encode(text: str, encoding: str) -> bool:
     return True
 
 
-def _image(one: SourceSlice, header: Dataset, volume: Volume) -> Dataset:
+def _image(one: SourceSlice, source: DicomSource) -> Dataset:
     """A slice as a data set without pixels, as if it were an object of its own."""
     image = Dataset()
     for keyword in TYPE_2:  # highdicom wants them, and takes no date that is none; `finish` puts the series' own there
         setattr(image, keyword, "")
-    image.StudyInstanceUID = header.StudyInstanceUID
+    image.StudyInstanceUID = source.header.StudyInstanceUID
     image.SOPClassUID, image.SOPInstanceUID = one.instance.sop_class_uid, one.instance.sop_instance_uid
-    image.SeriesInstanceUID, image.Modality = volume.series_uid, "CT"
-    if volume.geometry.frame_of_reference:
-        image.FrameOfReferenceUID = volume.geometry.frame_of_reference
+    image.SeriesInstanceUID, image.Modality = source.series_uid, "CT"
+    if source.volume.geometry.frame_of_reference:
+        image.FrameOfReferenceUID = source.volume.geometry.frame_of_reference
     image.ImagePositionPatient = list(one.position_mm)
     image.ImageOrientationPatient = list(one.orientation)
     image.PixelSpacing = list(one.pixel_spacing_mm)
@@ -202,5 +208,5 @@ def _image(one: SourceSlice, header: Dataset, volume: Volume) -> Dataset:
         image.NumberOfFrames = one.instance.frames
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
     image.Rows, image.Columns = one.instance.rows, one.instance.columns
-    image.SliceThickness = volume.series.acquisition.slice_thickness_mm or round(volume.geometry.spacing_mm[0], 6)
+    image.SliceThickness = source.slice_thickness_mm
     return image

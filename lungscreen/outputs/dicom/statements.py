@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pydicom.sr.coding import Code
-
 from lungscreen import RESEARCH_USE
 from lungscreen.outputs.dicom import codes
+from lungscreen.outputs.dicom.codes import Code
 from lungscreen.outputs.dicom.common import SignedBy
 from lungscreen.outputs.dicom.identity import NO_DATE, ResultIdentity
 from lungscreen.results.document import ReportDocument
