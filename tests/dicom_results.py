@@ -122,6 +122,12 @@ def text_of(dataset: Dataset) -> str:
     )
 
 
+def groups_of(report: Dataset) -> list[Dataset]:
+    """The measurement groups of a structured report."""
+    return [group for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "126010"
+            for group in item.ContentSequence]  # fmt: skip
+
+
 # -- other people's programs -----------------------------------------------------------------------------------------
 def validator_errors(program: str, paths: Iterable[Path]) -> list[str]:
     """Lines with "Error" of one of dicom3tools' validators."""

@@ -101,7 +101,7 @@ def test_a_missing_extra_ends_the_command_before_anything_is_read(tmp_path, monk
     """The message names the extra to install; no result folder is begun."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "highdicom" else find(name, *rest)
+        importlib.util, "find_spec", lambda name, *rest: None if name == "fpdf" else find(name, *rest)
     )
     write_chest(tmp_path / "ct")
     assert main(["screen", str(tmp_path / "ct"), "--out", str(tmp_path / "results"), "--outputs", "dicom"]) == 2

@@ -34,9 +34,7 @@ OUTPUTS = {
 
 NEEDED = {
     "pdf": ("fpdf",),
-    "dicom": ("highdicom", "fpdf"),
-    "dicom-labelmap": ("highdicom",),
-    "dicom-kos": ("highdicom",),
+    "dicom": ("fpdf",),
     "dicom-gsps": ("highdicom",),
     "room": ("zstandard",),
 }

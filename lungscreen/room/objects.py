@@ -6,7 +6,6 @@ What the reader said stands there; nodules that the reader rejected do not. Made
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from lungscreen.outputs.dicom.common import SignedBy
 
-__all__ = ["SignedRead", "build_objects", "can_make_objects", "fill_polygons", "object_path", "write_objects"]
+__all__ = ["SignedRead", "build_objects", "fill_polygons", "object_path", "write_objects"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ class SignedRead:
     sha256: str
     outlines: Mapping[str, Any]
     organisation: str
-
-
-def can_make_objects() -> bool:
-    """Whether the DICOM outputs are installed."""
-    return importlib.util.find_spec("highdicom") is not None
 
 
 def object_path(folder: Path, number: str, kind: str) -> Path:
@@ -148,11 +142,13 @@ def _said(document: ReportDocument, signed: dict[str, Any]) -> ReportDocument:
 
 
 def _finding(number: int, row: dict[str, Any], before: ReportedFinding) -> ReportedFinding:
-    """A nodule as the reader has it; what the networks gave of it stays where it was theirs."""
+    """A nodule as the reader has it; what the networks say stays with a nodule that they found, no other."""
     size = before.measurement
     if size is not None and row["mean_diameter_mm"] is not None:
         names = ("long_axis_mm", "short_axis_mm", "mean_diameter_mm")
         size = replace(size, **{name: row[name] for name in names}) if row["volume_mm3"] is None else size
+    if row["source"] == "reader":
+        before = replace(before, malignancy=None, nodule_probability=None, detection_score=None, attributes=None)
     return replace(
         before,
         number=number,
@@ -177,7 +173,15 @@ def _signed_by(read: SignedRead) -> SignedBy:
     said += [exam["text"], *(f"Finding {n}: {row['note']}" for n, row in enumerate(rows, 1) if row["note"])]
     given = {n for n, row in enumerate(rows, 1) if row["mean_diameter_mm"] is not None and row["volume_mm3"] is None}
     when = datetime.fromtimestamp(signed["times"]["signed"], UTC)
-    return SignedBy(signed["signed_by"]["name"], read.organisation, when, frozenset(given), tuple(filter(None, said)))
+    own = {n for n, row in enumerate(rows, 1) if row["source"] == "reader"}
+    return SignedBy(
+        signed["signed_by"]["name"],
+        read.organisation,
+        when,
+        sized=frozenset(given),
+        own=frozenset(own),
+        statements=tuple(filter(None, said)),
+    )
 
 
 # -- outlines --------------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def _groups(
                 items.code(CONTAINS, Code("276214006", "SCT", "Finding category"), codes.ABNORMAL),
                 items.code(CONTAINS, dcm("121071", "Finding"), codes.finding_code(finding.is_mass)),
                 _site(finding),
-                *([] if own else _algorithm(document)),
+                *_algorithm(None if own else document),
                 *(_number(one) for one in measured),
                 *_evaluations(finding),
                 *place,
@@ -168,15 +168,16 @@ def _site(finding: ReportedFinding) -> Dataset:
     return items.code(CONCEPT, codes.FINDING_SITE, lobe or zone or codes.LUNG, sides)
 
 
-def _algorithm(document: ReportDocument) -> list[Dataset]:
-    """TID 4019."""
-    provenance = document.provenance
-    weights = [f"{used.name} {used.version} sha256 {used.sha256}" for used in provenance.weights]
-    parameters = [
-        f"pipeline {provenance.pipeline_name} {provenance.pipeline_hash}",
-        f"operating point {provenance.operating_point}",
-        *weights,
-    ]
+def _algorithm(document: ReportDocument | None) -> list[Dataset]:
+    """TID 4019: what found, outlined and measured it; without a document, what outlined and measured alone."""
+    parameters = []
+    if document is not None:
+        provenance = document.provenance
+        parameters = [
+            f"pipeline {provenance.pipeline_name} {provenance.pipeline_hash}",
+            f"operating point {provenance.operating_point}",
+            *(f"{used.name} {used.version} sha256 {used.sha256}" for used in provenance.weights),
+        ]
     return [
         items.text(CONCEPT, dcm("111001", "Algorithm Name"), MODEL),
         items.text(CONCEPT, dcm("111003", "Algorithm Version"), __version__),

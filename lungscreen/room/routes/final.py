@@ -14,7 +14,7 @@ from lungscreen.room.accounts import READERS, Principal
 from lungscreen.room.core import Asking, Here, Room, allow
 from lungscreen.room.final import final_document, final_page, final_pdf
 from lungscreen.room.gate import cad_is_open
-from lungscreen.room.objects import SignedRead, can_make_objects, object_path, write_objects
+from lungscreen.room.objects import SignedRead, object_path, write_objects
 from lungscreen.room.problems import Problem
 from lungscreen.room.reads import measured_marks
 from lungscreen.room.routes.answers import ANSWERS
@@ -66,11 +66,9 @@ def _as_segmentation(number: ReadId, who: Asking, room: Here) -> Response:
 def _object(room: Room, number: str, who: Principal, kind: str) -> Response:
     """An object of a final read, made when it is first asked for: the study's files are read again for it.
 
-    Errors: those of `_final`; `not-ready` without the DICOM outputs, `images-absent` where the files are gone.
+    Errors: those of `_final`; `images-absent` where the files are gone.
     """
     report = _final(room, number, who)
-    if not can_make_objects():
-        raise Problem("not-ready", "the DICOM outputs are not installed here (lungscreen[dicom])")
     with room.store.read() as connection:
         row = room.reads.get(connection, number)
         outlines = {mark["id"]: mark["outline"] for mark in measured_marks(connection, number, outlines=True)}
