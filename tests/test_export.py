@@ -100,9 +100,7 @@ def test_words_that_cannot_work(tmp_path, arguments):
 def test_a_missing_extra_ends_the_command_before_anything_is_read(tmp_path, monkeypatch, capsys):
     """The message names the extra to install; no result folder is begun."""
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "fpdf" else find(name, *rest)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "fpdf" else find(name, *rest))
     write_chest(tmp_path / "ct")
     assert main(["screen", str(tmp_path / "ct"), "--out", str(tmp_path / "results"), "--outputs", "dicom"]) == 2
     said = capsys.readouterr().err

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.outputs.dicom import codes, items
-from lungscreen.outputs.dicom.codes import Code, dcm
+from lungscreen.outputs.dicom.codes import Concept, dcm
 from lungscreen.outputs.dicom.common import MAKER, finish, new_object
 from lungscreen.outputs.dicom.identity import ResultIdentity
 from lungscreen.outputs.dicom.items import (
@@ -45,7 +45,7 @@ def build_chest_cad(document: ReportDocument, source: DicomSource, identity: Res
     begin_report(dataset, dcm("112000", "Chest CAD Report"), "4100", evidence)
     dataset.ContentSequence = [
         items.code(
-            CONCEPT, dcm("121049", "Language of Content Item and Descendants"), Code("en", "RFC5646", "English")
+            CONCEPT, dcm("121049", "Language of Content Item and Descendants"), Concept("en", "RFC5646", "English")
         ),
         items.container(
             CONTAINS, dcm("111028", "Image Library"), [_library_image(n, source) for n in slices], separate=True
@@ -90,7 +90,7 @@ def _finding(finding: ReportedFinding, source: DicomSource, library: dict[int, i
     ]
     if finding.nodule_probability is not None:
         children.append(
-            items.number(PROPERTIES, codes.CERTAINTY, round(100 * finding.nodule_probability, 2), codes.PERCENT)
+            items.numeric(PROPERTIES, codes.CERTAINTY, round(100 * finding.nodule_probability, 2), codes.PERCENT)
         )
     children.append(centre)
     site, side = codes.lobe_code(finding.location.lobe), codes.side_code(finding.location.side)
@@ -127,7 +127,7 @@ def _library_image(number: int, source: DicomSource) -> Dataset:
     spacing = one.pixel_spacing_mm
     facts = [
         items.date(ACQUISITION, dcm("111060", "Study Date"), str(source.header.get("StudyDate", ""))),
-        items.number(ACQUISITION, dcm("111066", "Vertical Pixel Spacing"), spacing[0], codes.MM),
-        items.number(ACQUISITION, dcm("111026", "Horizontal Pixel Spacing"), spacing[1], codes.MM),
+        items.numeric(ACQUISITION, dcm("111066", "Vertical Pixel Spacing"), spacing[0], codes.MM),
+        items.numeric(ACQUISITION, dcm("111026", "Horizontal Pixel Spacing"), spacing[1], codes.MM),
     ]
     return items.image(CONTAINS, None, items.slice_reference(one), [fact for fact in facts if fact is not None])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 __all__ = [
     "LOCAL_CODES",
     "LOCAL_SCHEME",
-    "Code",
+    "Concept",
     "category_code",
     "dcm",
     "finding_code",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-class Code(NamedTuple):
+class Concept(NamedTuple):
     """A coded concept, in the order of highdicom's and pydicom's own; theirs take a tenth of a second to import."""
 
     value: str
@@ -32,9 +32,9 @@ class Code(NamedTuple):
     meaning: str
 
 
-def dcm(value: str, meaning: str) -> Code:
+def dcm(value: str, meaning: str) -> Concept:
     """A code of DICOM's own (PS3.16 annex D)."""
-    return Code(value, "DCM", meaning)
+    return Concept(value, "DCM", meaning)
 
 
 LOCAL_SCHEME = "99LUNGSCREEN"
@@ -71,106 +71,106 @@ LOCAL_CODES = {
 }
 """Code value (at most 16 characters, so that it fits CodeValue) → meaning."""
 
-NODULE = Code("27925004", "SCT", "Nodule")
-MASS = Code("4147007", "SCT", "Mass")
-ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
-ANATOMICAL = Code("123037004", "SCT", "Body structure")
-LUNG = Code("39607008", "SCT", "Lung")
-RIGHT = Code("24028007", "SCT", "Right")
-LEFT = Code("7771000", "SCT", "Left")
-UPPER_LOBE = Code("45653009", "SCT", "Structure of upper lobe of lung")
-MIDDLE_LOBE = Code("72481006", "SCT", "Middle lobe of right lung")
-LOWER_LOBE = Code("90572001", "SCT", "Lower lobe of lung")
-LONG_AXIS = Code("103339001", "SCT", "Long Axis")
+NODULE = Concept("27925004", "SCT", "Nodule")
+MASS = Concept("4147007", "SCT", "Mass")
+ABNORMAL = Concept("49755003", "SCT", "Morphologically Abnormal Structure")
+ANATOMICAL = Concept("123037004", "SCT", "Body structure")
+LUNG = Concept("39607008", "SCT", "Lung")
+RIGHT = Concept("24028007", "SCT", "Right")
+LEFT = Concept("7771000", "SCT", "Left")
+UPPER_LOBE = Concept("45653009", "SCT", "Structure of upper lobe of lung")
+MIDDLE_LOBE = Concept("72481006", "SCT", "Middle lobe of right lung")
+LOWER_LOBE = Concept("90572001", "SCT", "Lower lobe of lung")
+LONG_AXIS = Concept("103339001", "SCT", "Long Axis")
 """OHIF matches the meaning in title case."""
-SHORT_AXIS = Code("103340004", "SCT", "Short Axis")
-DIAMETER = Code("81827009", "SCT", "Diameter")
-VOLUME = Code("118565006", "SCT", "Volume")
-ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
-CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
-MEAN = Code("373098007", "SCT", "Mean")
-STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")
-VOXEL_SUM = Code("126030", "DCM", "Sum of segmented voxel method for volume")
-MM = Code("mm", "UCUM", "mm")
-MM3 = Code("mm3", "UCUM", "cubic millimeter")
-PERCENT = Code("%", "UCUM", "Percent")
-HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
-DAYS = Code("d", "UCUM", "day")
-NO_UNIT = Code("1", "UCUM", "no units")
-TYPE_OF_NODULE = Code("112024", "DCM", "Single Image Finding Modifier")
-MORPHOLOGY = Code("116676008", "SCT", "Associated morphology")
-LUNG_RADS = Code("1362105002", "SCT", "Lung Imaging Reporting and Data System category")
-QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
-COMMENT = Code("121106", "DCM", "Comment")
-PROCEDURE = Code("25045-6", "LN", "CT unspecified body region")
-ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
-OF_INTEREST = Code("113000", "DCM", "Of Interest")
-SEGMENTATION = Code("113076", "DCM", "Segmentation")
-SOURCE_FOR_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")
+SHORT_AXIS = Concept("103340004", "SCT", "Short Axis")
+DIAMETER = Concept("81827009", "SCT", "Diameter")
+VOLUME = Concept("118565006", "SCT", "Volume")
+ATTENUATION = Concept("112031", "DCM", "Attenuation Coefficient")
+CERTAINTY = Concept("111012", "DCM", "Certainty of Finding")
+MEAN = Concept("373098007", "SCT", "Mean")
+STANDARD_DEVIATION = Concept("386136009", "SCT", "Standard Deviation")
+VOXEL_SUM = Concept("126030", "DCM", "Sum of segmented voxel method for volume")
+MM = Concept("mm", "UCUM", "mm")
+MM3 = Concept("mm3", "UCUM", "cubic millimeter")
+PERCENT = Concept("%", "UCUM", "Percent")
+HOUNSFIELD = Concept("[hnsf'U]", "UCUM", "Hounsfield unit")
+DAYS = Concept("d", "UCUM", "day")
+NO_UNIT = Concept("1", "UCUM", "no units")
+TYPE_OF_NODULE = Concept("112024", "DCM", "Single Image Finding Modifier")
+MORPHOLOGY = Concept("116676008", "SCT", "Associated morphology")
+LUNG_RADS = Concept("1362105002", "SCT", "Lung Imaging Reporting and Data System category")
+QUALITATIVE = Concept("C0034375", "UMLS", "Qualitative Evaluations")
+COMMENT = Concept("121106", "DCM", "Comment")
+PROCEDURE = Concept("25045-6", "LN", "CT unspecified body region")
+ARTIFICIAL_INTELLIGENCE = Concept("123110", "DCM", "Artificial Intelligence")
+OF_INTEREST = Concept("113000", "DCM", "Of Interest")
+SEGMENTATION = Concept("113076", "DCM", "Segmentation")
+SOURCE_FOR_PROCESSING = Concept("121322", "DCM", "Source image for image processing operation")
 BACKGROUND = dcm("125040", "Background")
 OBSERVER_TYPE = dcm("121005", "Observer Type")
 DERIVATION = dcm("121401", "Derivation")
-METHOD = Code("370129005", "SCT", "Measurement Method")
-FINDING_SITE = Code("363698007", "SCT", "Finding Site")
-LATERALITY = Code("272741003", "SCT", "Laterality")
-SOURCE = Code("260753009", "SCT", "Source")
-ENGLISH = Code("en-US", "RFC5646", "English (United States)")
-PIXELS = Code("{pixels}", "UCUM", "Pixels")
-COSINE = Code("{-1:1}", "UCUM", "{-1:1}")
-REPORT_TITLE = Code("18748-4", "LN", "Diagnostic imaging report")
+METHOD = Concept("370129005", "SCT", "Measurement Method")
+FINDING_SITE = Concept("363698007", "SCT", "Finding Site")
+LATERALITY = Concept("272741003", "SCT", "Laterality")
+SOURCE = Concept("260753009", "SCT", "Source")
+ENGLISH = Concept("en-US", "RFC5646", "English (United States)")
+PIXELS = Concept("{pixels}", "UCUM", "Pixels")
+COSINE = Concept("{-1:1}", "UCUM", "{-1:1}")
+REPORT_TITLE = Concept("18748-4", "LN", "Diagnostic imaging report")
 
 _LUNG_RADS_VALUES = ("0", "1", "2", "3", "4A", "4B", "4X")
 _LOBES = {"upper": UPPER_LOBE, "middle": MIDDLE_LOBE, "lower": LOWER_LOBE}
 _SIDES = {"right": RIGHT, "left": LEFT}
 _ZONES = {
-    "upper": Code("281392002", "SCT", "Upper zone of lung"),
-    "middle": Code("281393007", "SCT", "Middle zone of lung"),
-    "lower": Code("281394001", "SCT", "Lower zone of lung"),
+    "upper": Concept("281392002", "SCT", "Upper zone of lung"),
+    "middle": Concept("281393007", "SCT", "Middle zone of lung"),
+    "lower": Concept("281394001", "SCT", "Lower zone of lung"),
 }
 _TYPES = {
-    "solid": Code("35702001", "SCT", "Solid"),
-    "ground-glass": Code("112120", "DCM", "Ground glass opacity"),
-    "calcified": Code("112063", "DCM", "Abnormal calcifications"),
+    "solid": Concept("35702001", "SCT", "Solid"),
+    "ground-glass": Concept("112120", "DCM", "Ground glass opacity"),
+    "calcified": Concept("112063", "DCM", "Abnormal calcifications"),
 }
 _GROWTH = {"new": "NEW", "stable": "STABLE", "growing": "GROWING", "shrinking": "SHRINKING"}
 
 
-def local(value: str) -> Code:
+def local(value: str) -> Concept:
     """A local code by its value."""
-    return Code(value, LOCAL_SCHEME, LOCAL_CODES[value])
+    return Concept(value, LOCAL_SCHEME, LOCAL_CODES[value])
 
 
-def finding_code(is_mass: bool) -> Code:
+def finding_code(is_mass: bool) -> Concept:
     """Nodule or mass."""
     return MASS if is_mass else NODULE
 
 
-def type_code(nodule_type: str) -> Code | None:
+def type_code(nodule_type: str) -> Concept | None:
     """What a nodule is made of; None where it is not known."""
     return local("PARTSOLID") if nodule_type == "part-solid" else _TYPES.get(nodule_type)
 
 
-def lobe_code(lobe: str | None) -> Code | None:
+def lobe_code(lobe: str | None) -> Concept | None:
     """A lobe from words such as "right upper lobe"; None where it is not known."""
     return next((code for word, code in _LOBES.items() if word in (lobe or "").split()), None)
 
 
-def side_code(side: str) -> Code | None:
+def side_code(side: str) -> Concept | None:
     """Right or left; None where it is not known."""
     return _SIDES.get(side)
 
 
-def zone_code(zone: str) -> Code | None:
+def zone_code(zone: str) -> Concept | None:
     """A third of the lung; None where it is not known."""
     return _ZONES.get(zone)
 
 
-def category_code(category: str | None) -> Code | None:
+def category_code(category: str | None) -> Concept | None:
     """A Lung-RADS category without its modifier S; None for other guidelines' categories and where there is none."""
     value = (category or "").removesuffix("S")
     return local(f"LUNGRADS{value}") if value in _LUNG_RADS_VALUES else None
 
 
-def growth_code(state: str) -> Code | None:
+def growth_code(state: str) -> Concept | None:
     """New, stable, growing, shrinking; None where it was not assessed."""
     return local(_GROWTH[state]) if state in _GROWTH else None

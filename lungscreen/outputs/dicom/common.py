@@ -16,7 +16,7 @@ from lungscreen.uids import derived_uid
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from lungscreen.outputs.dicom.codes import Code
+    from lungscreen.outputs.dicom.codes import Concept
 
 __all__ = [
     "MAKER",
@@ -116,7 +116,7 @@ def finish(dataset: Dataset, kind: str, source: DicomSource, identity: ResultIde
             delattr(dataset, keyword)
 
 
-def code_item(code: Code) -> Dataset:
+def code_item(code: Concept) -> Dataset:
     """A code as an item of a code sequence."""
     from pydicom.dataset import Dataset
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
-from lungscreen.outputs.dicom.codes import Code
+from lungscreen.outputs.dicom.codes import Concept
 from lungscreen.outputs.dicom.common import code_item
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = [
     "date",
     "image",
     "link",
-    "number",
+    "numeric",
     "person",
     "point",
     "slice_reference",
@@ -43,7 +43,7 @@ PROPERTIES, INFERRED, SELECTED, ACQUISITION = "HAS PROPERTIES", "INFERRED FROM",
 
 
 def container(
-    relation: str, name: Code, children: Iterable[Dataset], *, template: str | None = None, separate: bool = False
+    relation: str, name: Concept, children: Iterable[Dataset], *, template: str | None = None, separate: bool = False
 ) -> Dataset:
     """A heading with what stands under it.
 
@@ -59,35 +59,35 @@ def container(
     return item
 
 
-def code(relation: str, name: Code, value: Code, children: Iterable[Dataset] = ()) -> Dataset:
+def code(relation: str, name: Concept, value: Concept, children: Iterable[Dataset] = ()) -> Dataset:
     """A coded value."""
     item = _item("CODE", relation, name, children)
     item.ConceptCodeSequence = [code_item(value)]
     return item
 
 
-def text(relation: str, name: Code, value: str) -> Dataset:
+def text(relation: str, name: Concept, value: str) -> Dataset:
     """Words, in characters that the object's character set has."""
     item = _item("TEXT", relation, name)
     item.TextValue = value
     return item
 
 
-def person(relation: str, name: Code, value: str) -> Dataset:
+def person(relation: str, name: Concept, value: str) -> Dataset:
     """A person's name."""
     item = _item("PNAME", relation, name)
     item.PersonName = value
     return item
 
 
-def uid(relation: str, name: Code, value: str) -> Dataset:
+def uid(relation: str, name: Concept, value: str) -> Dataset:
     """A UID."""
     item = _item("UIDREF", relation, name)
     item.UID = value
     return item
 
 
-def date(relation: str, name: Code, value: str) -> Dataset | None:
+def date(relation: str, name: Concept, value: str) -> Dataset | None:
     """A day; None where the text is none."""
     if not re.fullmatch(r"\d{8}", value, re.ASCII):
         return None
@@ -96,26 +96,26 @@ def date(relation: str, name: Code, value: str) -> Dataset | None:
     return item
 
 
-def number(relation: str, name: Code, value: float, unit: Code, children: Iterable[Dataset] = ()) -> Dataset:
+def numeric(relation: str, name: Concept, value: float, unit: Concept, children: Iterable[Dataset] = ()) -> Dataset:
     """A measured value, whole as a floating-point number and in at most 16 characters beside it."""
     item, measured = _measured(relation, name, format_number_as_ds(float(value)), unit, children)
     measured.FloatingPointValue = float(value)
     return item
 
 
-def count(relation: str, name: Code, value: int, unit: Code) -> Dataset:
+def count(relation: str, name: Concept, value: int, unit: Concept) -> Dataset:
     """A number of things."""
     return _measured(relation, name, str(value), unit)[0]
 
 
-def image(relation: str, name: Code | None, reference: Dataset, children: Iterable[Dataset] = ()) -> Dataset:
+def image(relation: str, name: Concept | None, reference: Dataset, children: Iterable[Dataset] = ()) -> Dataset:
     """An image or a part of one, by its reference."""
     item = _item("IMAGE", relation, name, children)
     item.ReferencedSOPSequence = [reference]
     return item
 
 
-def point(relation: str, name: Code, column: float, row: float, on: Dataset) -> Dataset:
+def point(relation: str, name: Concept, column: float, row: float, on: Dataset) -> Dataset:
     """A place on an image.
 
     column, row: 0.5 is the centre of the first pixel.
@@ -143,7 +143,7 @@ def slice_reference(one: SourceSlice) -> Dataset:
     return reference
 
 
-def _item(kind: str, relation: str, name: Code | None, children: Iterable[Dataset] = ()) -> Dataset:
+def _item(kind: str, relation: str, name: Concept | None, children: Iterable[Dataset] = ()) -> Dataset:
     item = Dataset()
     item.RelationshipType, item.ValueType = relation, kind
     if name is not None:
@@ -155,7 +155,7 @@ def _item(kind: str, relation: str, name: Code | None, children: Iterable[Datase
 
 
 def _measured(
-    relation: str, name: Code, value: str, unit: Code, children: Iterable[Dataset] = ()
+    relation: str, name: Concept, value: str, unit: Concept, children: Iterable[Dataset] = ()
 ) -> tuple[Dataset, Dataset]:
     item, measured = _item("NUM", relation, name, children), Dataset()
     measured.NumericValue = value

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 
 from lungscreen import __version__
 from lungscreen.outputs.dicom import codes, items
-from lungscreen.outputs.dicom.codes import Code, dcm
+from lungscreen.outputs.dicom.codes import Concept, dcm
 from lungscreen.outputs.dicom.common import (
     MAKER,
     MODEL,
@@ -110,7 +110,7 @@ def _groups(
             [
                 *_tracking(finding, source),
                 *observers.of_finding(finding.number),
-                items.code(CONTAINS, Code("276214006", "SCT", "Finding category"), codes.ABNORMAL),
+                items.code(CONTAINS, Concept("276214006", "SCT", "Finding category"), codes.ABNORMAL),
                 items.code(CONTAINS, dcm("121071", "Finding"), codes.finding_code(finding.is_mass)),
                 _site(finding),
                 *_algorithm(None if own else document),
@@ -192,17 +192,17 @@ class _Measured:
     derivation, method: how it came about, where that is to be said.
     """
 
-    name: Code
+    name: Concept
     value: float
-    unit: Code
-    derivation: Code | None = None
-    method: Code | None = None
+    unit: Concept
+    derivation: Concept | None = None
+    method: Concept | None = None
 
 
 def _number(measured: _Measured) -> Dataset:
     said = (codes.DERIVATION, measured.derivation), (codes.METHOD, measured.method)
     children = [items.code(CONCEPT, name, value) for name, value in said if value is not None]
-    return items.number(CONTAINS, measured.name, measured.value, measured.unit, children)
+    return items.numeric(CONTAINS, measured.name, measured.value, measured.unit, children)
 
 
 def _measurements(finding: ReportedFinding, *, by_network: bool) -> list[_Measured]:
@@ -245,7 +245,7 @@ def _sizes(finding: ReportedFinding) -> list[_Measured]:
     return found
 
 
-def _percent(name: Code, share: float) -> _Measured:
+def _percent(name: Concept, share: float) -> _Measured:
     return _Measured(name, round(100 * share, 4), codes.PERCENT)
 
 
@@ -279,7 +279,7 @@ def _exam(document: ReportDocument, identity: ResultIdentity, signed: SignedBy |
     return said + [_text(codes.COMMENT, text, foreign_text) for text in (signed.statements if signed else ())]
 
 
-def _text(name: Code, text: str, write: Callable[[str], str] = ascii_text) -> Dataset:
+def _text(name: Concept, text: str, write: Callable[[str], str] = ascii_text) -> Dataset:
     return items.text(CONTAINS, name, write(text))
 
 

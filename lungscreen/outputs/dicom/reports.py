@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydicom.dataset import Dataset
 
 from lungscreen.outputs.dicom import codes, items
-from lungscreen.outputs.dicom.codes import Code, dcm
+from lungscreen.outputs.dicom.codes import Concept, dcm
 from lungscreen.outputs.dicom.common import code_item
 from lungscreen.outputs.dicom.items import ACQUISITION, CONTAINS
 from lungscreen.outputs.dicom.source import DicomSource, reference_to
@@ -16,7 +16,7 @@ from lungscreen.records import SourceSlice
 __all__ = ["begin_document", "begin_report", "evidence_of", "image_library"]
 
 
-def begin_document(dataset: Dataset, title: Code, template: str, evidence: Dataset) -> None:
+def begin_document(dataset: Dataset, title: Concept, template: str, evidence: Dataset) -> None:
     """The root of a document's content (PS3.3 C.17.3, C.17.6.2), but for what stands in it.
 
     template: of the root, in PS3.16.
@@ -29,7 +29,7 @@ def begin_document(dataset: Dataset, title: Code, template: str, evidence: Datas
     dataset.ContentTemplateSequence = [of]
 
 
-def begin_report(dataset: Dataset, title: Code, template: str, evidence: Dataset) -> None:
+def begin_report(dataset: Dataset, title: Concept, template: str, evidence: Dataset) -> None:
     """As `begin_document`, of a report that nobody has verified (PS3.3 C.17.2)."""
     dataset.Modality = "SR"
     dataset.CompletionFlag, dataset.VerificationFlag, dataset.PreliminaryFlag = "COMPLETE", "UNVERIFIED", "PRELIMINARY"
@@ -70,15 +70,15 @@ def _library_entry(one: SourceSlice, source: DicomSource) -> Dataset:
         *([items.uid(ACQUISITION, dcm("112227", "Frame of Reference UID"), frame)] if frame else []),
         items.count(ACQUISITION, dcm("110910", "Pixel Data Rows"), one.instance.rows, codes.PIXELS),
         items.count(ACQUISITION, dcm("110911", "Pixel Data Columns"), one.instance.columns, codes.PIXELS),
-        items.number(ACQUISITION, dcm("111026", "Horizontal Pixel Spacing"), column_mm, codes.MM),
-        items.number(ACQUISITION, dcm("111066", "Vertical Pixel Spacing"), row_mm, codes.MM),
-        items.number(ACQUISITION, dcm("112225", "Slice Thickness"), source.slice_thickness_mm, codes.MM),
+        items.numeric(ACQUISITION, dcm("111026", "Horizontal Pixel Spacing"), column_mm, codes.MM),
+        items.numeric(ACQUISITION, dcm("111066", "Vertical Pixel Spacing"), row_mm, codes.MM),
+        items.numeric(ACQUISITION, dcm("112225", "Slice Thickness"), source.slice_thickness_mm, codes.MM),
         *(
-            items.number(ACQUISITION, dcm(str(110901 + n), f"Image Position (Patient) {axis}"), value, codes.MM)
+            items.numeric(ACQUISITION, dcm(str(110901 + n), f"Image Position (Patient) {axis}"), value, codes.MM)
             for n, (axis, value) in enumerate(zip("XYZ", one.position_mm, strict=True))
         ),
         *(
-            items.number(ACQUISITION, dcm(str(110904 + n), axis), value, codes.COSINE)
+            items.numeric(ACQUISITION, dcm(str(110904 + n), axis), value, codes.COSINE)
             for n, (axis, value) in enumerate(zip(axes, one.orientation, strict=True))
         ),
     ]

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 
 from lungscreen import __version__
 from lungscreen.outputs.dicom import codes
-from lungscreen.outputs.dicom.codes import Code
+from lungscreen.outputs.dicom.codes import Concept
 from lungscreen.outputs.dicom.common import MAKER, MODEL, RESEARCH, SignedBy, ascii_text, code_item, finish, new_object
 from lungscreen.outputs.dicom.identity import ResultIdentity
 from lungscreen.outputs.dicom.places import even_step_mm, used_slices
@@ -129,7 +129,8 @@ class _Labels:
         """A slice with segments' numbers in the place of labels."""
         table = np.zeros(int(self.present.max()) + 1, np.uint8 if len(self.present) < 256 else np.uint16)
         table[self.present] = np.arange(1, len(self.present) + 1)
-        return table[self.on_slices[number]]
+        numbers: NDArray[np.uint8] | NDArray[np.uint16] = table[self.on_slices[number]]
+        return numbers
 
 
 def _present(labels: NDArray[Any], used: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -160,7 +161,7 @@ def _finding(finding: ReportedFinding, segment: int, source: DicomSource, signed
 
 
 def _described(
-    number: int, label: str, category: Code, kind: Code, colour: tuple[int, int, int], *, by_hand: bool = False
+    number: int, label: str, category: Concept, kind: Concept, colour: tuple[int, int, int], *, by_hand: bool = False
 ) -> Dataset:
     """An item of the segment sequence (PS3.3 C.8.20.4).
 

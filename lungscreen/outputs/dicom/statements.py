@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lungscreen import RESEARCH_USE
 from lungscreen.outputs.dicom import codes
-from lungscreen.outputs.dicom.codes import Code
+from lungscreen.outputs.dicom.codes import Concept
 from lungscreen.outputs.dicom.common import SignedBy
 from lungscreen.outputs.dicom.identity import NO_DATE, ResultIdentity
 from lungscreen.results.document import ReportDocument
@@ -19,7 +19,7 @@ SIGNED = "A person has read the exam and signed what stands here."
 
 def exam_statements(
     document: ReportDocument, identity: ResultIdentity, signed: SignedBy | None = None
-) -> list[tuple[Code, str]]:
+) -> list[tuple[Concept, str]]:
     """Each with its name, in the order in which they are read."""
     said = [
         (codes.local("RESEARCHUSE"), f"{RESEARCH_USE} {NOT_VERIFIED if signed is None else SIGNED}"),
