@@ -114,7 +114,7 @@ class FakeCluster:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for a cluster that needs no time."""
-    for name in ("LOOK_S", "SETTLE_S", "UNSURE_SETTLE_S"):
+    for name in ("LOOK_S", "GONE_AFTER_S", "UNSURE_GONE_AFTER_S"):
         monkeypatch.setattr(ray_engine, name, 0.0)
     monkeypatch.setattr(ray_engine, "IDLE_S", 0.001)
 
@@ -244,8 +244,8 @@ def test_a_lost_node_is_not_its_studies_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sure: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The worker is found dead first; only then does the cluster notice that its node is gone."""
-    monkeypatch.setattr(ray_engine, "SETTLE_S", 60.0)
-    monkeypatch.setattr(ray_engine, "UNSURE_SETTLE_S", 60.0)
+    monkeypatch.setattr(ray_engine, "GONE_AFTER_S", 60.0)
+    monkeypatch.setattr(ray_engine, "UNSURE_GONE_AFTER_S", 60.0)
     cluster = FakeCluster([ONE, TWO])
     made = reading(cluster, tmp_path)
     cluster.workers[0].dead, cluster.workers[0].sure = True, sure

@@ -402,7 +402,8 @@ def test_a_signed_read_is_dicom_that_a_person_verified(tmp_path: Path, monkeypat
             headers={"If-Match": f'"{read["version"]}"'},
         ).json()
         marks = [{**added["mark"], "words": {"type": "solid"}}]
-        read = anna.sign(anna.save(added["read"], decisions=decisions, marks=marks).json()).json()
+        saved = anna.save(added["read"], decisions=decisions, marks=marks).json()
+        read = anna.sign(anna.measured(saved["id"])).json()
         answers = [anna.get(f"/api/v1/reads/{read['id']}/final-{kind}.dcm") for kind in ("sr", "seg")]
         assert [answer.headers["content-type"] for answer in answers] == ["application/dicom"] * 2, answers[0].text
         assert anna.get(f"/api/v1/reads/{read['id']}/final-sr.dcm").content == answers[0].content
