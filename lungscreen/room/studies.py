@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -228,21 +229,26 @@ class _Arrivals:
     """When a study arrived and whether it is urgent, from the ledger where there is one."""
 
     def __init__(self, results: Path) -> None:
-        self._known: dict[str, tuple[float, bool]] = {}
-        if (results / LEDGER_FILE).exists():
-            try:
-                ledger = Ledger(results, read_only=True)
-            except LungscreenError:
-                return
-            try:
-                self._known = {row.key: (row.arrived, row.urgent) for row in ledger.rows()}
-            finally:
-                ledger.close()
+        self._results = results
         refused = results / "refused.csv"
         self.refused_file = refused.stat().st_mtime if refused.exists() else 0.0
 
     refused_file = 0.0
     """When the table of what was not read was last written."""
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[float, bool]]:
+        """By key. Read when the first new study is asked about: a look that finds nothing new reads no ledger."""
+        if not (self._results / LEDGER_FILE).exists():
+            return {}
+        try:
+            ledger = Ledger(self._results, read_only=True)
+        except LungscreenError:
+            return {}
+        try:
+            return {row.key: (row.arrived, row.urgent) for row in ledger.rows()}
+        finally:
+            ledger.close()
 
     def of(self, key: str, created: str) -> tuple[float, bool]:
         """POSIX seconds, and whether it is urgent."""
