@@ -515,7 +515,9 @@ def test_keys_are_off_while_text_is_typed_and_can_be_changed(browser: Any, pages
         page.get_by_text("already").wait_for()
         page.get_by_role("button", name="invert: i").click()
         page.keyboard.press("j")
+        page.get_by_role("button", name="invert: j").wait_for()
         page.locator("#dialog").get_by_text("Close").click()
+        page.locator("#dialog").wait_for(state="hidden")
         page.keyboard.press("j")
         assert page.evaluate("() => window.room.viewer.look.inverted") is True
         page.keyboard.press("i")

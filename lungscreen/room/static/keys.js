@@ -94,7 +94,12 @@ export class Keys {
   show(dialog) {
     const note = el("p", { class: "soft", role: "status" }, "Choose a key to change it. No single key signs.");
     const rows = ACTIONS.map((action) => {
-      const button = el("button", { type: "button", class: "key", "aria-label": `${action.words}: ${shown(this.of(action.name)[0])}` }, shown(this.of(action.name)[0]));
+      const button = el("button", { type: "button", class: "key" });
+      const label = () => {
+        button.textContent = shown(this.of(action.name)[0]);
+        button.setAttribute("aria-label", `${action.words}: ${button.textContent}`);
+      };
+      label();
       button.addEventListener("click", () => {
         note.textContent = `Press the new key for “${action.words}”.`;
         const take = (/** @type {KeyboardEvent} */ event) => {
@@ -103,7 +108,7 @@ export class Keys {
           event.stopPropagation();
           dialog.removeEventListener("keydown", take, true);
           note.textContent = event.key === "Escape" ? "Nothing was changed." : this.#change(action, chord(event));
-          button.textContent = shown(this.of(action.name)[0]);
+          label();
         };
         dialog.addEventListener("keydown", take, true);
       });
