@@ -18,7 +18,7 @@ from report_examples import PATIENT, key_of
 from room_factory import OWN_PLACE, Client, Rooms, graded_finding, make_room, one_report, write_studies
 
 from lungscreen.errors import Notice
-from lungscreen.records import Report
+from lungscreen.records import PriorExam, Report
 from lungscreen.room.app import STATIC
 from lungscreen.room.config import RoomConfig
 
@@ -91,11 +91,11 @@ def test_a_study_with_cad_and_one_without_answer_byte_for_byte_alike(
     """Status, headers but Date, and body, on every route and page, the worklist's order included."""
     last = UIDS[KEYS.index(max(KEYS))]  # by arrival it comes last, by suspicion first
     seen = {uid: (graded_finding(),) for uid in (UIDS[0], last)}
-    with_cad = write_studies(tmp_path / "with", *(noted(one_report(uid, *seen.get(uid, ()))) for uid in UIDS))
-    without = write_studies(tmp_path / "without", *(one_report(uid) for uid in UIDS))
+    with_cad = [noted(one_report(uid, *seen.get(uid, ()))) for uid in UIDS]
+    without = [one_report(uid) for uid in UIDS]
     answers = []
-    for folder in (with_cad, without):
-        with make_room(folder) as rooms:
+    for name, reports in (("with", with_cad), ("without", without)):
+        with make_room(write_studies(tmp_path / name, followed(reports[0]), *reports[1:])) as rooms:
             answers.append(list(crawl(rooms, monkeypatch)))
     assert len(answers[0]) > 40
     statuses = {status for _, status, _, _ in answers[0]}
@@ -103,6 +103,11 @@ def test_a_study_with_cad_and_one_without_answer_byte_for_byte_alike(
     assert 500 not in statuses
     for one, other in zip(*answers, strict=True):
         assert one == other, f"{one[0]} tells of CAD"
+
+
+def followed(report: Report) -> Report:
+    """The report with an earlier exam: the second study, of which CAD said more in its own report."""
+    return replace(report, priors=(PriorExam("20250210", UIDS[1], "images", overlap=0.9),))
 
 
 def noted(report: Report) -> Report:
@@ -116,7 +121,8 @@ def test_no_answer_to_an_unsigned_reader_holds_what_cad_said(
 ) -> None:
     """Coordinates, category, score and probability of the marks are looked for in bodies and headers."""
     finding = graded_finding()
-    folder = write_studies(tmp_path, *(one_report(uid, finding) for uid in UIDS))
+    reports = [one_report(uid, finding) for uid in UIDS]
+    folder = write_studies(tmp_path, followed(reports[0]), *reports[1:])
     said = [f"{c:.2f}".rstrip("0") for c in finding.candidate.centre_mm] + ["0.87654", "0.6789", "4B", "841.3"]
     with make_room(folder) as rooms:
         for place, _, headers, body in crawl(rooms, monkeypatch):

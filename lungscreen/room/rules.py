@@ -20,7 +20,7 @@ from lungscreen.assess import (
 )
 from lungscreen.comparison.earlier import earlier_exams
 from lungscreen.errors import Notice
-from lungscreen.records import Finding, Measurement, NoduleType
+from lungscreen.records import NOT_ASSESSED, Finding, Measurement, NoduleType
 from lungscreen.results.document import ReportDocument, ReportedFinding
 from lungscreen.results.values import from_plain
 from lungscreen.room.rebuild import clinical_of, exam_day_of, finding_of, lost_of, lungs_of
@@ -90,6 +90,7 @@ def judge_read(
         )
     else:
         assessment = assess_baseline(findings, lungs, person, config, facts=facts, seen=seen)
+        assessment = _not_yet_compared(assessment) if document.priors and not with_cad else assessment
     return Judged(tuple(nodules), _without_answered(assessment, content.exam))
 
 
@@ -185,6 +186,25 @@ def _without_answered(assessment: Assessment, exam: ExamWords) -> Assessment:
     return replace(assessment, not_assessed=left)
 
 
+_LATER = "CAD's comparison with the earlier exam takes part once CAD is shown"
+
+
+def _not_yet_compared(assessment: Assessment) -> Assessment:
+    """Graded as at baseline though an earlier exam is there, since its comparison is CAD's; that is said instead."""
+    findings = [
+        replace(finding, grade=replace(finding.grade, growth=f"{NOT_ASSESSED}: {_LATER}")) if finding.grade else finding
+        for finding in assessment.findings
+    ]
+    notices = [
+        replace(notice, text=f"{_LATER}: until then every nodule is graded as baseline (choice i).")
+        if notice.code == "as-baseline"
+        else notice
+        for notice in assessment.notices
+    ]
+    left = [f"growth ({_LATER})" if item.startswith("growth (") else item for item in assessment.not_assessed]
+    return replace(assessment, findings=tuple(findings), notices=tuple(notices), not_assessed=tuple(left))
+
+
 # -- as the interface tells it ---------------------------------------------------------------------------------------
 def _row(nodule: Nodule, graded: Finding) -> dict[str, Any]:
     size, grade, before = graded.measurement, graded.grade, nodule.finding
@@ -199,7 +219,7 @@ def _row(nodule: Nodule, graded: Finding) -> dict[str, Any]:
         "reason": grade.category_reason if grade else "",
         "clause": grade.category_clause if grade else "",
         "management": grade.management if grade else "",
-        "growth": graded.growth,
+        "growth": _growth(nodule, graded),
         "risks": [{"model": risk.model, "text": risk.text} for risk in (grade.risks if grade else ())],
         "notices": [_notice(notice) for notice in graded.notices],
         "confidence": nodule.words.confidence,
@@ -210,6 +230,12 @@ def _row(nodule: Nodule, graded: Finding) -> dict[str, Any]:
             "category": nodule.model_category,
         },
     }
+
+
+def _growth(nodule: Nodule, graded: Finding) -> str:
+    """What CAD measured of the change; what the rules say of the reader's own axes where these decide."""
+    said = graded.grade.growth if graded.grade else ""
+    return said if nodule.words.long_axis_mm is not None else graded.growth
 
 
 def _sizes(size: Measurement | None, *, changed: bool) -> dict[str, float | None]:

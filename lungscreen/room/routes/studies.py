@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, Row, select
 
+from lungscreen.days import read_day
 from lungscreen.outputs.outlines import lung_lines
 from lungscreen.outputs.room_pack import CHUNK, pack_lungs
 from lungscreen.results.reader import read_result
@@ -127,7 +128,7 @@ def _lungs(key: StudyKey, who: Asking, room: Here) -> dict[str, Any]:
 # -- earlier exams ---------------------------------------------------------------------------------------------------
 @study_routes.get("/priors")
 def _priors(key: StudyKey, who: Asking, room: Here) -> dict[str, Any]:
-    """Earlier exams that were compared, and where their images are here."""
+    """Earlier exams that were compared, how long ago they were, and where their images are here."""
     with room.store.read() as connection:
         row = find_study_row(connection, key)
         document = read_result(room.folders.pinned_report(_keep(room, connection, row, who)))
@@ -141,8 +142,15 @@ def _priors(key: StudyKey, who: Asking, room: Here) -> dict[str, Any]:
     for prior in document.priors:
         other = here.get(prior.study_uid)
         state = images_state(room, other) if other is not None else "absent"
-        rows.append({"study": other.key if other is not None else None, "date": prior.date, "images": state})
+        about = {"date": prior.date, "days": _days_between(prior.date, document.exam.date), "images": state}
+        rows.append({"study": other.key if other is not None else None, **about})
     return {"priors": rows}
+
+
+def _days_between(earlier: str | None, now: str | None) -> int | None:
+    """None where one of the two is not known."""
+    first, last = read_day(earlier), read_day(now)
+    return None if first is None or last is None else (last - first).days
 
 
 @study_routes.get("/priors/{earlier}/alignment", responses={202: {"description": "Being computed"}})
