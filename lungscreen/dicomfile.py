@@ -16,8 +16,10 @@ from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from lungscreen import __version__
 from lungscreen.errors import InputError
 from lungscreen.sources import MOST_FILE_BYTES, MOST_RATIO, RATIO_FREE_BYTES
+from lungscreen.uids import derived_uid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -30,6 +32,7 @@ __all__ = [
     "DICOMDIR_CLASS",
     "LONGEST_TEXT",
     "LONGEST_WHERE",
+    "encode_dicom",
     "first_item",
     "get_items",
     "get_number",
@@ -311,3 +314,21 @@ def _inflate(packed: bytes, pixels: bool) -> bytes:
     if pixels and not unpacker.eof:
         raise InputError("dicom-damaged", "the deflated data set breaks off, or is larger than any image")
     return b"".join(parts)
+
+
+def encode_dicom(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
+    """A data set as a file of this transfer syntax, its file meta made anew; the same object gives the same bytes."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filewriter import dcmwrite
+    from pydicom.uid import UID
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    meta.ImplementationClassUID = UID(derived_uid("lungscreen", "implementation"))
+    meta.ImplementationVersionName = f"LUNGSCREEN {__version__}"[:16]
+    plain: Any = dataset
+    plain.file_meta = meta
+    buffer = BytesIO()
+    dcmwrite(buffer, plain, enforce_file_format=True)
+    return buffer.getvalue()

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lungscreen import __version__
 from lungscreen.deidentify.dataset import deidentify_dataset
-from lungscreen.dicomfile import parse_dicom, quiet_pydicom
+from lungscreen.dicomfile import encode_dicom, parse_dicom, quiet_pydicom
 from lungscreen.errors import LungscreenError, OutputError, Refusal
 from lungscreen.files import replace_folder
-from lungscreen.records import Instance, Series
+from lungscreen.records import Series
 from lungscreen.series import find_series
 from lungscreen.sources import SourceReader
-from lungscreen.uids import derived_uid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -64,7 +61,7 @@ def _series(series: Series, out: Path, pseudonyms: Pseudonyms) -> Iterator[Deide
         for number, instance in enumerate(series.instances, 1):
             try:
                 dataset = deidentify_dataset(parse_dicom(reader.read(instance.source), pixels=True), pseudonyms)
-                content = _encoded(dataset, instance)
+                content = encode_dicom(dataset, instance.transfer_syntax_uid)
             except OutputError:
                 raise
             except LungscreenError as error:
@@ -89,21 +86,3 @@ def _place(dataset: Dataset, pseudonyms: Pseudonyms) -> Path:
     uids = (dataset.StudyInstanceUID, dataset.SeriesInstanceUID)
     names = [pseudonyms.digest("research folder", str(uid))[:12] for uid in uids]
     return Path(str(dataset.PatientID), *names)
-
-
-def _encoded(dataset: Dataset, instance: Instance) -> bytes:
-    """The object as a file of its own transfer syntax, its file meta made anew."""
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.filewriter import dcmwrite
-    from pydicom.uid import UID
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = UID(instance.transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(derived_uid("lungscreen", "implementation"))
-    meta.ImplementationVersionName = f"LUNGSCREEN {__version__}"[:16]
-    plain: Any = dataset
-    plain.file_meta = meta
-    buffer = BytesIO()
-    dcmwrite(buffer, plain, enforce_file_format=True)
-    return buffer.getvalue()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lungscreen import __version__
+from lungscreen.dicomfile import encode_dicom
 from lungscreen.outputs.dicom.identity import ResultIdentity
 from lungscreen.outputs.dicom.source import DicomSource
 from lungscreen.results.text import plain
-from lungscreen.uids import derived_uid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -141,17 +140,6 @@ def new_object(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
 
 def encode(dataset: Dataset) -> bytes:
     """The object as a file in explicit VR little endian; the same object gives the same bytes."""
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.filewriter import dcmwrite
-    from pydicom.uid import UID, ExplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRLittleEndian
 
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(derived_uid("lungscreen", "implementation"))
-    meta.ImplementationVersionName = f"LUNGSCREEN {__version__}"[:16]
-    plain: Any = dataset
-    plain.file_meta = meta
-    buffer = BytesIO()
-    dcmwrite(buffer, plain, enforce_file_format=True)
-    return buffer.getvalue()
+    return encode_dicom(dataset, ExplicitVRLittleEndian)
