@@ -6,11 +6,15 @@ import csv
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from test_batch_stale import box_with_study
 
+import lungscreen.series.stage as stage_module
 from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.main import main
 
 ROOM_MB = 160
 """What a command may take beside what it has loaded."""
@@ -75,3 +79,30 @@ def test_a_small_job_does_not_load_the_batch(job: str) -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["detect", "assess"])
+def test_an_inbox_that_is_renamed_away_for_a_moment_is_looked_at_again(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both studies are read whole, as by `batch run`: nothing is refused."""
+    box, points = tmp_path / "in", tmp_path / "points.csv"
+    box_with_study(box / "a")
+    box_with_study(box / "b", tags={"PatientID": "P002"}, study_uid="1.2.4", series_uid="1.2.4.4")
+    points.write_text("seriesuid,x_mm,y_mm,z_mm\n1.2.3.4,-50,4,320\n1.2.4.4,-50,4,320\n")
+    look_into, calls = stage_module.look_into, []
+
+    def away_after_one(*words: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            box.rename(tmp_path / "elsewhere")
+            threading.Timer(0.8, lambda: (tmp_path / "elsewhere").rename(box)).start()
+        return look_into(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage_module, "look_into", away_after_one)
+    out = tmp_path / "out"
+    words = ["--points", str(points)] if command == "assess" else []
+    assert main([command, str(box), "--out", str(out), "--no-lungs", *words]) == ExitCode.OK
+    assert len(calls) > 60, "looked at again"
+    with (out / "refused.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.DictReader(file)) == []

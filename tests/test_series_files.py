@@ -232,7 +232,7 @@ def test_folders_and_files_that_may_not_be_looked_at(tmp_path: Path, monkeypatch
 
 
 def test_a_file_that_vanishes_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between listing and reading; the message does not repeat the path."""
+    """Between listing and reading, and it is not back at the second look; the message does not repeat the path."""
     paths = make_series(tmp_path, slices=3)
     real = SourceReader.read
 

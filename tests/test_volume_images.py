@@ -612,6 +612,26 @@ def test_nrrd_voxels_as_text(tmp_path: Path) -> None:
     assert code_of(path) == "image-damaged"
 
 
+@pytest.mark.parametrize("word", ["40000", "12.5", "nan", "1e400", "1_0", "1" * 40, "x", "0x10", "1" * 3_000_000])
+def test_a_voxel_as_text_that_its_type_does_not_hold_is_damage(tmp_path: Path, word: str) -> None:
+    """Neither cut, nor rounded, nor taken for another number; the others are read to the last one."""
+    words = [str(value) for value in noise().ravel()]
+    words[700] = word
+    path = nrrd(tmp_path, "encoding: raw", "encoding: ascii", " ".join(words).encode())
+    assert code_of(path) == "image-damaged"
+    words[700] = "-1024.0"
+    path = nrrd(tmp_path, "encoding: raw", "encoding: ascii", " ".join(words).encode())
+    assert build(path).hu.size == len(words)
+
+
+def test_text_takes_no_memory_for_a_whole_slab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slab may have a billion voxels by its header; words are taken a few at a time."""
+    monkeypatch.setattr("lungscreen.volume.formats.voxels.TEXT_VOXELS", 7)
+    monkeypatch.setattr("lungscreen.volume.formats.voxels.CHUNK_BYTES", 5)
+    text = " ".join(str(value) for value in noise().ravel())
+    assert np.array_equal(build(nrrd(tmp_path, "encoding: raw", "encoding: ascii", text.encode())).hu, noise())
+
+
 def test_a_mirrored_piece_is_read_as_it_stands_where_any_size_is_read(tmp_path: Path) -> None:
     """Cubes mirrored outwards repeat their slices: as a chest that is damage, as a piece it is said."""
     noise = np.random.default_rng(3).normal(0, 20, (24, 40, 40))

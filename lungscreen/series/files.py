@@ -17,7 +17,19 @@ from lungscreen.files import LEDGER_FILE, STUDIES_FOLDER
 from lungscreen.records import Source
 from lungscreen.sources import SourceReader
 
-__all__ = ["IMAGE_ENDINGS", "Entry", "Folder", "Walk", "image_name", "is_hidden_member", "read_dicomdir"]
+__all__ = [
+    "AGAIN_AFTER_S",
+    "IMAGE_ENDINGS",
+    "Entry",
+    "Folder",
+    "Walk",
+    "image_name",
+    "is_hidden_member",
+    "read_dicomdir",
+]
+
+AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Where something vanishes while it is looked at, the inputs are looked at again after so long, and again."""
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """Image files that are read; `.nii.gz` is one ending."""

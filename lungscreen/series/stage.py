@@ -6,15 +6,17 @@ inputs ─► Entries ─► Looks ─► Pile ─► Studies of Series, ordered
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lungscreen.dicomfile import LONGEST_WHERE, plain_value, quiet_pydicom
 from lungscreen.errors import Refusal
 from lungscreen.records import Inventory, Study
 from lungscreen.series.config import SeriesConfig
-from lungscreen.series.files import Entry, Walk
+from lungscreen.series.files import AGAIN_AFTER_S, Entry, Walk
 from lungscreen.series.identity import Identity, identify, identify_study, whole_identities
 from lungscreen.series.images import make_image_studies
 from lungscreen.series.looks import Look, look_into, renew_looks
@@ -36,21 +38,13 @@ def find_series(inputs: Sequence[Path], config: SeriesConfig | None = None, *, s
 
     Nothing is raised for bad input: what is not read is in `Inventory.refused` and `Study.not_read`, with its code.
     A stand-in is in `Study.series` and, as `series-other-chosen`, in `Study.not_read`.
+    Where something vanishes while it is looked at, the inputs are looked at again, for seconds; a file that does not
+    come back is in `Inventory.refused`.
     """
-    found: list[Look] = []
-    refused: list[Refusal] = []
     with SourceReader() as reader, quiet_pydicom():
-        walk = Walk(reader, skip)
-        for path in dict.fromkeys(inputs):
-            entries = (entry for folder in walk.folders(path) for entry in folder.entries)
-            looks = [
-                look for entry in _with_progress(entries) for look in look_into(entry, reader, config or SeriesConfig())
-            ]
-            bad = [(str(look.source), look.code, look.reason) for look in looks if look.kind == "bad"]
-            refused += refuse_input(path, {look.kind for look in looks}, bad)
-            found += looks
-        inventory = _group(found, reader)
-    return replace(inventory, refused=(*refused, *inventory.refused))
+        seen = _look_until_still(inputs, config or SeriesConfig(), skip, reader)
+        inventory = _group(seen.looks, reader)
+    return replace(inventory, refused=(*seen.refused, *inventory.refused))
 
 
 def find_study(
@@ -106,6 +100,58 @@ def refuse_input(place: Path, kinds: Collection[str], bad: Collection[tuple[str,
     elif not {"ct", "image", "copy"} & set(kinds) and str(place) not in {at for at, _, _ in bad}:
         rows.append(Refusal(where, "no-ct", "holds no CT image"))
     return rows
+
+
+@dataclass
+class _Seen:
+    """What one look at the inputs gave.
+
+    vanished: of files that were listed and gone when they were opened.
+    disturbed: something vanished, a folder perhaps.
+    """
+
+    looks: list[Look] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    vanished: list[Look] = field(default_factory=list)
+    disturbed: bool = False
+
+
+def _look_until_still(inputs: Sequence[Path], config: SeriesConfig, skip: Path | None, reader: SourceReader) -> _Seen:
+    """Look at the inputs until nothing vanishes meanwhile, but not for ever."""
+    there = {path for path in inputs if os.path.exists(path)}  # noqa: PTH110 - unlike Path's, false where a right lacks
+    seen = _look_once(inputs, config, skip, reader)
+    vanished = seen.vanished
+    for pause in AGAIN_AFTER_S:
+        if not seen.disturbed and all(os.path.exists(path) for path in there):  # noqa: PTH110
+            break
+        time.sleep(pause)
+        seen = _look_once(inputs, config, skip, reader)
+        vanished += seen.vanished
+    rejects = Rejects()
+    said = {row.where for row in seen.refused}
+    for look in dict.fromkeys(vanished):
+        if not os.path.lexists(look.source.path) and str(look.source) not in said:
+            rejects.add("", str(look.source), look.code, look.reason)
+    seen.refused += rejects.rows("")
+    return seen
+
+
+def _look_once(inputs: Sequence[Path], config: SeriesConfig, skip: Path | None, reader: SourceReader) -> _Seen:
+    seen = _Seen()
+    walk = Walk(reader, skip)
+    for path in dict.fromkeys(inputs):
+        looks: list[Look] = []
+        for entry in _with_progress(entry for folder in walk.folders(path) for entry in folder.entries):
+            made = list(look_into(entry, reader, config))
+            if entry.is_file and not os.path.lexists(entry.path):
+                seen.vanished += [look for look in made if look.kind == "bad"]
+                seen.disturbed = True
+            looks += made
+        bad = [(str(look.source), look.code, look.reason) for look in looks if look.kind == "bad"]
+        seen.refused += refuse_input(path, {look.kind for look in looks}, bad)
+        seen.looks += looks
+    seen.disturbed |= walk.vanished > 0
+    return seen
 
 
 def _group(

@@ -19,12 +19,10 @@ from lungscreen.dicomfile import quiet_pydicom
 from lungscreen.errors import Refusal
 from lungscreen.pseudonyms import Pseudonyms
 from lungscreen.series import SeriesConfig
+from lungscreen.series.files import AGAIN_AFTER_S
 from lungscreen.sources import SourceReader
 
 __all__ = ["Index"]
-
-AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Where something vanishes while it is looked at, the inputs are looked at again after so long, and again."""
 
 
 class Index:

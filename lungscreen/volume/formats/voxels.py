@@ -24,6 +24,8 @@ CHUNK_BYTES = 1 << 18
 """Packed bytes that are taken at a time."""
 TEXT_BYTES = 32
 """Of a voxel written as text, at most."""
+TEXT_VOXELS = 1 << 16
+"""Voxels written as text that are taken at a time."""
 
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "zlib": zlib.MAX_WBITS}
 
@@ -44,7 +46,7 @@ def read_slabs(header: ImageHeader, reader: SourceReader) -> Iterator[NDArray[An
         stream.skip(header.skipped)
         for number in range(slabs):
             if header.packing == "text":
-                slab[:] = stream.take_numbers(slab.size).reshape(slab.shape)
+                stream.take_numbers(slab.reshape(-1))
             else:
                 stream.take_into(slab.view(np.uint8).reshape(-1).data)
             if number == slabs - 1:
@@ -116,25 +118,33 @@ class _Stream:
             target[filled : filled + len(part)] = part
             filled += len(part)
 
-    def take_numbers(self, count: int) -> NDArray[np.float64]:
-        """Voxels that are written as text.
+    def take_numbers(self, target: NDArray[Any]) -> None:
+        """Fill `target` with voxels that are written as text.
 
         Errors: `image-damaged`.
         """
-        words: list[bytes] = []
-        while len(words) <= count:
+        for first in range(0, len(target), TEXT_VOXELS):
+            part = target[first : first + TEXT_VOXELS]
+            part[:] = _numbers_of(self._words(len(part)), target.dtype)
+
+    def _words(self, count: int) -> list[bytes]:
+        """The next words of the text, each at most so long as a number is.
+
+        Errors: `image-damaged`.
+        """
+        words = self._text.split(None, count)
+        while len(words) <= count and len(self._text) <= (count + 1) * TEXT_BYTES:
             part = self._next(CHUNK_BYTES)
+            if not part:
+                break
             self._text += part
             words = self._text.split(None, count)
-            if not part or len(self._text) > (count + 1) * TEXT_BYTES + CHUNK_BYTES:
-                break
+        self._text = words[count] if len(words) > count else b""
         if len(words) < count:
             raise damaged("its voxels break off")
-        self._text = words[count] if len(words) > count else b""
-        try:
-            return np.array([float(word) for word in words[:count]])
-        except ValueError:
-            raise damaged("a voxel is no number") from None
+        if any(len(word) > TEXT_BYTES or b"_" in word for word in words[:count]):  # float() takes 1_000 for a number
+            raise damaged("a voxel is no number")
+        return words[:count]
 
     def finish(self) -> None:
         """See that nothing but a short surplus follows, and that the checksum is there and right.
@@ -184,3 +194,16 @@ class _Stream:
         part = self._file.read(min(most, self._left))
         self._left -= len(part)
         return part
+
+
+def _numbers_of(words: list[bytes], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """Errors: `image-damaged` where a word is no number, or none that the voxels' type holds."""
+    try:
+        values = np.array([float(word) for word in words])
+    except ValueError:
+        raise damaged("a voxel is no number") from None
+    if dtype.kind in "iu":
+        span = np.iinfo(dtype)
+        if not np.all((values >= span.min) & (values <= span.max) & (values == np.floor(values))):
+            raise damaged("a voxel is none that its type holds")
+    return values
