@@ -226,10 +226,7 @@ class Ledger:
             return 1
         if new.only_shrunk and old["state"] in ENDED and pipeline == old["pipeline"]:
             return 0
-        changed = new.input != old["input"] or new.identity != old["identity"]
-        changed = changed or (old["state"] in ENDED and pipeline != old["pipeline"])
-        changed = changed or (old["state"] in ("refused", "failed") and new.stamp != old["stamp"])
-        again = changed and old["state"] in ENDED
+        again = _is_to_be_read_again(old, new, pipeline)
         self._db.execute(
             "UPDATE study SET identity = ?, urgent = ?, arrived = ?, files = ?, input = ?, stamp = ? WHERE key = ?",
             (new.identity, new.urgent, new.arrived, new.files, new.input, new.stamp, new.key),
@@ -478,3 +475,13 @@ def _row(row: sqlite3.Row) -> TaskRow:
         worker=row["worker"],
         results=_table(row["results"]),
     )
+
+
+def _is_to_be_read_again(old: sqlite3.Row, new: FoundStudy, pipeline: str) -> bool:
+    """Whether a study that ended has other files, another patient or another pipeline now; one that could not be read
+    also where its files were written again.
+    """
+    if old["state"] not in ENDED:
+        return False
+    changed = new.input != old["input"] or new.identity != old["identity"] or pipeline != old["pipeline"]
+    return bool(changed or (old["state"] in ("refused", "failed") and new.stamp != old["stamp"]))

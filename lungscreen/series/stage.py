@@ -115,6 +115,10 @@ class _Seen:
     vanished: list[Look] = field(default_factory=list)
     disturbed: bool = False
 
+    def note_vanished(self, looks: Iterable[Look]) -> None:
+        self.vanished += (look for look in looks if look.kind == "bad")
+        self.disturbed = True
+
 
 def _look_until_still(inputs: Sequence[Path], config: SeriesConfig, skip: Path | None, reader: SourceReader) -> _Seen:
     """Look at the inputs until nothing vanishes meanwhile, but not for ever."""
@@ -127,10 +131,11 @@ def _look_until_still(inputs: Sequence[Path], config: SeriesConfig, skip: Path |
         time.sleep(pause)
         seen = _look_once(inputs, config, skip, reader)
         vanished += seen.vanished
-    rejects = Rejects()
     said = {row.where for row in seen.refused}
-    for look in dict.fromkeys(vanished):
-        if not os.path.lexists(look.source.path) and str(look.source) not in said:
+    gone = (look for look in dict.fromkeys(vanished) if not os.path.lexists(look.source.path))
+    rejects = Rejects()
+    for look in gone:
+        if str(look.source) not in said:
             rejects.add("", str(look.source), look.code, look.reason)
     seen.refused += rejects.rows("")
     return seen
@@ -142,11 +147,10 @@ def _look_once(inputs: Sequence[Path], config: SeriesConfig, skip: Path | None, 
     for path in dict.fromkeys(inputs):
         looks: list[Look] = []
         for entry in _with_progress(entry for folder in walk.folders(path) for entry in folder.entries):
-            made = list(look_into(entry, reader, config))
-            if entry.is_file and not os.path.lexists(entry.path):
-                seen.vanished += [look for look in made if look.kind == "bad"]
-                seen.disturbed = True
+            made = look_into(entry, reader, config)
             looks += made
+            if entry.is_file and not os.path.lexists(entry.path):
+                seen.note_vanished(made)
         bad = [(str(look.source), look.code, look.reason) for look in looks if look.kind == "bad"]
         seen.refused += refuse_input(path, {look.kind for look in looks}, bad)
         seen.looks += looks

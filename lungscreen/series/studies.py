@@ -82,6 +82,18 @@ def _add_series(draft: _Draft, headers: list[Header], reader: SourceReader) -> N
     draft.header = draft.header or first
     headers, copies = _drop_copies(headers, reader)
     notices = [Notice("duplicate-files", f"{copies} files are in the input more than once.")] if copies else []
+    usable = _leave_out_unusable(draft, first, headers, notices)
+    if not usable:
+        return
+    groups = group_headers(usable)
+    if len(groups) > 1:
+        notices.append(Notice("series-split", f"This series UID holds {len(groups)} groups of images that differ."))
+    for group in groups:
+        _judge(draft, describe_series(group), notices)
+
+
+def _leave_out_unusable(draft: _Draft, first: Header, headers: list[Header], notices: list[Notice]) -> list[Header]:
+    """The headers that can be used; what is said of the others goes into the draft and the notices."""
     rejects = Rejects()
     usable = [header for header in headers if header.problem is None]
     problems = [(header, header.problem) for header in headers if header.problem is not None]
@@ -90,19 +102,13 @@ def _add_series(draft: _Draft, headers: list[Header], reader: SourceReader) -> N
     if not usable:
         code = rejects.codes(first.series_uid)[0]
         reason = next(problem.reason for _, problem in problems if problem.code == code)
-        text = f"none of its {len(headers)} images can be used: {reason}"
-        draft.not_read.append(_refuse(first, code, text))
-        return
+        draft.not_read.append(_refuse(first, code, f"none of its {len(headers)} images can be used: {reason}"))
+        return []
     draft.not_read += rejects.rows(first.series_uid, first.study_uid, first.patient.patient_id)
-    if len(usable) < len(headers):
+    if problems:
         codes = ", ".join(rejects.codes(first.series_uid))
-        text = f"{len(headers) - len(usable)} of {len(headers)} files cannot be used ({codes})."
-        notices.append(Notice("file-left-out", text))
-    groups = group_headers(usable)
-    if len(groups) > 1:
-        notices.append(Notice("series-split", f"This series UID holds {len(groups)} groups of images that differ."))
-    for group in groups:
-        _judge(draft, describe_series(group), notices)
+        notices.append(Notice("file-left-out", f"{len(problems)} of {len(headers)} files cannot be used ({codes})."))
+    return usable
 
 
 def _judge(draft: _Draft, facts: Facts, notices: Sequence[Notice]) -> None:

@@ -155,15 +155,19 @@ def _stands_apart(samples: Samples, steps: Floats, first: int, last: int) -> boo
 
 def _copies(pixels: NDArray[np.int16], samples: Samples) -> list[int]:
     """Slices that equal another one, but for the one of each kind that goes on best from its neighbours."""
-    alike: dict[int, list[int]] = defaultdict(list)
-    for n, one in enumerate(samples):
-        alike[hash(one.tobytes())].append(n)
-    groups = [group for group in alike.values() if len(group) > 1 and len(np.unique(samples[group[0]])) >= LEAST_VALUES]
-    groups = [[n for n in group if np.array_equal(pixels[n], pixels[group[0]])] for group in groups]
+    groups = [[n for n in group if np.array_equal(pixels[n], pixels[group[0]])] for group in _alike(samples)]
     copied = np.zeros(len(samples), np.bool_)
     copied[[n for group in groups for n in group]] = True
     steps = _difference(samples[1:], samples[:-1])
     return sorted(n for group in groups for n in group if n != min(group, key=lambda n: (_ends(copied, steps, n), n)))
+
+
+def _alike(samples: Samples) -> list[list[int]]:
+    """Slices whose samples are the same, two at least, and not of one value like air."""
+    alike: dict[int, list[int]] = defaultdict(list)
+    for n, one in enumerate(samples):
+        alike[hash(one.tobytes())].append(n)
+    return [group for group in alike.values() if len(group) > 1 and len(np.unique(samples[group[0]])) >= LEAST_VALUES]
 
 
 def _ends(copied: NDArray[np.bool_], steps: Floats, n: int) -> float:

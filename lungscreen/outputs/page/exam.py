@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lungscreen.outputs.page.overview import look_through, overview_svg
 from lungscreen.outputs.page.pictures import place_svg
@@ -122,12 +122,7 @@ def _dose(report: ReportDocument) -> str:
 def verdict_part(report: ReportDocument) -> str:
     """What counts, in one sentence: the category, the finding that decides, what is advised. Beneath it, why."""
     decides = _deciding(report)
-    parts = [_opacity_in_words(report)] if report.category == _INCOMPLETE else []
-    if decides is not None:
-        own = f" (by itself category {decides.category})" if decides.category != report.category else ""
-        parts.append(f"{_in_words(decides, report.series.slices)}{own}")
-    parts.append(report.doubtful or "")
-    said = "; ".join(part for part in parts if part)
+    said = "; ".join(part for part in _reasons(report, decides) if part)
     title = f"Exam category {report.category}{': ' if said else ''}{said}"
     advised = report.management or (decides.management if decides and decides.category == report.category else None)
     advice = f'<p class="advice">Advised: {escape(advised, REASON)}.</p>' if advised else ""
@@ -138,6 +133,16 @@ def verdict_part(report: ReportDocument) -> str:
         f'<p class="soft">{escape(sentence(report.category_reason or ""), REASON)}</p>'
         f'<p class="soft">{_counts(report)}</p>{open_items}</div></section>'
     )
+
+
+def _reasons(report: ReportDocument, decides: ReportedFinding | None) -> Iterator[str]:
+    """The red box, the finding that decides, the doubtful ones; empty where there is none."""
+    if report.category == _INCOMPLETE:
+        yield _opacity_in_words(report)
+    if decides is not None:
+        own = f" (by itself category {decides.category})" if decides.category != report.category else ""
+        yield f"{_in_words(decides, report.series.slices)}{own}"
+    yield report.doubtful or ""
 
 
 def _deciding(report: ReportDocument) -> ReportedFinding | None:
