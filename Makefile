@@ -52,7 +52,8 @@ browser:
 		$(SUDO) apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=120 chromium; }
 
 test-browser: .venv/installed-browser browser
-	$(BIN)/python -m pytest tests/test_room_viewer.py tests/test_room_pages.py tests/test_room_linked.py
+	$(BIN)/python -m pytest tests/test_room_viewer.py tests/test_room_pages.py tests/test_room_linked.py \
+		tests/test_room_offices.py
 
 chaos: .venv/installed-dev
 	$(BIN)/python -m pytest -s tests/test_batch_kill.py tests/test_batch_hostile.py tests/test_batch_numbers.py \

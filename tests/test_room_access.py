@@ -22,6 +22,7 @@ from lungscreen.room.shield import CONTENT_POLICY
 
 KEY, OWNED = (key_of(one_report(uid)) for uid in ("1.2.3.4", "1.2.3.9"))
 READERS = {"reader", "arbiter", "lead"}
+PEOPLE = READERS | {"admin"}
 SENDERS = {"machine", "lead", "admin"}
 ANYBODY = {"", *ROLES}
 SIGNED_IN = set(ROLES)
@@ -32,6 +33,9 @@ TABLE: dict[tuple[str, str], set[str]] = {
     ("POST", "/api/v1/logout"): SIGNED_IN,
     ("GET", "/api/v1/me"): SIGNED_IN,
     ("PUT", "/api/v1/me/settings"): SIGNED_IN,
+    ("PUT", "/api/v1/me/password"): PEOPLE,
+    ("GET", "/api/v1/me/sessions"): PEOPLE,
+    ("DELETE", "/api/v1/me/sessions/{session}"): PEOPLE,
     ("GET", "/api/v1/programme"): SIGNED_IN,
     ("GET", "/api/v1/users"): {"admin"},
     ("POST", "/api/v1/users"): {"admin"},
@@ -65,6 +69,7 @@ TABLE: dict[tuple[str, str], set[str]] = {
     ("GET", "/api/v1/jobs/{number}"): SENDERS,
     ("DELETE", "/api/v1/jobs/{number}"): SENDERS,
     ("GET", "/api/v1/audit"): {"admin", "lead"},
+    ("GET", "/api/v1/audit/check"): {"admin", "lead"},
     ("GET", "/api/v1/monthly"): {"lead"},
     ("GET", "/livez"): ANYBODY,
     ("GET", "/readyz"): ANYBODY,
@@ -98,6 +103,7 @@ def body_for(method: str, path: str) -> dict[str, Any]:
     bodies: dict[str, Any] = {
         "/login": {"name": "nobody", "password": "a wrong one of length"},
         "/settings": {},
+        "/password": {"password": "a wrong one of length", "new": "another one of length"},
         "/users": {"name": "new", "role": "nothing"},
         "{name}": {},
         "/marks": {"position_mm": [0, 0, 0]},
@@ -118,7 +124,9 @@ def test_every_route_answers_the_roles_of_the_table_and_nobody_else(rooms: Rooms
     assert there == set(TABLE), "a route without its row, or a row without its route"
     for method, path in sorted(there - {("POST", "/api/v1/logout")}):
         client = rooms.client(f"the-{role}" if role else "", role)
-        real = path.format(key=KEY, number="0" * 32, first=0, end=16, earlier=KEY, name="nobody", mark="m1")
+        real = path.format(
+            key=KEY, number="0" * 32, first=0, end=16, earlier=KEY, name="nobody", mark="m1", session="0" * 16
+        )
         if path == "/api/v1/monthly":
             real += "?month=2026-11"
         answer = client.request(method, real, **body_for(method, path))
@@ -216,6 +224,66 @@ def test_unknown_and_known_names_are_told_alike(rooms: Rooms) -> None:
     ]
     assert answers[0].content == answers[1].content
     assert answers[0].status_code == 401
+
+
+def test_a_new_password_ends_the_other_sessions(tmp_path: Path) -> None:
+    """The old one no longer gets in; a wrong or a short one changes nothing."""
+    with make_room(write_studies(tmp_path, one_report("1.2.3.4"))) as rooms:
+        here, elsewhere = rooms.client("anna"), rooms.client("anna")
+        other = "another horse battery staple"
+
+        def change(password: str, new: str) -> tuple[int, str]:
+            answer = here.put("/api/v1/me/password", json={"password": password, "new": new})
+            return answer.status_code, answer.json()["code"] if answer.content else ""
+
+        assert change("not the password", other) == (401, "password-wrong")
+        assert change(PASSWORD, "short") == (422, "body-invalid")
+        assert elsewhere.get("/api/v1/me").status_code == 200
+        assert change(PASSWORD, other) == (204, "")
+        assert [client.get("/api/v1/me").status_code for client in (here, elsewhere)] == [200, 401]
+        tries = [
+            rooms.client().post("/api/v1/login", json={"name": "anna", "password": password}).status_code
+            for password in (PASSWORD, other)
+        ]
+        assert tries == [401, 200]
+        trail = rooms.client("ada", "admin").get("/api/v1/audit").json()["rows"]
+        assert [(row["who"], row["object"]) for row in trail if row["what"] == "password-changed"] == [("anna", "anna")]
+        assert other not in str(trail)
+
+
+def test_one_ends_ones_own_sessions_only(tmp_path: Path) -> None:
+    """A list without tokens; the session of somebody else is not there."""
+    with make_room(write_studies(tmp_path, one_report("1.2.3.4"))) as rooms:
+        here, lost, ben = rooms.client("anna"), rooms.client("anna"), rooms.client("ben")
+        listed = here.get("/api/v1/me/sessions").json()["sessions"]
+        assert [row["own"] for row in listed].count(True) == 1
+        assert len(listed) == 2
+        assert lost.cookies["room"] not in str(listed)
+        (number,) = [row["id"] for row in listed if not row["own"]]
+        assert ben.request("DELETE", f"/api/v1/me/sessions/{number}").status_code == 404
+        assert lost.get("/api/v1/me").status_code == 200
+        assert here.request("DELETE", f"/api/v1/me/sessions/{number}").status_code == 204
+        assert lost.get("/api/v1/me").status_code == 401
+        assert here.request("DELETE", f"/api/v1/me/sessions/{number}").status_code == 404
+
+
+@pytest.mark.parametrize("change", [{"role": "lead"}, {"active": False}])
+def test_the_last_administrator_stays(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Nobody could make accounts any more; with a second one the first may go."""
+    with make_room(write_studies(tmp_path, one_report("1.2.3.4"))) as rooms:
+        ada = rooms.client("ada", "admin")
+        answer = ada.request("PATCH", "/api/v1/users/ada", json=change)
+        assert (answer.status_code, answer.json()["code"]) == (409, "last-admin")
+        assert ada.get("/api/v1/me").json()["role"] == "admin", "nothing changed, the session neither"
+        rooms.add("alan", "admin")
+        assert ada.request("PATCH", "/api/v1/users/ada", json=change).status_code == 200
+
+
+def test_the_trail_is_checked_on_request(rooms: Rooms) -> None:
+    admin = rooms.client("checker", "admin")
+    told = admin.get("/api/v1/audit/check").json()
+    assert told["faults"] == []
+    assert told["rows"] >= len(admin.get("/api/v1/audit").json()["rows"]) - 1 > 0
 
 
 # -- before every route ----------------------------------------------------------------------------------------------

@@ -44,7 +44,9 @@ def crawl(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
     read = reader.open(KEYS[0])
     for method, path in sorted(places(rooms)):
         for key in KEYS[:2] if "{key}" in path else KEYS[:1]:
-            real = path.format(key=key, number=read["id"], first=0, end=16, earlier=KEYS[1], name="anna", mark="m1")
+            real = path.format(
+                key=key, number=read["id"], first=0, end=16, earlier=KEYS[1], name="anna", mark="m1", session="0" * 16
+            )
             if real.endswith("/logout"):
                 continue
             yield from told(reader, method, real, **body_of(method, path, read))
@@ -78,6 +80,7 @@ def body_of(method: str, path: str, read: dict[str, Any]) -> dict[str, Any]:
         "/sign": {"password": "a wrong one of length"},
         "/login": {"name": "anna", "password": "a wrong one of length"},
         "/settings": {"keys": {}},
+        "/password": {"password": "a wrong one of length", "new": "another one of length"},
     }
     if method == "PUT" and path.endswith("{number}"):
         return {"headers": headers, "json": {"exam": {"text": "seen"}, "marks": read["content"]["marks"]}}

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
 from lungscreen.errors import UsageError
 from lungscreen.room import tables
@@ -21,12 +21,14 @@ from lungscreen.room.config import Limits
 from lungscreen.room.problems import Problem
 from lungscreen.room.store import Store
 
-__all__ = ["READERS", "ROLES", "SENDERS", "Accounts", "Principal", "Role"]
+__all__ = ["PEOPLE", "READERS", "ROLES", "SENDERS", "Accounts", "Principal", "Role"]
 
 Role = Literal["reader", "arbiter", "lead", "admin", "machine"]
 ROLES: tuple[Role, ...] = get_args(Role)
 READERS: tuple[Role, ...] = ("reader", "arbiter", "lead")
 """Who reads studies."""
+PEOPLE: tuple[Role, ...] = (*READERS, "admin")
+"""Who signs in; programs have tokens."""
 SENDERS: tuple[Role, ...] = ("machine", "lead", "admin")
 """Who sends them."""
 
@@ -108,6 +110,48 @@ class Accounts:
         connection.execute(tables.tokens.insert().values(token=_sha256(token), user=user, created=time.time()))
         return token
 
+    def change_own_password(self, who: Principal, password: str, new: str, address: str) -> None:
+        """Another password for oneself; every session but this one ends.
+
+        Errors: `password-wrong`, `too-many-attempts`; `usage` where the new one is too short or too long.
+        """
+        self.check_password(who, password, address)
+        made = self.hash_password(new)
+        others = (tables.sessions.c.user == who.id) & (tables.sessions.c.token != who.session)
+        with self._store.write() as connection:
+            connection.execute(update(tables.users).where(tables.users.c.id == who.id).values(password=made))
+            connection.execute(delete(tables.sessions).where(others))
+
+    def check_admins(self, connection: Connection) -> None:
+        """Errors: `last-admin` where no account of an administrator is open any more."""
+        table = tables.users
+        query = select(func.count()).select_from(table).where(table.c.role == "admin", table.c.active)
+        if not connection.execute(query).scalar_one():
+            raise Problem("last-admin")
+
+    # -- sessions ----------------------------------------------------------------------------------------------------
+    def own_sessions(self, who: Principal) -> list[dict[str, Any]]:
+        """A person's open sessions, the last used first."""
+        table, now = tables.sessions, time.time()
+        query = select(table).where(table.c.user == who.id, *self._is_open(now)).order_by(table.c.seen.desc())
+        with self._store.read() as connection:
+            rows = connection.execute(query).all()
+        return [_shown_session(row, who) for row in rows]
+
+    def end_session(self, who: Principal, number: str) -> bool:
+        """End one of a person's own sessions. Returns whether there was one of that number."""
+        table = tables.sessions
+        with self._store.write() as connection:
+            tokens = connection.execute(select(table.c.token).where(table.c.user == who.id)).scalars().all()
+            found = [token for token in tokens if _session_id(token) == number]
+            connection.execute(delete(table).where(table.c.token.in_(found)))
+        return bool(found)
+
+    def _is_open(self, now: float) -> tuple[ColumnElement[bool], ...]:
+        """Neither idle for too long nor too old."""
+        table, limits = tables.sessions, self._limits
+        return table.c.seen >= now - limits.idle_s, table.c.created >= now - limits.session_s
+
     # -- getting in --------------------------------------------------------------------------------------------------
     def log_in(self, name: str, password: str, address: str) -> tuple[str, Principal]:
         """Check a password and begin a session. Returns the cookie's token and who it is.
@@ -146,8 +190,7 @@ class Accounts:
             .join_from(tables.sessions, tables.users)
             .where(
                 tables.sessions.c.token == digest,
-                tables.sessions.c.seen >= now - self._limits.idle_s,
-                tables.sessions.c.created >= now - self._limits.session_s,
+                *self._is_open(now),
                 tables.users.c.active,
             )
         )
@@ -222,6 +265,16 @@ def _principal(row: Row[Any], through: str, session: str = "", proved: float = 0
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _shown_session(row: Row[Any], who: Principal) -> dict[str, Any]:
+    times = {"begun": row.created, "seen": row.seen}
+    return {"id": _session_id(row.token), **times, "through": row.through, "own": row.token == who.session}
+
+
+def _session_id(digest: str) -> str:
+    """What a session is called: neither its token nor what the database has of it."""
+    return _sha256(f"session {digest}")[:16]
 
 
 def _account(name: str) -> str:

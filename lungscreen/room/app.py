@@ -30,6 +30,7 @@ STATIC = Path(__file__).with_name("static")
 ROUTERS = (
     people.public_routes,
     people.own_routes,
+    people.person_routes,
     people.account_routes,
     worklist.worklist_routes,
     studies.study_routes,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, FiniteFloat
 from lungscreen.room.accounts import Role
 from lungscreen.room.words import PlaceMm
 
-__all__ = ["Active", "Addendum", "ChangedUser", "Login", "NewMark", "NewUser", "Password"]
+__all__ = ["Active", "Addendum", "ChangedUser", "Login", "NewMark", "NewPassword", "NewUser", "Password"]
 
 
 class Login(BaseModel):
@@ -37,6 +37,13 @@ class ChangedUser(BaseModel):
     role: Role | None = None
     active: bool | None = None
     password: Annotated[str, Field(max_length=1000)] | None = None
+
+
+class NewPassword(BaseModel):
+    """One's own password, and the next one."""
+
+    password: Annotated[str, Field(max_length=1000)]
+    new: Annotated[str, Field(max_length=1000)]
 
 
 class NewMark(BaseModel):

@@ -27,23 +27,37 @@ LEAST = 10
 
 Z = 1.959964
 
+MEANING = (
+    "CAD's marks against nodules in signed reads, which CAD helped to find; not against truth. First reads were signed "
+    "before CAD was shown."
+)
+
 
 def month_figures(connection: Connection, folders: RoomFolders, month: str) -> dict[str, Any]:
-    """month: YYYY-MM, UTC, of the last signature. A lead's page: it names readers by their accounts."""
+    """month: YYYY-MM, UTC, of the last signature. A lead's page: it names readers by their accounts.
+
+    Leads read too. What CAD said, and categories that were signed knowing it, are counted of studies that nobody reads
+    any more: of the others nothing is told, not even as a count.
+    """
     reads = list(_final_reads(connection, month))
-    marks = [mark for read in reads for mark in _nodules(read, _document(folders, read))]
+    done = [read for read in reads if read["finished"]]
+    documents = [_document(folders, read) for read in done]
+    marks = [mark for both in zip(done, documents, strict=True) for mark in _nodules(*both)]
+    alone = [mark for both in zip(done, documents, strict=True) for mark in _nodules(*both, before_cad=True)]
     return {
         "month": month,
         "reads": len(reads),
+        "reads_of_open_studies": len(reads) - len(done),
         "by_reader": _by_reader(reads),
         "agreement": _agreement(reads),
         "cad": {
             "sensitivity_against_reads": _share(sum(m["cad"] for m in marks), len(marks)),
-            **_changes(reads),
+            "sensitivity_against_first_reads": _share(sum(m["cad"] for m in alone), len(alone)),
+            **_changes(done),
         },
         "subgroups": _subgroups(marks),
         "least_of_a_share": LEAST,
-        "meaning": "CAD's marks against nodules in signed reads, which CAD helped to find; not against truth.",
+        "meaning": MEANING,
     }
 
 
@@ -53,8 +67,9 @@ def _final_reads(connection: Connection, month: str) -> Iterable[dict[str, Any]]
     end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()
     table = tables.reads
     query = (
-        select(table, tables.users.c.name)
+        select(table, tables.users.c.name, tables.studies.c.state.label("study_state"))
         .join_from(table, tables.users)
+        .join(tables.studies)
         .where(table.c.signed_final >= start, table.c.signed_final < end)
         .order_by(table.c.signed_final)
     )
@@ -62,7 +77,7 @@ def _final_reads(connection: Connection, month: str) -> Iterable[dict[str, Any]]
         yield {
             "reader": row.name, "study": row.study, "kind": row.kind, "mode": row.mode,
             "pin": json.loads(row.pins)["pin"], "signed": json.loads(row.final_text),
-            "first_s": row.active_first_s, "second_s": row.active_second_s,
+            "finished": row.study_state == "final", "first_s": row.active_first_s, "second_s": row.active_second_s,
         }  # fmt: skip
 
 
@@ -76,7 +91,7 @@ def _by_reader(reads: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "reads": len(own),
             "median_first_s": round(median(read["first_s"] for read in own), 1),
             "median_second_s": round(median(read["second_s"] for read in own), 1),
-            "categories": dict(Counter(read["signed"]["computed"]["category"] for read in own)),
+            "categories": dict(Counter(read["signed"]["computed"]["category"] for read in own if read["finished"])),
         }
         for reader, own in sorted(found.items())
     ]
@@ -131,12 +146,18 @@ def _document(folders: RoomFolders, read: dict[str, Any]) -> ReportDocument | No
         return None
 
 
-def _nodules(read: dict[str, Any], document: ReportDocument | None) -> Iterable[dict[str, Any]]:
-    """Each nodule of a signed read, and whether CAD had it."""
-    if document is None:
+def _nodules(
+    read: dict[str, Any], document: ReportDocument | None, *, before_cad: bool = False
+) -> Iterable[dict[str, Any]]:
+    """Each nodule of a signed read, and whether CAD had it.
+
+    before_cad: those of the first read, which was signed without CAD; none where there was no such read.
+    """
+    signed = read["signed"]["before_cad" if before_cad else "computed"]
+    if document is None or signed is None:
         return
     groups = _groups(document)
-    for row in read["signed"]["computed"]["findings"]:
+    for row in signed["findings"]:
         apart = [
             sum((a - b) ** 2 for a, b in zip(row["position_mm"], f.position_mm, strict=True)) ** 0.5
             for f in document.findings

@@ -29,6 +29,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "read-signed": (409, "It is signed: only an addendum can follow."),
     "read-unsigned": (409, "It is not signed yet."),
     "study-leased": (409, "Somebody is reading this study."),
+    "last-admin": (409, "The last open account of an administrator stays one."),
     "read-changed": (412, "It was changed meanwhile: load it again."),
     "body-too-large": (413, "The body is larger than is allowed."),
     "body-kind": (415, "This kind of body is not taken here."),

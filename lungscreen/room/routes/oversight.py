@@ -34,6 +34,13 @@ def _trail(
     return {"rows": [{**{n: getattr(row, n) for n in names}, "detail": json.loads(row.detail)} for row in rows]}
 
 
+@audit_routes.get("/audit/check")
+def _check(room: Here) -> dict[str, Any]:
+    """Whether the trail is whole: every row by its hash, every head in the anchor."""
+    found = room.audit.verify(room.store)
+    return {"rows": found.rows, "faults": list(found.faults)}
+
+
 @monthly_routes.get("/monthly")
 def _month(room: Here, month: Annotated[str, Query(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$")]) -> dict[str, Any]:
     """Reads, agreement, times and what CAD changed; of final reads only."""

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from sqlalchemy import delete, select, update
 
 from lungscreen import RESEARCH_USE, __version__
 from lungscreen.errors import UsageError
 from lungscreen.room import tables
-from lungscreen.room.accounts import ROLES, Principal
-from lungscreen.room.bodies import ChangedUser, Login, NewUser
+from lungscreen.room.accounts import PEOPLE, ROLES, Principal
+from lungscreen.room.bodies import ChangedUser, Login, NewPassword, NewUser
 from lungscreen.room.core import Asking, Here, Room, address_of, allow
 from lungscreen.room.problems import Problem
 from lungscreen.room.routes.answers import ANSWERS
 from lungscreen.room.words import QUALITIES, REJECT_REASONS
 
-__all__ = ["account_routes", "own_routes", "public_routes", "set_cookie"]
+__all__ = ["account_routes", "own_routes", "person_routes", "public_routes", "set_cookie"]
 
 MOST_SETTINGS = 16 * 1024
 
 public_routes = APIRouter(prefix="/api/v1", responses=ANSWERS)
 own_routes = APIRouter(prefix="/api/v1", responses=ANSWERS, dependencies=[Depends(allow(*ROLES))])
+person_routes = APIRouter(prefix="/api/v1/me", responses=ANSWERS, dependencies=[Depends(allow(*PEOPLE))])
 account_routes = APIRouter(prefix="/api/v1", responses=ANSWERS, dependencies=[Depends(allow("admin"))])
 
 
@@ -88,6 +89,31 @@ def _programme(room: Here) -> dict[str, Any]:
     }
 
 
+# -- one's own password and sessions ---------------------------------------------------------------------------------
+@person_routes.put("/password", status_code=204)
+def _change_password(change: NewPassword, who: Asking, request: Request, room: Here) -> None:
+    """Another password for oneself; the other sessions end."""
+    try:
+        room.accounts.change_own_password(who, change.password, change.new, address_of(request))
+    except UsageError as error:
+        raise Problem("body-invalid", error.reason) from None
+    room.note(who.name, "password-changed", who.name)
+
+
+@person_routes.get("/sessions")
+def _sessions(who: Asking, room: Here) -> dict[str, Any]:
+    """One's own open sessions."""
+    return {"sessions": room.accounts.own_sessions(who)}
+
+
+@person_routes.delete("/sessions/{session}", status_code=204)
+def _end_session(session: Annotated[str, Path(pattern="^[0-9a-f]{16}$")], who: Asking, room: Here) -> None:
+    """End one of them."""
+    if not room.accounts.end_session(who, session):
+        raise Problem("not-found")
+    room.note(who.name, "session-ended", who.name)
+
+
 # -- accounts --------------------------------------------------------------------------------------------------------
 @account_routes.get("/users")
 def _users(room: Here) -> dict[str, Any]:
@@ -127,6 +153,7 @@ def _change_user(name: str, change: ChangedUser, who: Asking, room: Here) -> dic
             raise Problem("not-found")
         if values:
             connection.execute(update(tables.users).where(tables.users.c.id == row.id).values(**values))
+            room.accounts.check_admins(connection)
         connection.execute(delete(tables.sessions).where(tables.sessions.c.user == row.id))
         room.audit.add(connection, who.name, "user-changed", name, changed=sorted(values))
     room.audit.anchor_head(room.store)
@@ -139,4 +166,4 @@ def set_cookie(response: Response, room: Room, token: str) -> None:
 
 
 def _me(who: Principal) -> dict[str, Any]:
-    return {"name": who.name, "role": who.role, "settings": who.settings}
+    return {"name": who.name, "role": who.role, "through": who.through, "settings": who.settings}

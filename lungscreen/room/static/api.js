@@ -29,7 +29,7 @@ export async function call(method, path, body, { version, keepalive = false } = 
     throw new Problem(0, { code: "no-connection", detail: "The service cannot be reached." });
   }
   const kind = answer.headers.get("Content-Type") ?? "";
-  const content = kind.includes("json") ? await answer.json() : null;
+  const content = answer.status !== 204 && kind.includes("json") ? await answer.json() : null;
   if (!answer.ok) throw new Problem(answer.status, content ?? {}, Number(answer.headers.get("Retry-After") ?? 0));
   return answer.status === 202 ? { waiting: true, retryAfter: Number(answer.headers.get("Retry-After") ?? 1), ...content } : content;
 }

@@ -1,6 +1,7 @@
 /** The worklist: in the order that the service gives, which knows what a reader may know. */
-import { Problem, call, get, whoAmI } from "./api.js";
+import { Problem, get, whoAmI } from "./api.js";
 import { date, duration, el, fill, one, say } from "./dom.js";
+import { top } from "./top.js";
 
 const PAGE = 100, REFRESH_MS = 30_000;
 const STATES = /** @type {Record<string, string>} */ ({
@@ -12,7 +13,7 @@ let asked = 0;
 
 /** @param {any} me */
 function bind(me) {
-  fill(one("#me"), `${me.name} (${me.role}) `, el("button", { type: "button", onclick: async () => { await call("POST", "/logout", {}); location.replace("/static/login.html"); } }, "Sign out"));
+  top(me);
   for (const [code, words] of Object.entries(STATES)) one("#state").append(el("option", { value: code }, words));
   let typing = 0;
   one("#q").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(() => show({ q: one("#q").value, offset: 0 }), 250); });
@@ -93,7 +94,7 @@ function line(row, withCad) {
 
 whoAmI().then(async (me) => {
   bind(me);
-  if (!["reader", "arbiter", "lead"].includes(me.role)) fill(one("#trouble"), `A ${me.role} reads no studies: the accounts are managed with “lungscreen room user”.`);
+  if (!["reader", "arbiter", "lead"].includes(me.role)) fill(one("#trouble"), `The role ${me.role} reads no studies.`);
   else await show({});
   document.documentElement.dataset.ready = "yes";
 }).catch((error) => { fill(one("#trouble"), error.message); document.documentElement.dataset.ready = "failed"; });
