@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -108,7 +109,7 @@ def sign(page: Any, password: str = PASSWORD) -> None:
 
 
 def saved(page: Any) -> None:
-    page.locator(".saved", has_text="Saved").wait_for(timeout=10_000)
+    page.locator(".saved", has_text=re.compile("^Saved")).wait_for(timeout=10_000)  # not "Not saved"
 
 
 def test_a_second_reader_session_from_login_to_report(browser: Any, tmp_path: Path) -> None:
