@@ -362,6 +362,11 @@ CODES: dict[str, Code] = {
         "Air and fat both measure too much or too little: all values of the series are off.",
         "Check the scanner's calibration and the series' rescale values; densities may be wrong.",
     ),
+    "values-odd": Code(
+        "notice",
+        "Air in the windpipe, or soft tissue between the lungs, measures what it cannot.",
+        "Check the series' rescale values; look at the windpipe and the heart; densities may be wrong.",
+    ),
     "spacing-resampled": Code(
         "notice", "Unevenly spaced slices were interpolated to even spacing.", "Prefer an evenly spaced reconstruction."
     ),

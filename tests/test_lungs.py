@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from scipy import ndimage
 from lungscreen.errors import VolumeError
 from lungscreen.geometry import Geometry
 from lungscreen.lungs import LungMask, LungsConfig, segment_lungs
+from lungscreen.lungs.references import References, reference_notices
 from lungscreen.phantom import make_phantom, sized
 from lungscreen.records import Acquisition, Exam, Lungs, Patient, Series, Volume
 from lungscreen.series import find_series
@@ -125,6 +126,43 @@ def test_the_same_volume_gives_the_same_mask_and_small_lungs_are_said(plain: tup
     again = segment_lungs(volume, LungsConfig(small_ml=20_000))
     assert np.array_equal(again.mask, lungs.mask)
     assert codes(again) == {"lung-small"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda hu: hu, set()),
+        (lambda hu: hu + 60, {"values-shifted"}),
+        (lambda hu: np.maximum(hu - 60, -1024), {"values-odd"}),
+        (lambda hu: hu + 130, {"values-odd"}),
+        (lambda hu: ((hu + 1024) * 0.9 - 1024).astype(np.int16), {"values-odd"}),
+    ],
+    ids=["as they are", "60 HU too much", "60 HU too little", "130 HU too much", "a tenth too little"],
+)
+def test_air_in_the_windpipe_fat_and_blood_tell_values_that_are_off(
+    change: Callable[[NDArray[np.int16]], NDArray[np.int16]], said: set[str]
+) -> None:
+    """Also in a box around the lungs, where no air outside the body could tell."""
+    made = chest()
+    made.paint(made.ball((0, 0, 0), (170, 115, np.inf)) & ~made.ball((0, 0, 0), (152, 104, np.inf)), -104)
+    within = made.ball((0, 0, 0), (170, 115, np.inf))
+    made.paint(~within, -104)
+    volume = made.volume()
+    lungs = segment_lungs(replace(volume, hu=change(volume.hu)), LungsConfig())
+    assert codes(lungs) == said
+    assert_good(lungs, made, 0.95)
+
+
+def test_what_is_said_of_values_that_are_off_has_them() -> None:
+    (notice,) = reference_notices(References(airway_hu=-910.4, blood_hu=90.0, fat_hu=-48.0))
+    assert (notice.code, notice.text) == (
+        "values-shifted",
+        "Air in the windpipe measures -910 HU and fat -48 HU: all values may be off by as much.",
+    )
+    found = reference_notices(References(airway_hu=-870.0, blood_hu=-21.0, fat_hu=None))
+    assert [notice.code for notice in found] == ["values-odd", "values-odd"]
+    assert not list(reference_notices(References()))
+    assert not list(reference_notices(References(airway_hu=-985.0, blood_hu=110.0, fat_hu=-79.0)))
 
 
 @pytest.mark.parametrize("hu", [40, -250])

@@ -18,6 +18,7 @@ from lungscreen.lungs.find import body_middle, chest_box, find_gas, find_inside,
 from lungscreen.lungs.grid import CoarseGrid
 from lungscreen.lungs.left_out import measure_left_out
 from lungscreen.lungs.mask import LungMask
+from lungscreen.lungs.references import measure_references
 from lungscreen.lungs.refine import refine_border
 from lungscreen.morphology import Mask, dilated
 from lungscreen.records import Volume
@@ -75,6 +76,7 @@ class ClassicalSegmenter:
             airways is not None,
             left_out_ml,
             airways is not None and _height(airways, masses.sides > 0) < AIRWAYS_LOW,
+            measure_references(grid, airways, masses.sides),
         )
 
 

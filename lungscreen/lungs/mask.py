@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lungscreen.lungs.references import References
 
 __all__ = ["LungMask"]
 
@@ -28,3 +30,5 @@ class LungMask:
     """Air inside the chest that looks like lung and is neither in the mask nor airway or bowel."""
     upside_down: bool = False
     """The airways lie low in the lungs: head and feet are probably exchanged."""
+    references: References = field(default_factory=References)
+    """What air in the airways, blood and fat measure."""

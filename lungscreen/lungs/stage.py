@@ -15,6 +15,7 @@ import numpy as np
 from lungscreen.errors import Notice, VolumeError
 from lungscreen.geometry import Vector
 from lungscreen.lungs.mask import LungMask
+from lungscreen.lungs.references import reference_notices
 from lungscreen.records import Lungs, Volume
 
 __all__ = ["SEGMENTERS", "LungSegmenter", "LungsConfig", "segment_lungs"]
@@ -110,6 +111,7 @@ def segment_lungs(volume: Volume, config: LungsConfig) -> Lungs:
             *_cut_notices(bool(apex_cut), bool(base_cut)),
             *_size_notices(right_ml, left_ml, config),
             *_doubt_notices(found, config),
+            *reference_notices(found.references),
         ),
     )
 

@@ -56,6 +56,7 @@ FREE_NOTICES = frozenset(
         "slices-duplicate",
         "slices-damaged",
         "values-uneven",
+        "values-odd",
         "values-shifted",
         "spacing-resampled",
         "gantry-tilt",
