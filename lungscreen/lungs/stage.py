@@ -142,7 +142,7 @@ def _size_notices(right_ml: float, left_ml: float, config: LungsConfig) -> Itera
         if ml == 0:
             yield Notice("lung-missing", f"no air-filled {side} lung was found")
         elif ml < config.small_share * (right_ml + left_ml):
-            text = f"the {side} lung has {ml:.0f} ml of {right_ml + left_ml:.0f} ml: a part of it may be airless and unread"
+            text = f"the {side} lung has {ml:.0f} ml of {right_ml + left_ml:.0f} ml: a part may be airless and unread"
             yield Notice("lung-unequal", text)
     if right_ml + left_ml < config.small_ml:
         yield Notice("lung-small", f"both lungs together have {right_ml + left_ml:.0f} ml")
