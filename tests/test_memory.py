@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from damaged_studies import clean_chest, write_clean
+from batch_hostile import hostile_cases
+from damaged_studies import clean_chest, damaged_studies, write_clean
 from dicom_factory import make_enhanced
-from memory import watch_command
+from memory import Use, watch_command
 from pydicom import dcmread
 
 from lungscreen.sources import MOST_VOXELS
@@ -149,6 +151,37 @@ def test_no_input_takes_more_than_three_gigabytes(name: str, command: str, tmp_p
     assert use.status == 3 or is_read
     assert len(list(out.glob("studies/*/report.json"))) == is_read
     assert is_read or use.processor_s < LONGEST_REFUSAL_S
+
+
+def small_inputs() -> Iterator[tuple[str, Callable[[Path], object]]]:
+    """Every hostile study, every damaged one, and the small inputs that went wrong once."""
+    for hostile in hostile_cases():
+        yield hostile.name, hostile.make
+    for damage in damaged_studies():
+        yield damage.name, damage.make
+    shared = Path(__file__).resolve().parents[2] / "shared" / "cases"
+    for folder in sorted(path for path in shared.glob("*") if path.is_dir()):
+        yield folder.name, lambda target, source=folder: shutil.copytree(source, target)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_small_input_takes_more_than_three_gigabytes_or_hangs(command: str, tmp_path: Path) -> None:
+    """Each in a run of its own, since most of them have the same UIDs."""
+    used: list[tuple[Use, str]] = []
+    for n, (name, make) in enumerate(small_inputs()):
+        folder, out = tmp_path / f"in-{n}", tmp_path / f"out-{n}"
+        make(folder)
+        words = [*COMMANDS[command], str(folder), "--out", str(out)]
+        use = watch_command([sys.executable, "-m", "lungscreen.cli.main", *words])
+        assert use.status in (0, 3), (name, use.output[-2000:])
+        used.append((use, name))
+        for path in (folder, out):
+            shutil.rmtree(path)
+    for title, key in (("MiB", lambda use: use.peak_mb), ("s of the processors", lambda use: use.processor_s)):
+        for use, name in sorted(used, key=lambda pair: -key(pair[0]))[:5]:
+            sys.stdout.write(f"{command} | {len(used)} inputs | {name} | {key(use):.0f} {title}\n")
+    assert max(use.peak_mb for use, _ in used) < MOST_MB
+    assert max(use.processor_s for use, _ in used) < LONGEST_REFUSAL_S
 
 
 def test_a_multi_frame_object_of_one_voxel_too_many_is_refused_by_its_header(tmp_path: Path) -> None:
