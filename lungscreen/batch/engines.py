@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from lungscreen.batch.study import Outcome, Work, run_task
 from lungscreen.batch.tasks import Task
 from lungscreen.errors import LungscreenError, OutputError
+from lungscreen.outputs.registry import import_outputs
 from lungscreen.pipeline import Networks, Pipeline, load_networks, used_weights
 from lungscreen.records import WeightsUsed
 
@@ -80,12 +81,16 @@ class Engine(Protocol):
 
 
 class InProcess:
-    """One study at a time, here: no process is started, the networks load while the inputs are being searched."""
+    """One study at a time, here: no process is started.
+
+    The networks load, and what the outputs are made with, while the inputs are being searched and read.
+    """
 
     def __init__(self, work: Work, models: Models) -> None:
         self._work = work
         self._pool = ThreadPoolExecutor(1, "networks")
         self._networks: Future[Networks] = self._pool.submit(models.load, work.pipeline)
+        self._pool.submit(import_outputs, work.pipeline.outputs.names)
         self._task: Task | None = None
 
     def free(self) -> str:

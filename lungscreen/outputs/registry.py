@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from lungscreen.errors import UsageError
 if TYPE_CHECKING:
     from lungscreen.outputs.interface import Output
 
-__all__ = ["OUTPUTS", "OutputsConfig", "check_extras", "load_output"]
+__all__ = ["OUTPUTS", "OutputsConfig", "check_extras", "import_outputs", "load_output"]
 
 OUTPUTS = {
     "json": "lungscreen.outputs.report_json:ReportJson",
@@ -81,3 +82,11 @@ def load_output(name: str) -> Output:
     module, _, kind = OUTPUTS[name].partition(":")
     output: Output = getattr(importlib.import_module(module), kind)()
     return output
+
+
+def import_outputs(names: Iterable[str]) -> None:
+    """Import what these outputs are made with, before it is needed; what cannot be imported says so when it is."""
+    with suppress(ImportError):
+        for name in names:
+            for module in (OUTPUTS[name].partition(":")[0], *NEEDED.get(name, ())):
+                importlib.import_module(module)
