@@ -25,7 +25,7 @@ from lungscreen.errors import UsageError
 from lungscreen.node import arrivals as arrivals_module
 from lungscreen.node.arrivals import Arrivals, FullError
 from lungscreen.node.config import NodeConfig, read_node_config
-from lungscreen.node.outbox import Outbox
+from lungscreen.node.outbox import Outbox, Outgoing
 from lungscreen.node.run import open_doors
 from lungscreen.node.status import node_status
 from lungscreen.pseudonyms import Pseudonyms
@@ -58,7 +58,30 @@ def not_received(config: NodeConfig) -> dict[str, int]:
 
 
 # -- the whole way ---------------------------------------------------------------------------------------------------
-def test_a_study_goes_in_and_its_results_come_back_once(tmp_path: Path, archive: Archive) -> None:
+def check_batch_knows_what_was_sent(config: NodeConfig, each: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """`batch audit --sent` lists each result; `batch retry` queues those that a destination refused for good."""
+    capsys.readouterr()
+    assert main(["batch", "audit", str(config.results), "--sent", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["destination"], row["state"]) for row in rows] == [("pacs", "sent")] * 2 * each
+    assert all(row["queued"] <= row["sent"] for row in rows)
+    assert main(["batch", "audit", str(config.results), "--sent"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split("\t")[:3] == ["queued", "sent", "committed"]
+    assert {line.split("\t")[6] for line in lines} == {"pacs"}
+    outbox = Outbox(config.results)
+    item = Outgoing(rows[0]["id"], rows[0]["study"], rows[0]["file"], rows[0]["sop_uid"], "", 0)
+    assert outbox.count_refusal(item, "result-refused", "0xA900", 60.0, most=1) == "dead"
+    outbox.close()
+    assert node_status(config)["way"]["dead"] == 1
+    assert main(["batch", "retry", str(config.results)]) == 0
+    assert "1 results queued again" in capsys.readouterr().err
+    assert states(config)["queued"] == 1
+
+
+def test_a_study_goes_in_and_its_results_come_back_once(
+    tmp_path: Path, archive: Archive, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Also when it is sent a second time, when its results come back, and after a restart; again when it grows."""
     config = config_of(tmp_path, send={"pacs": archive.destination()})
     files = slices(tmp_path / "source")
@@ -76,6 +99,8 @@ def test_a_study_goes_in_and_its_results_come_back_once(tmp_path: Path, archive:
         assert len(list(config.returned.rglob("*.dcm"))) == len(first)
         status = node_status(config)
         assert status["studies"]["done"] == 1
+        assert {step: count for step, count in status["way"].items() if count} == {"sent": 1}
+        wait_for(lambda: 'lungscreen_node_studies{step="sent"} 1.0' in (config.results / "node.prom").read_text())
         assert status["receiving"]["instances"] == {
             "kept": len(files) - 1, "again": len(files) - 1, "returned": len(first), "fetched": 0
         }  # fmt: skip
@@ -87,6 +112,7 @@ def test_a_study_goes_in_and_its_results_come_back_once(tmp_path: Path, archive:
     newer = archive.got[len(first) :]
     assert not {d.SOPInstanceUID for d in newer} & {d.SOPInstanceUID for d in first}
     assert states(config)["queued"] == 0
+    check_batch_knows_what_was_sent(config, len(first), capsys)
     names = " ".join(path.name for path in Path(config.folder).rglob("*"))
     assert "ID001" not in names
     assert "1.2.826" not in names

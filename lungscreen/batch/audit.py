@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lungscreen.batch.status import open_ledger
 
-__all__ = ["AUDIT_COLUMNS", "audit_text", "read_audit"]
+__all__ = ["AUDIT_COLUMNS", "SENT_COLUMNS", "audit_text", "read_audit", "sent_text"]
 
 AUDIT_COLUMNS = (
     "started", "ended", "study", "outcome", "code", "user", "host", "worker", "engine", "software", "pipeline_name",
     "pipeline_hash", "input", "weights",
+)  # fmt: skip
+
+SENT_COLUMNS = (
+    "queued", "sent", "committed", "study", "file", "sop_uid", "destination", "state", "refusals", "code", "status",
 )  # fmt: skip
 
 
@@ -42,3 +47,16 @@ def audit_text(rows: Sequence[dict[str, Any]]) -> str:
         weights = ",".join(f"{w['name']}@{w['version']}:{w['sha256'][:12]}" for w in row["weights"])
         lines.append("\t".join([*(str(row[name]) for name in AUDIT_COLUMNS[:-1]), weights]))
     return "\n".join(lines)
+
+
+def sent_text(rows: Sequence[dict[str, Any]]) -> str:
+    """One line a result and destination, columns divided by tabs, under their names; times as in ISO 8601, UTC."""
+    lines = ["\t".join(SENT_COLUMNS)]
+    for row in rows:
+        moments = [_moment(row[name]) for name in SENT_COLUMNS[:3]]
+        lines.append("\t".join([*moments, *(str(row[name]) for name in SENT_COLUMNS[3:])]))
+    return "\n".join(lines)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else ""

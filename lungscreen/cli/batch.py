@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     join.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for night.html and night.json")
     audit = commands.add_parser("audit", help="who ran what, when, on which input, with which weights")
     audit.add_argument("night", type=Path, metavar="NIGHT", help="the results folder of a batch")
+    audit.add_argument("--sent", action="store_true", help="instead: what a node sent where, when, how acknowledged")
     audit.add_argument("--json", action="store_true", help="as a JSON list")
     retry.add_argument("--code", metavar="CODE", help="only those with this code")
 
@@ -187,9 +188,12 @@ def _status(args: argparse.Namespace) -> int:
 
 def _retry(args: argparse.Namespace) -> int:
     from lungscreen.batch.status import retry_studies
+    from lungscreen.node.outbox import retry_outbox
 
     count = retry_studies(args.night, args.code)
     print(f"{count} studies put back; `lungscreen batch run` reads them again.", file=sys.stderr)
+    if letters := retry_outbox(args.night, args.code):
+        print(f"{letters} results queued again; `lungscreen node` sends them.", file=sys.stderr)
     return ExitCode.OK
 
 
@@ -202,10 +206,14 @@ def _join(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from lungscreen.batch.audit import audit_text, read_audit
+    from lungscreen.batch.audit import audit_text, read_audit, sent_text
+    from lungscreen.node.outbox import outbox_rows
 
     rows = read_audit(args.night)
-    print(json.dumps(rows, indent=1) if args.json else audit_text(rows))
+    words = audit_text
+    if args.sent:
+        rows, words = outbox_rows(args.night), sent_text
+    print(json.dumps(rows, indent=1) if args.json else words(rows))
     return ExitCode.OK
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from lungscreen.database import guarded, open_database
 from lungscreen.results.folder import Stamp
 
-__all__ = ["OUTBOX_FILE", "OUTBOX_STATES", "Outbox", "Outgoing"]
+__all__ = ["OUTBOX_FILE", "OUTBOX_STATES", "Outbox", "Outgoing", "outbox_rows", "retry_outbox"]
 
 OUTBOX_FILE = "outbox.sqlite"
 
@@ -283,6 +283,36 @@ class Outbox:
         """Every object with its destination, state, code and status, and when it was queued, sent and committed (POSIX
         seconds; 0: not yet).
         """
-        columns = "destination, study, file, sop_uid, state, refusals, code, status, queued, sent, committed, changed"
+        columns = (
+            "id, destination, study, file, sop_uid, state, refusals, code, status, queued, sent, committed, changed"
+        )
         with self._guard:
             return [dict(row) for row in self._db.execute(f"SELECT {columns} FROM object ORDER BY id")]
+
+
+def outbox_rows(results: Path) -> list[dict[str, Any]]:
+    """What was sent where, when, and how it was acknowledged, as `Outbox.rows`; nothing where no node was run.
+
+    Errors: `ledger-invalid`.
+    """
+    if not (results / OUTBOX_FILE).is_file():
+        return []
+    outbox = Outbox(results, read_only=True)
+    try:
+        return outbox.rows()
+    finally:
+        outbox.close()
+
+
+def retry_outbox(results: Path, code: str | None = None) -> int:
+    """Queue the dead letters again, all or those of one code. Returns how many; 0 where no node was run.
+
+    Errors: `ledger-invalid`, `output-failed`.
+    """
+    if not (results / OUTBOX_FILE).is_file():
+        return 0
+    outbox = Outbox(results)
+    try:
+        return outbox.retry(code)
+    finally:
+        outbox.close()

@@ -21,7 +21,7 @@ from lungscreen.node.arrivals import Arrivals
 from lungscreen.node.config import NodeConfig
 from lungscreen.node.outbox import Outbox
 from lungscreen.node.priors import PriorFetcher, prior_remarks
-from lungscreen.node.status import RECEIVING_FILE
+from lungscreen.node.status import RECEIVING_FILE, write_node_metrics
 from lungscreen.outputs.registry import OutputsConfig, check_extras
 from lungscreen.pipeline import Pipeline, read_pipeline
 from lungscreen.pseudonyms import load_key
@@ -146,6 +146,7 @@ def _keep_arrivals(
                     outbox.note_half_sent(received)
                     LOG.warning("half sent", extra={"fields": {"code": "half-sent", "received": received}})
                 _write_counts(config, arrivals, receiver)
+                write_node_metrics(config, outbox)
             except (OSError, LungscreenError) as error:
                 code = getattr(error, "code", "output-failed")
                 LOG.error("arrivals cannot be handed over", extra={"fields": {"code": code}})

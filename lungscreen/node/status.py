@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from lungscreen.batch.metrics import Gauges
 from lungscreen.batch.status import read_status
 from lungscreen.errors import UsageError
 from lungscreen.files import LEDGER_FILE
 from lungscreen.node.config import NodeConfig
-from lungscreen.node.outbox import OUTBOX_FILE, OUTBOX_STATES, Outbox
+from lungscreen.node.outbox import OUTBOX_FILE, OUTBOX_STATES, Outbox, retry_outbox
 
-__all__ = ["RECEIVING_FILE", "node_status", "node_text", "retry_letters"]
+__all__ = ["RECEIVING_FILE", "STEPS", "node_status", "node_text", "retry_letters", "write_node_metrics"]
 
 RECEIVING_FILE = "receiving.json"
 """Counts of the running node, in the results folder."""
+METRICS_FILE = "node.prom"
+"""The same and the outbox for node_exporter's textfile collector, beside the batch's metrics.prom."""
+STEPS = ("received", "waiting", "running", "read", "not_read", "queued", "sent", "committed", "dead")
+"""Where a study can be on its way. read: it has a result, and none of it is queued for a destination. queued, sent,
+committed, dead: its results, by what is least far."""
 
 
 def node_status(config: NodeConfig) -> dict[str, Any]:
@@ -25,25 +32,72 @@ def node_status(config: NodeConfig) -> dict[str, Any]:
     """
     outbox = _open(config, read_only=True)
     try:
-        rows, half_sent, priors = outbox.rows(), outbox.count_half_sent(), outbox.count_priors()
+        return _numbers(config, outbox) | {"objects": outbox.rows()}
     finally:
         outbox.close()
-    counts: Counter[tuple[str, str]] = Counter((row["destination"], row["state"]) for row in rows)
-    destinations = sorted({*config.send, *(row["destination"] for row in rows)})
+
+
+def _numbers(config: NodeConfig, outbox: Outbox) -> dict[str, Any]:
+    """All of it that is no list of objects."""
+    counts = outbox.counts()
+    destinations = sorted({*config.send, *(name for name, _ in counts)})
+    arriving = sum(folder.is_dir() for folder in config.incoming.glob("*"))
+    studies = read_status(config.results) if (config.results / LEDGER_FILE).is_file() else None
     return {
         "receiving": _receiving(config),
-        "arriving": sum(folder.is_dir() for folder in config.incoming.glob("*")),
-        "half_sent": half_sent,
-        "priors": priors,
-        "studies": read_status(config.results) if (config.results / LEDGER_FILE).is_file() else None,
-        "results": {name: {state: counts[name, state] for state in OUTBOX_STATES} for name in destinations},
-        "objects": rows,
+        "arriving": arriving,
+        "half_sent": outbox.count_half_sent(),
+        "priors": outbox.count_priors(),
+        "studies": studies,
+        "way": _way(arriving, studies, outbox.studies()),
+        "results": {name: {state: counts.get((name, state), 0) for state in OUTBOX_STATES} for name in destinations},
     }
+
+
+def _way(arriving: int, studies: dict[str, Any] | None, sending: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """How many studies are at each step.
+
+    sending: study → the states of its results for destinations.
+    """
+    known = studies or {}
+    way = dict.fromkeys(STEPS, 0)
+    way |= {"received": arriving, "waiting": known.get("waiting", 0), "running": known.get("running", 0)}
+    way["not_read"] = known.get("refused", 0) + known.get("failed", 0)
+    for states in sending.values():
+        way[next(state for state in ("dead", "queued", "sent", "committed") if state in states)] += 1
+    way["read"] = max(0, known.get("done", 0) - len(sending))
+    return way
+
+
+def write_node_metrics(config: NodeConfig, outbox: Outbox) -> None:
+    """Write what there is to watch, in place of the last file. No names, no UIDs, no paths.
+
+    Errors: `ledger-invalid`, `output-failed`.
+    """
+    numbers = _numbers(config, outbox)
+    receiving = numbers["receiving"] or {"instances": {}, "not_received": {}, "associations": 0}
+    results: dict[tuple[str, ...], float] = {
+        (name, state): count for name, counts in numbers["results"].items() for state, count in counts.items()
+    }
+    gauges = Gauges()
+    gauges.add("node_studies", "Studies by the step of their way", _by_name(numbers["way"]), "step")
+    gauges.add("node_half_sent_studies", "Studies that were taken half sent", {(): numbers["half_sent"]})
+    gauges.add("node_results", "Results by destination and state", results, "destination", "state")
+    gauges.add("node_prior_exams", "Earlier exams that were asked for", _by_name(numbers["priors"]), "what")
+    gauges.add("node_instances", "Instances received", _by_name(receiving["instances"]), "what")
+    gauges.add("node_not_received", "Instances not received", _by_name(receiving["not_received"]), "code")
+    gauges.add("node_associations", "Associations that are open", {(): receiving["associations"]})
+    gauges.write(config.results / METRICS_FILE)
+
+
+def _by_name(counts: Mapping[str, int]) -> dict[tuple[str, ...], float]:
+    return {(name,): count for name, count in counts.items()}
 
 
 def node_text(status: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [*_incoming_lines(status), *_study_lines(status["studies"])]
+    on_the_way = ", ".join(f"{count} {step.replace('_', ' ')}" for step, count in status["way"].items())
+    lines = [f"studies on their way: {on_the_way}", *_incoming_lines(status), *_study_lines(status["studies"])]
     for name, counts in status["results"].items():
         lines.append(f"to {name}: " + ", ".join(f"{counts[state]} {state}" for state in OUTBOX_STATES))
     codes = Counter((row["destination"], row["state"], row["code"]) for row in status["objects"] if row["code"])
@@ -83,11 +137,8 @@ def retry_letters(config: NodeConfig) -> int:
 
     Errors: `input-missing`, `ledger-invalid`, `output-failed`.
     """
-    outbox = _open(config)
-    try:
-        return outbox.retry()
-    finally:
-        outbox.close()
+    _open(config, read_only=True).close()
+    return retry_outbox(config.results)
 
 
 def _open(config: NodeConfig, *, read_only: bool = False) -> Outbox:

@@ -1,0 +1,80 @@
+"""DICOM objects of real studies and of phantoms before other people's validators and readers, through `screen`.
+
+`pytest -m slow tests/test_outputs_validators.py`: a few minutes. The small series of every kind are in
+test_outputs_dicom.py.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import shared_folder
+from dicom_results import ALL_DICOM, run_program, validator_errors
+
+from lungscreen.cli.exit_codes import ExitCode
+from lungscreen.cli.main import main
+
+pytestmark = pytest.mark.slow
+
+PHANTOMS = {
+    "small": (["--size", "small", "--seed", "2100"], 8),
+    "small, none": (["--size", "small", "--seed", "2200", "--no-nodules"], 4),
+    "small, many": (["--size", "small", "--seed", "2300", "--nodules", "20"], 2),
+    "small, emphysema": (["--size", "small", "--seed", "2400", "--emphysema", "--arms-down"], 2),
+    "small, JPEG-LS": (["--size", "small", "--seed", "2500", "--syntax", "jpeg-ls", "--cut-apex"], 2),
+    "small, ultra-low": (["--size", "small", "--seed", "2600", "--dose", "ultra-low", "--kernel", "sharp"], 2),
+}
+"""Twenty: what `lungscreen phantom` is asked for, and how many."""
+
+
+def real_studies() -> list[str]:
+    shared = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return sorted(str(path.relative_to(shared)) for part in ("dicom", "lungbox") for path in (shared / part).glob("*"))
+
+
+def check_objects(studies: Path, out: Path) -> int:
+    """No error of any program; returns how many objects there are."""
+    assert main(["screen", str(studies), "--out", str(out), "--outputs", ",".join(ALL_DICOM)]) == ExitCode.OK
+    found = 0
+    for folder in sorted(out.glob("studies/*")):
+        objects = sorted(folder.glob("*.dcm"))
+        found += len(objects)
+        assert validator_errors("dciodvfy", objects) == []
+        assert "Report" in run_program("dsrdump", str(folder / "dicom-sr.dcm"))
+        written = folder / "measured.json"
+        run_program("tid1500reader", "--inputDICOM", str(folder / "dicom-sr.dcm"), "--outputMetadata", str(written))
+        for path in folder.glob("dicom-seg-*.dcm"):
+            segments = folder / path.stem
+            segments.mkdir()
+            words = ["--inputDICOM", str(path), "--outputDirectory", str(segments), "--outputType", "nrrd"]
+            run_program("segimage2itkimage", *words)
+            assert list(segments.glob("*.nrrd"))
+    return found
+
+
+def entity_errors(studies: Path, out: Path) -> list[str]:
+    """What dcentvfy says of slices and objects together, but for elements in which the slices contradict each other (of
+    LUNG1-003 each has a StudyTime of its own: no object can agree with all of them).
+    """
+    slices = [path for path in sorted(studies.rglob("*")) if path.is_file()]
+    torn = {found for line in validator_errors("dcentvfy", slices) for found in re.findall(r"Element=<\w+>", line)}
+    together = validator_errors("dcentvfy", [*slices, *sorted(out.glob("studies/*/*.dcm"))])
+    return [line for line in together if not any(element in line for element in torn)]
+
+
+@pytest.mark.parametrize("name", real_studies())
+def test_objects_of_a_real_study_are_valid(name: str, tmp_path: Path) -> None:
+    study = shared_folder("data", name)
+    assert check_objects(study, tmp_path / "out") >= 5
+    assert entity_errors(study, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", PHANTOMS)
+def test_objects_of_phantoms_are_valid(name: str, tmp_path: Path) -> None:
+    words, count = PHANTOMS[name]
+    studies = tmp_path / "studies"
+    assert main(["phantom", "--out", str(studies), "--patients", str(count), *words]) == ExitCode.OK
+    assert check_objects(studies, tmp_path / "out") >= 5 * count
+    assert entity_errors(studies, tmp_path / "out") == []
