@@ -7,7 +7,7 @@ SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo room browser test-browser test test-all test-dicom test-node chaos check bench bench-room compare docs clean install
+.PHONY: demo room browser test-browser test test-all test-dicom test-validators test-node chaos check bench bench-room compare docs clean install
 
 demo: .venv/installed
 	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7 --overwrite
@@ -39,6 +39,13 @@ test-dicom: .venv/installed-dev
 	@command -v dsrdump >/dev/null && command -v pdftotext >/dev/null || $(SUDO) apt-get install --yes dcmtk poppler-utils
 	$(BIN)/python -m pytest tests/test_outputs_dicom.py tests/test_outputs_pdf.py tests/test_outputs_fhir.py \
 		tests/test_export.py tests/test_deidentify.py
+
+# Results of real studies and phantoms before validators: those of PyPI, PixelMed from Debian, FHIR.js from npm.
+test-validators: .venv/installed-dev
+	@command -v dsrdump >/dev/null && test -e /usr/share/java/pixelmed.jar && command -v java >/dev/null || { $(SUDO) apt-get update && \
+		$(SUDO) apt-get install --yes --no-install-recommends dcmtk libpixelmed-java default-jre-headless; }
+	@test -d .venv/validators/node_modules/fhir || npm install --silent --no-fund --no-audit --prefix .venv/validators fhir@4.12.0
+	$(BIN)/python -m pytest tests/test_outputs_validators.py
 
 # The node beside a real PACS: Orthanc with its DICOMweb plugin, from Debian or Ubuntu.
 test-node: .venv/installed-dev

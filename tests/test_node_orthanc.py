@@ -6,11 +6,14 @@ Orthanc is the PACS: it sends the study, and gets the results back beside it, wh
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,3 +131,67 @@ def test_results_stand_beside_the_study_exactly_once(orthanc: Orthanc, tmp_path:
 def _all_sent(config: Any) -> bool:
     results = node_status(config)["results"]["pacs"]
     return bool(results["sent"]) and not results["queued"]
+
+
+def _is_settled(config: Any) -> bool:
+    """Nothing arrives, waits, is read or is to be sent any more."""
+    way = node_status(config)["way"]
+    return not any(way[step] for step in ("received", "waiting", "running", "queued", "read"))
+
+
+COMPLETE, HALF, NODE_KILLS = 100, 10, 10
+
+
+def start(*words: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "tests.node_storm", *map(str, words)], cwd=Path(__file__).parents[1])
+
+
+def test_a_storm_of_studies_through_kills_and_restarts(orthanc: Orthanc, tmp_path: Path) -> None:
+    """Every complete study has its results in the archive exactly once; half a study is taken as such, and said.
+
+    Two senders at once; ten studies stop half-way; a sender is killed and begins anew; the archive is restarted twice;
+    the node is killed ten times. The networks are made of a few lines: this is about the node.
+    """
+    studies = [add_dicom(tmp_path / "source", n) for n in range(COMPLETE + HALF)]
+    whole, broken = studies[:COMPLETE], studies[COMPLETE:]
+    (done := tmp_path / "done").mkdir()
+    config = config_of(
+        tmp_path, port=orthanc.node_port, send={"pacs": Destination("127.0.0.1", orthanc.dicom, "ORTHANC")}
+    )
+    node = start("node", tmp_path, orthanc.node_port, orthanc.dicom)
+    first = start("send", orthanc.node_port, done, *whole[::2])
+    second = start("send", orthanc.node_port, done, *whole[1::2])
+    halves = start("half", orthanc.node_port, *broken)
+    chance = random.Random(4)
+    try:
+        for n in range(NODE_KILLS):
+            time.sleep(chance.uniform(4.0, 10.0))
+            node.kill()
+            node.wait()
+            if n == 2:
+                second.kill()
+                second.wait()
+                second = start("send", orthanc.node_port, done, *whole[1::2])
+            if n in (4, 7):
+                orthanc.stop()
+                orthanc.start()
+            node = start("node", tmp_path, orthanc.node_port, orthanc.dicom)
+        assert (first.wait(600), second.wait(600), halves.wait(600)) == (0, 0, 0)
+        assert len(list(done.iterdir())) == COMPLETE
+        wait_for(lambda: _is_settled(config), 900)
+    finally:
+        for process in (node, first, second, halves):
+            process.kill()
+            process.wait()
+    status = node_status(config)
+    assert status["studies"]["failed"] == 0
+    assert status["studies"]["done"] >= COMPLETE
+    rows = [row for row in status["objects"] if row["state"] != "superseded"]
+    assert {row["state"] for row in rows} == {"sent"}
+    expected = Counter(row["study"] for row in rows)
+    assert {len(list((config.results / "studies" / key).glob("*.dcm"))) for key in expected} == set(expected.values())
+    for study in whole:
+        uid = f"1.2.826.0.1.{int(study.name[-3:])}"
+        beside = orthanc.series(uid)
+        assert (beside.pop("SR"), beside.pop("DOC")) == (1, 1), (uid, beside)
+    assert status["half_sent"] >= 1

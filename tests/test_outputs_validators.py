@@ -1,22 +1,30 @@
 """DICOM objects of real studies and of phantoms before other people's validators and readers, through `screen`.
 
-`pytest -m slow tests/test_outputs_validators.py`: a few minutes. The small series of every kind are in
+`make test-validators`: some minutes. The small series of every kind are in
 test_outputs_dicom.py.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import shared_folder
-from dicom_results import ALL_DICOM, run_program, validator_errors
+from dicom_results import ALL_DICOM, chest_report, run_program, validator_errors, write_objects
+from report_examples import finish
 
 from lungscreen.cli.exit_codes import ExitCode
 from lungscreen.cli.main import main
+from lungscreen.outputs.registry import load_output
 
 pytestmark = pytest.mark.slow
+
+PIXELMED = Path("/usr/share/java/pixelmed.jar")
+FHIR_JS = Path(__file__).resolve().parents[1] / ".venv" / "validators" / "node_modules" / "fhir"
 
 PHANTOMS = {
     "small": (["--size", "small", "--seed", "2100"], 8),
@@ -79,3 +87,36 @@ def test_objects_of_phantoms_are_valid(name: str, tmp_path: Path) -> None:
     assert main(["phantom", "--out", str(studies), "--patients", str(count), *words]) == ExitCode.OK
     assert check_objects(studies, tmp_path / "out") >= 5 * count
     assert entity_errors(studies, tmp_path / "out") == []
+
+
+@pytest.mark.skipif(not (shutil.which("java") and PIXELMED.exists()), reason="make test-validators installs PixelMed")
+@pytest.mark.parametrize("count", [0, 2])
+def test_pixelmed_finds_no_error_in_the_structured_report(count: int, tmp_path: Path) -> None:
+    """Its templates (TID 1500) know each content item; what a template does not list is a warning, not an error."""
+    paths = write_objects(chest_report(tmp_path / "ct", "axial", count), tmp_path / "out", "dicom")
+    (report,) = (path for path in paths if path.name == "dicom-sr.dcm")
+    limits = [f"-Djdk.xml.xpath{name}Limit=0" for name in ("TotalOp", "ExprOp", "ExprGrp")]
+    command = ["java", *limits, "-cp", str(PIXELMED), "com.pixelmed.validate.DicomSRValidator", str(report)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (ended.stdout + ended.stderr).splitlines()
+    assert "Found Root Template TID_1500 (MeasurementReport)" in lines
+    assert [line for line in lines if "rror" in line and not line.startswith("Warning")] == []
+
+
+FHIR_LOOK = """
+const { Fhir } = require('fhir'), fs = require('fs');
+const found = new Fhir().validate(JSON.parse(fs.readFileSync(process.argv[1], 'utf8')), { errorOnUnexpected: true });
+console.log(JSON.stringify(found.messages.filter(one => ['error', 'fatal'].includes(one.severity))));
+"""
+
+
+@pytest.mark.skipif(not (shutil.which("node") and FHIR_JS.exists()), reason="make test-validators installs FHIR.js")
+@pytest.mark.parametrize("count", [0, 20])
+def test_fhir_js_finds_no_error_in_the_bundle(count: int, tmp_path: Path) -> None:
+    """A second implementation of FHIR R4 beside fhir.resources."""
+    report = chest_report(tmp_path / "ct", "axial", count)
+    (file,) = load_output("fhir").files(finish(report))
+    (tmp_path / "fhir.json").write_text(str(file.content), encoding="utf-8")
+    command = ["node", "-e", FHIR_LOOK, str(tmp_path / "fhir.json")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=FHIR_JS.parents[1])
+    assert json.loads(ended.stdout) == []
