@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from lungscreen.batch.metrics import Gauges
@@ -41,7 +42,7 @@ def _numbers(config: NodeConfig, outbox: Outbox) -> dict[str, Any]:
     """All of it that is no list of objects."""
     counts = outbox.counts()
     destinations = sorted({*config.send, *(name for name, _ in counts)})
-    arriving = sum(folder.is_dir() for folder in config.incoming.glob("*"))
+    arriving = _folders(config.incoming)
     studies = read_status(config.results) if (config.results / LEDGER_FILE).is_file() else None
     return {
         "receiving": _receiving(config),
@@ -49,19 +50,28 @@ def _numbers(config: NodeConfig, outbox: Outbox) -> dict[str, Any]:
         "half_sent": outbox.count_half_sent(),
         "priors": outbox.count_priors(),
         "studies": studies,
-        "way": _way(arriving, studies, outbox.studies()),
+        "way": _way(arriving, _folders(config.inbox), studies, outbox.studies()),
         "results": {name: {state: counts.get((name, state), 0) for state in OUTBOX_STATES} for name in destinations},
     }
 
 
-def _way(arriving: int, studies: dict[str, Any] | None, sending: Mapping[str, Collection[str]]) -> dict[str, int]:
+def _folders(place: Path) -> int:
+    return sum(folder.is_dir() for folder in place.glob("*"))
+
+
+def _way(
+    arriving: int, handed_over: int, studies: dict[str, Any] | None, sending: Mapping[str, Collection[str]]
+) -> dict[str, int]:
     """How many studies are at each step.
 
+    arriving, handed_over: folders of studies that still come, and of those that came.
     sending: study → the states of its results for destinations.
     """
     known = studies or {}
+    entered = sum(known.get(state, 0) for state in ("waiting", "running", "done", "refused", "failed"))
     way = dict.fromkeys(STEPS, 0)
-    way |= {"received": arriving, "waiting": known.get("waiting", 0), "running": known.get("running", 0)}
+    way |= {"waiting": known.get("waiting", 0), "running": known.get("running", 0)}
+    way["received"] = arriving + max(0, handed_over - entered)
     way["not_read"] = known.get("refused", 0) + known.get("failed", 0)
     for states in sending.values():
         way[next(state for state in ("dead", "queued", "sent", "committed") if state in states)] += 1
