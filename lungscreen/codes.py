@@ -64,6 +64,11 @@ CODES: dict[str, Code] = {
         "An image's pixels may show who it is: burned-in annotation or a secondary capture.",
         "Leave it out, or clean it by other means.",
     ),
+    "monitor-alarm": Code(
+        "notice",
+        "A figure of the monitor is no longer what it usually was.",
+        "Do what the alarm's text says; when it is explained, begin anew with `lungscreen monitor --since`.",
+    ),
     "internal-error": Code(
         "refusal",
         "The software failed on this study; the others went on.",

@@ -32,7 +32,7 @@ PACKAGE = Path(lungscreen.__file__).parent
 
 SHARED = (
     "cells", "codes", "config", "database", "days", "dicomfile", "errors", "files", "geometry", "kernels",
-    "library_lines", "logs", "morphology", "operating_points", "patches", "pseudonyms", "records", "sources",
+    "library_lines", "logs", "morphology", "operating_points", "patches", "pseudonyms", "records", "shares", "sources",
     "stopwatch", "text", "threads", "uids", "units", "weights",
 )  # fmt: skip
 """What everybody may use. It knows nobody else."""
@@ -59,6 +59,7 @@ BESIDE = {
     "phantom": {"shared"},
     "evaluation": {"shared", "stages", "result", "outputs"},
     "datasets": {"shared", "stages", "evaluation"},
+    "monitor": {"shared", "stages", "result", "outputs", "batch", "room"},
     "training": {"shared", "stages", "datasets", "evaluation", "phantom"},
 }
 """What stands beside the chain → layers and parts that it may use. Of the others only the words use it."""

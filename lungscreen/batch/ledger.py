@@ -79,6 +79,8 @@ class TaskRow:
     facts: Mapping[str, Any] = field(default_factory=dict)
     finished: str = ""
     worker: str = ""
+    pipeline: str = ""
+    """Of pipeline, weights and outputs."""
     results: Mapping[str, str] = field(default_factory=dict)
     """What was written (`lungscreen.results.folder.ResultsFolder.seal`)."""
 
@@ -473,6 +475,7 @@ def _row(row: sqlite3.Row) -> TaskRow:
         facts=_table(row["facts"]),
         finished=row["finished"],
         worker=row["worker"],
+        pipeline=row["pipeline"],
         results=_table(row["results"]),
     )
 

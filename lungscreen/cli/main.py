@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "data": "make annotated scans ready for training",
     "node": "a DICOM node: a PACS sends studies to it and gets the results back",
     "room": "the reading room: people read studies in a browser, CAD keeps quiet until they have signed",
+    "monitor": "performance after deployment: signed reads and nights over time, with control charts",
     "predict": "send a study to a reading room and wait for its report",
     "train": "make the weights of a network again, or with other data",
 }

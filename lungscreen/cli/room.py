@@ -18,7 +18,7 @@ from lungscreen.logs import tell
 if TYPE_CHECKING:
     from lungscreen.room.core import Room
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "room_of_results", "run"]
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ROLES = ("reader", "arbiter", "lead", "admin", "machine")
@@ -79,23 +79,35 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the subcommand says."""
+    _check_installed()
+    return {"serve": _serve, "user": _user, "export": _export, "audit": _audit, "tiers": _tiers}[args.what](args)
+
+
+def _check_installed() -> None:
     try:
         import fastapi  # noqa: F401 - only whether it is there
     except ModuleNotFoundError:
         raise UsageError("extra-missing", "the reading room is not installed: pip install 'lungscreen[room]'") from None
-    return {"serve": _serve, "user": _user, "export": _export, "audit": _audit, "tiers": _tiers}[args.what](args)
 
 
 def _open(args: argparse.Namespace, secure: bool = False) -> Room:
+    return room_of_results(args.results, args.config, args.database, secure, getattr(args, "key_file", None))
+
+
+def room_of_results(
+    results: Path, config: Path | None, database: str, secure: bool = False, key_file: Path | None = None
+) -> Room:
+    """The room of a results folder, open.
+
+    Errors: `extra-missing`, `input-missing`, and those of `lungscreen.room.core.open_room`.
+    """
+    _check_installed()
     from lungscreen.room.config import read_room_config
     from lungscreen.room.core import open_room
 
-    if not args.results.is_dir():
-        raise UsageError("input-missing", "expected a folder of results", str(args.results))
-    key_file = getattr(args, "key_file", None)
-    return open_room(
-        args.results, read_room_config(args.config), database=args.database, secure=secure, key_file=key_file
-    )
+    if not results.is_dir():
+        raise UsageError("input-missing", "expected a folder of results", str(results))
+    return open_room(results, read_room_config(config), database=database, secure=secure, key_file=key_file)
 
 
 def _serve(args: argparse.Namespace) -> int:

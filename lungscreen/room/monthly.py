@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,20 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from lungscreen.kernels import classify_kernel
-from lungscreen.results.document import ReportDocument
-from lungscreen.results.reader import read_result
-from lungscreen.results.values import UnreadableError
 from lungscreen.room import tables
-from lungscreen.room.double import MANAGEMENT_GROUPS, NEAR_MM
+from lungscreen.room.against_cad import document_of, nodules_of, subgroups_of
+from lungscreen.room.double import MANAGEMENT_GROUPS
 from lungscreen.room.folders import RoomFolders
+from lungscreen.shares import LEAST_OF_A_SHARE, share_of
 
 __all__ = ["month_figures"]
-
-LEAST = 10
-"""A share of fewer than so many is not told."""
-
-Z = 1.959964
 
 MEANING = (
     "CAD's marks against nodules in signed reads, which CAD helped to find; not against truth. First reads were signed "
@@ -41,9 +33,13 @@ def month_figures(connection: Connection, folders: RoomFolders, month: str) -> d
     """
     reads = list(_final_reads(connection, month))
     done = [read for read in reads if read["finished"]]
-    documents = [_document(folders, read) for read in done]
-    marks = [mark for both in zip(done, documents, strict=True) for mark in _nodules(*both)]
-    alone = [mark for both in zip(done, documents, strict=True) for mark in _nodules(*both, before_cad=True)]
+    documents = [document_of(folders, read["pin"]) for read in done]
+    marks = [mark for both in zip(done, documents, strict=True) for mark in nodules_of(both[0]["signed"], both[1])]
+    alone = [
+        mark
+        for both in zip(done, documents, strict=True)
+        for mark in nodules_of(both[0]["signed"], both[1], before_cad=True)
+    ]
     return {
         "month": month,
         "reads": len(reads),
@@ -51,12 +47,12 @@ def month_figures(connection: Connection, folders: RoomFolders, month: str) -> d
         "by_reader": _by_reader(reads),
         "agreement": _agreement(reads),
         "cad": {
-            "sensitivity_against_reads": _share(sum(m["cad"] for m in marks), len(marks)),
-            "sensitivity_against_first_reads": _share(sum(m["cad"] for m in alone), len(alone)),
+            "sensitivity_against_reads": share_of(sum(m["cad"] for m in marks), len(marks)),
+            "sensitivity_against_first_reads": share_of(sum(m["cad"] for m in alone), len(alone)),
             **_changes(done),
         },
-        "subgroups": _subgroups(marks),
-        "least_of_a_share": LEAST,
+        "subgroups": subgroups_of(marks),
+        "least_of_a_share": LEAST_OF_A_SHARE,
         "meaning": MEANING,
     }
 
@@ -111,7 +107,7 @@ def _agreement(reads: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
     """None where there are too few, or all say the same."""
-    if len(pairs) < LEAST:
+    if len(pairs) < LEAST_OF_A_SHARE:
         return None
     first, second = (Counter(side) for side in zip(*pairs, strict=True))
     seen = sum(a == b for a, b in pairs) / len(pairs)
@@ -132,68 +128,7 @@ def _changes(reads: Sequence[dict[str, Any]]) -> dict[str, Any]:
     verdicts = Counter(d["verdict"] for read in reads for d in read["signed"]["content"]["decisions"])
     return {
         "reads_with_a_gate": len(gated),
-        "category_raised": _share(up, len(gated)),
-        "category_lowered": _share(down, len(gated)),
+        "category_raised": share_of(up, len(gated)),
+        "category_lowered": share_of(down, len(gated)),
         "marks": {verdict: verdicts[verdict] for verdict in ("accept", "reject", "unsure")},
     }
-
-
-# -- nodules and subgroups -------------------------------------------------------------------------------------------
-def _document(folders: RoomFolders, read: dict[str, Any]) -> ReportDocument | None:
-    try:
-        return read_result(folders.pinned_report(read["pin"]))
-    except UnreadableError:
-        return None
-
-
-def _nodules(
-    read: dict[str, Any], document: ReportDocument | None, *, before_cad: bool = False
-) -> Iterable[dict[str, Any]]:
-    """Each nodule of a signed read, and whether CAD had it.
-
-    before_cad: those of the first read, which was signed without CAD; none where there was no such read.
-    """
-    signed = read["signed"]["before_cad" if before_cad else "computed"]
-    if document is None or signed is None:
-        return
-    groups = _groups(document)
-    for row in signed["findings"]:
-        apart = [
-            sum((a - b) ** 2 for a, b in zip(row["position_mm"], f.position_mm, strict=True)) ** 0.5
-            for f in document.findings
-        ]
-        reach = max(NEAR_MM, (row["mean_diameter_mm"] or 0.0) / 2)
-        yield {"cad": row["source"] == "cad" or min(apart, default=reach + 1) <= reach, "groups": groups}
-
-
-def _groups(document: ReportDocument) -> dict[str, str]:
-    age = document.person.age if document.person else None
-    dose = document.acquisition.ctdi_vol_mgy
-    return {
-        "sex": (document.person.sex if document.person else None) or document.patient.sex or "unknown",
-        "age": "unknown" if age is None else "under 60" if age < 60 else "60 to 69" if age < 70 else "70 and over",
-        "manufacturer": (document.acquisition.manufacturer or "unknown").strip() or "unknown",
-        "kernel": classify_kernel(document.acquisition.kernel),
-        "dose": "unknown" if dose is None else "low dose (to 3 mGy)" if dose <= 3 else "above 3 mGy",
-    }
-
-
-def _subgroups(marks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for kind in ("sex", "age", "manufacturer", "kernel", "dose"):
-        ordered = sorted(marks, key=lambda mark: mark["groups"][kind])
-        for group, members in itertools.groupby(ordered, key=lambda mark: mark["groups"][kind]):
-            own = list(members)
-            share = _share(sum(mark["cad"] for mark in own), len(own))
-            rows.append({"kind": kind, "group": group, "nodules": len(own), "cad": share})
-    return rows
-
-
-def _share(part: int, whole: int) -> dict[str, Any]:
-    """A share with its 95 % interval (Wilson); of too few, only that."""
-    if whole < LEAST:
-        return {"of": whole, "share": None, "why": f"fewer than {LEAST}"}
-    p, n = part / whole, whole
-    middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z * ((p * (1 - p) + Z * Z / (4 * n)) / n) ** 0.5 / (1 + Z * Z / n)
-    return {"of": n, "share": round(p, 3), "low": round(middle - half, 3), "high": round(middle + half, 3)}
