@@ -78,7 +78,7 @@ docs: .venv/installed-dev
 compare: .venv/installed-dev
 	$(BIN)/python tests/compare_results.py $(BEFORE) $(AFTER)
 
-# Fifty readers scroll, type and mark for two minutes.
+# The viewer's times in a browser; then fifty readers scroll, type and mark for two minutes.
 bench-room: .venv/installed-dev
 	$(BIN)/python -m tests.bench_room
 

@@ -1,4 +1,4 @@
-"""Fifty readers at once: `make bench-room` starts a room, lets them scroll, type and mark, and tells how long it took.
+"""The room's speed: `make bench-room` opens a study in a browser, then lets fifty readers scroll, type and mark.
 
 Each reader has a study of 304 slices of 512 x 512 of their own, fetches its chunks one after the other, saves what they
 said every second and marks a nodule every twenty. The readers are one process beside the service's two.
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,55 @@ async def load(url: str, keys: list[str], seconds: float) -> tuple[dict[str, lis
     return times, wrong
 
 
+STEP = """() => new Promise((done) => {
+    const { viewer } = window.room, times = [];
+    const next = () => {
+        times.push(Number(viewer.root.dataset.frameMs));
+        if (times.length === 100) return done(times);
+        viewer.scroll(1, viewer.panes[0]);
+        requestAnimationFrame(() => requestAnimationFrame(next));
+    };
+    viewer.moveTo([SLICES - 1, 256, 256]);
+    requestAnimationFrame(() => requestAnimationFrame(next));
+})"""
+
+
+def look(url: str, key: str) -> None:
+    """One reader's tab on a study of 304 slices that nobody else asks for: what it shows when, and what it holds."""
+    chromium = shutil.which("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        chromium = None
+    if chromium is None:
+        print("the browser's times are not measured: no Chromium or no Playwright here (make browser)")
+        return
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-precise-memory-info"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.goto(f"{url}/static/login.html")
+        page.get_by_label("Name").fill("reader-0")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_selector("a.open")
+        page.goto(f"{url}/static/read.html?study={key}&watch=1")
+        page.wait_for_selector("#panes[data-complete]", state="attached", timeout=60_000)
+        page.wait_for_selector("html[data-ready=yes]", state="attached")
+        first, whole = (float(page.locator("#panes").get_attribute(f"data-{n}")) / 1000 for n in ("first", "complete"))
+        frames = page.evaluate(STEP.replace("SLICES", str(SHAPE[0])))
+        page.context.new_cdp_session(page).send("HeapProfiler.collectGarbage")
+        held = page.evaluate("() => performance.memory.usedJSHeapSize") / 2**20
+        browser.close()
+    half, most = np.percentile(frames, (50, 95))
+    print(
+        f"browser, load of the machine {os.getloadavg()[0]:.1f}: first image {first:.2f} s, all slices {whole:.2f} s,"
+    )
+    print(
+        f"  an axial step draws four panes in {half:.0f} ms (95 % within {most:.0f} ms), the tab's heap {held:.0f} MB"
+    )
+
+
 def main() -> int:
     """Print a line for each kind of request; 1 where something went wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -186,6 +236,7 @@ def main() -> int:
                     break
                 except httpx.HTTPError:
                     time.sleep(0.1)
+            look(url, keys[0])
             times, wrong = asyncio.run(load(url, keys, options.seconds))
         finally:
             server.terminate()
