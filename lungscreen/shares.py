@@ -19,4 +19,5 @@ def share_of(part: int, whole: int) -> dict[str, Any]:
     p, n = part / whole, whole
     middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * ((p * (1 - p) + Z * Z / (4 * n)) / n) ** 0.5 / (1 + Z * Z / n)
-    return {"of": n, "share": round(p, 3), "low": round(middle - half, 3), "high": round(middle + half, 3)}
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    return {"of": n, "share": round(p, 3), "low": round(low, 3), "high": round(high, 3)}

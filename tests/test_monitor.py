@@ -16,6 +16,7 @@ from lungscreen.monitor import SignedStudy, StudyOutcome, describe_performance, 
 from lungscreen.monitor.chart import ChartConfig, draw_chart
 from lungscreen.monitor.page import monitor_page
 from lungscreen.results.facts import StudyFacts, plain_facts
+from lungscreen.shares import share_of
 
 QUICK = ChartConfig(runs=200)
 DAY = 86400.0
@@ -104,6 +105,13 @@ def test_of_few_reads_nothing_is_claimed(tmp_path: Path) -> None:
     assert groups["sex", "M"]["sensitivity_first_reads"] == {"of": 2, "share": None, "why": "fewer than 10"}
     assert groups["sex", "F"]["sensitivity_first_reads"]["of"] == 18
     assert [row["month"] for row in part["months"]] == ["2026-01"]
+
+
+@pytest.mark.parametrize("whole", [10, 280, 310, 1000])
+def test_an_interval_stays_within_nothing_and_everything(whole: int) -> None:
+    """Rounding errors made -0 % of the lower end."""
+    assert str(share_of(0, whole)["low"]) == "0.0"
+    assert share_of(whole, whole)["high"] <= 1
 
 
 def test_another_pipeline_is_kept_apart() -> None:
