@@ -7,7 +7,7 @@ SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo room browser test-browser test test-all test-dicom test-validators test-node chaos check bench bench-room compare docs clean install
+.PHONY: demo room browser test-browser test test-all test-dicom test-validators test-node chaos check bench bench-room bench-masses compare docs clean install
 
 demo: .venv/installed
 	$(BIN)/lungscreen phantom --out demo/studies --patients 2 --size small --seed 7 --overwrite
@@ -81,6 +81,10 @@ compare: .venv/installed-dev
 # The viewer's times in a browser; then fifty readers scroll, type and mark for two minutes.
 bench-room: .venv/installed-dev
 	$(BIN)/python -m tests.bench_room
+
+# Thirty masses set into real lungs: found, and measured how large. The second look has not learned from these scans.
+bench-masses: .venv/installed-dev
+	$(BIN)/python -m tests.bench_masses --shared $(SHARED) --work bench
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench --shared $(SHARED) --out bench

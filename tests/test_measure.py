@@ -383,10 +383,23 @@ def test_a_mass_is_not_given_to_the_outliner() -> None:
     assert outliner.asked == 0
     assert known.measurement is not None
     assert known.measurement.mean_diameter_mm == pytest.approx(42.0, abs=1.5)
-    (unknown,) = measure_nodules(volume, None, (Candidate(centre, 28.0, 0.9),), outliner=outliner)
+    (unknown,) = measure_nodules(volume, None, (Candidate(centre, 19.0, 0.9),), outliner=outliner)
     assert outliner.asked == 2
     assert unknown.measurement is not None
     assert unknown.measurement.mean_diameter_mm > 30
+
+
+def test_a_mass_that_the_lungs_lack_is_measured_whole() -> None:
+    """The lungs' mask leaves a mass of 40 mm out, and what is drawn of it is half as wide."""
+    geometry = grid(shape=(70, 70, 70), spacing=(1.2, 1.2, 1.2))
+    centre = centre_of(geometry)
+    hu = body(geometry, centre, (20.0, 20.0, 20.0))
+    volume = volume_of(hu, geometry)
+    lungs = Lungs((hu < -500).astype(np.uint8), 1000.0, 1000.0)
+    assert not lungs.mask[35, 35, 35]
+    (mass,) = measure_nodules(volume, lungs, (Candidate(centre, 22.0, 0.9),))
+    assert mass.measurement is not None
+    assert mass.measurement.effective_diameter_mm == pytest.approx(40.0, abs=2.0)
 
 
 # -- what cannot be measured is said ---------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from lungscreen.measure.sizes import (
     without_spikes,
 )
 from lungscreen.measure.texture import Texture, describe_texture, total_levels, type_of
+from lungscreen.morphology import closed
 from lungscreen.patches import Patch, cut_patch, to_outline
 from lungscreen.records import Candidate, Lungs, Measured, Measurement, NoduleType, Outline, Volume
 
@@ -48,6 +49,12 @@ GRID_LEFT = 1 / 6
 
 EDGE_SHARE = 0.03
 """Uncertainty from where the edge is put, as a share of the volume: largest error on balls of known volume."""
+
+TRIES, LARGE_TRIES = 2, 5
+"""How often a nodule is outlined by intensities, each time with a diameter nearer to what was found."""
+
+CLOSING_STEP_MM = 4.0
+"""Grid on which the lungs around a large nodule are closed: the ball is far larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +84,12 @@ class MeasureConfig:
     drawn_level: float = 0.4
     """Probability at which the network's outline runs: there, outlines are as large as readers' (chosen on subset
     9)."""
-    drawn_up_to_mm: float = 30.0
+    drawn_up_to_mm: float = 20.0
     """Larger nodules do not fit into what the outlining network sees; they are outlined by intensities and shape."""
+    closing_mm: float = 22.0
+    """Radius of the ball that closes the lungs before a larger nodule is outlined: the lungs' mask may lack it."""
+    large_hint: float = 1.3
+    """How much larger than its hint a larger nodule is looked for at first: what is drawn of a mass ends early."""
 
     def __post_init__(self) -> None:
         if not 0 < self.outline_level <= self.axes_level <= self.edge_level < 1:
@@ -90,7 +101,8 @@ class MeasureConfig:
         if not 0 < self.neck < 1:
             raise ValueError("neck is a share of the thickness: expected more than 0 and less than 1")
         if (
-            min(self.reach_mm, self.largest_mm, self.finest_step_mm, self.drawn_up_to_mm) <= 0
+            min(self.reach_mm, self.largest_mm, self.finest_step_mm, self.drawn_up_to_mm, self.closing_mm) <= 0
+            or self.large_hint <= 0
             or self.lung_margin_mm < 0
         ):
             raise ValueError("lengths in mm must be positive")
@@ -233,36 +245,57 @@ def _refine(volume: Volume, cube: Patch, field: NDArray[np.float32], config: Mea
 def _outline_by_intensity(
     volume: Volume, lungs: Lungs | None, candidate: Candidate, config: MeasureConfig
 ) -> _Drawn | None:
-    """On a patch whose size and grid follow the candidate's diameter; twice, so that a bad diameter matters less."""
+    """On a patch whose size and grid follow the candidate's diameter; more than once, so that a bad diameter matters
+    less.
+    """
     diameter = candidate.diameter_mm
     if not (math.isfinite(diameter) and diameter > 0):
         wide = cut_patch(volume.hu, volume.geometry, candidate.centre_mm, 61, 1.0)
         diameter = estimate_diameter(wide.hu, wide.centre, wide.step_mm, config.reach_mm)
-    first = _try_diameter(volume, lungs, candidate, diameter, config)
-    if first is None:
-        return None
-    found = effective_diameter(float(first.region.mask.sum()) * first.patch.step_mm**3)
-    if 0.8 < found / diameter < 1.25:
-        return first
-    return _try_diameter(volume, lungs, candidate, math.sqrt(found * diameter), config) or first
+    large = diameter > config.drawn_up_to_mm
+    diameter *= config.large_hint if large else 1.0
+    drawn = None
+    for _ in range(LARGE_TRIES if large else TRIES):
+        again = _try_diameter(volume, lungs, candidate, diameter, large, config)
+        if again is None:
+            break
+        drawn = again
+        found = effective_diameter(float(drawn.region.mask.sum()) * drawn.patch.step_mm**3)
+        if 0.8 < found / diameter < 1.25:
+            break
+        diameter = math.sqrt(found * diameter)
+    return drawn
 
 
 def _try_diameter(
-    volume: Volume, lungs: Lungs | None, candidate: Candidate, diameter: float, config: MeasureConfig
+    volume: Volume, lungs: Lungs | None, candidate: Candidate, diameter: float, large: bool, config: MeasureConfig
 ) -> _Drawn | None:
     diameter = min(max(diameter, 3.0), config.largest_mm)
     half = 0.7 * diameter + 9.0 + config.reach_mm / 2
     step = min(max(config.finest_step_mm, half / 30), 2.0)
     patch = cut_patch(volume.hu, volume.geometry, candidate.centre_mm, 2 * math.ceil(half / step) + 1, step)
-    allowed = None
-    if lungs is not None:
-        margin = max(1, round(config.lung_margin_mm / step))
-        inside = patch.sample(lungs.mask) > 0
-        allowed = np.asarray(ndimage.binary_dilation(inside, iterations=margin)) if inside.any() else None
+    allowed = None if lungs is None else _allowed(volume, lungs, candidate, patch, large, config)
     region = find_region(patch, diameter, config.outline_level, config.neck, allowed, config.reach_mm)
     if region is None:
         return None
     return _Drawn(patch, region, edge_field(patch.hu, region, region.levels, config.outline_level))
+
+
+def _allowed(
+    volume: Volume, lungs: Lungs, candidate: Candidate, patch: Patch, large: bool, config: MeasureConfig
+) -> NDArray[np.bool_] | None:
+    """Where nodule may be: the lungs grown a little, around a large nodule closed; None where no lung is near."""
+    inside = patch.sample(lungs.mask) > 0
+    if large:
+        reach = (len(patch.hu) - 1) / 2 * patch.step_mm + config.closing_mm
+        side = 2 * math.ceil(reach / CLOSING_STEP_MM) + 1
+        wide = cut_patch(volume.hu, volume.geometry, candidate.centre_mm, side, CLOSING_STEP_MM)
+        filled = closed(wide.sample(lungs.mask) > 0, config.closing_mm, (CLOSING_STEP_MM,) * 3)
+        inside |= patch.from_cube(filled.astype(np.float32), CLOSING_STEP_MM) >= 0.5
+    if not inside.any():
+        return None
+    margin = max(1, round(config.lung_margin_mm / patch.step_mm))
+    return np.asarray(ndimage.binary_dilation(inside, iterations=margin))
 
 
 # -- sizes -----------------------------------------------------------------------------------------------------------
