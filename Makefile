@@ -60,7 +60,8 @@ browser:
 
 test-browser: .venv/installed-browser browser
 	$(BIN)/python -m pytest tests/test_room_viewer.py tests/test_room_pages.py tests/test_room_linked.py \
-		tests/test_room_offices.py tests/test_room_complaints.py tests/test_room_serving.py
+		tests/test_room_offices.py tests/test_room_complaints.py tests/test_room_serving.py \
+		tests/test_room_schema.py
 
 chaos: .venv/installed-dev
 	$(BIN)/python -m pytest -s tests/test_batch_kill.py tests/test_batch_hostile.py tests/test_batch_numbers.py \

@@ -286,6 +286,12 @@ def test_the_trail_is_checked_on_request(rooms: Rooms) -> None:
     assert told["rows"] >= len(admin.get("/api/v1/audit").json()["rows"]) - 1 > 0
 
 
+@pytest.mark.parametrize("month", ["0000-01", "9999-12", "2026-13", "2026-1"])
+def test_a_month_that_no_calendar_has_is_refused(rooms: Rooms, month: str) -> None:
+    answer = rooms.client("months", "lead").get(f"/api/v1/monthly?month={month}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "body-invalid")
+
+
 # -- before every route ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("headers", "code"),

@@ -42,7 +42,7 @@ def _check(room: Here) -> dict[str, Any]:
 
 
 @monthly_routes.get("/monthly")
-def _month(room: Here, month: Annotated[str, Query(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$")]) -> dict[str, Any]:
+def _month(room: Here, month: Annotated[str, Query(pattern="^[12][0-9]{3}-(0[1-9]|1[0-2])$")]) -> dict[str, Any]:
     """Reads, agreement, times and what CAD changed; of final reads only."""
     with room.store.read() as connection:
         return month_figures(connection, room.folders, month)
