@@ -166,9 +166,12 @@ def small_inputs() -> Iterator[tuple[str, Callable[[Path], object]]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_small_input_takes_more_than_three_gigabytes_or_hangs(command: str, tmp_path: Path) -> None:
-    """Each in a run of its own, since most of them have the same UIDs."""
+    """Each in a run of its own, since most of them have the same UIDs; those that are read take what a healthy one takes.
+
+    On a busy machine processor time is longer too: run it alone.
+    """
     used: list[tuple[Use, str]] = []
-    for n, (name, make) in enumerate(small_inputs()):
+    for n, (name, make) in enumerate([("the healthy study", write_clean), *small_inputs()]):
         folder, out = tmp_path / f"in-{n}", tmp_path / f"out-{n}"
         make(folder)
         words = [*COMMANDS[command], str(folder), "--out", str(out)]
@@ -181,7 +184,7 @@ def test_no_small_input_takes_more_than_three_gigabytes_or_hangs(command: str, t
         for use, name in sorted(used, key=lambda pair: -key(pair[0]))[:5]:
             sys.stdout.write(f"{command} | {len(used)} inputs | {name} | {key(use):.0f} {title}\n")
     assert max(use.peak_mb for use, _ in used) < MOST_MB
-    assert max(use.processor_s for use, _ in used) < LONGEST_REFUSAL_S
+    assert max(use.processor_s for use, _ in used) < LONGEST_REFUSAL_S + used[0][0].processor_s
 
 
 def test_a_multi_frame_object_of_one_voxel_too_many_is_refused_by_its_header(tmp_path: Path) -> None:
