@@ -166,7 +166,7 @@ def small_inputs() -> Iterator[tuple[str, Callable[[Path], object]]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_small_input_takes_more_than_three_gigabytes_or_hangs(command: str, tmp_path: Path) -> None:
-    """Each in a run of its own, since most of them have the same UIDs; those that are read take what a healthy one takes.
+    """Each in a run of its own, since most have the same UIDs; those that are read take what a healthy one takes.
 
     On a busy machine processor time is longer too: run it alone.
     """
