@@ -140,6 +140,7 @@ def test_a_second_reader_session_from_login_to_report(browser: Any, tmp_path: Pa
         page.locator(".editor").get_by_label("Note").fill("seen twice")
         page.locator(".nodule.reader", has_text="8.3 mm").wait_for(timeout=10_000)  # 9.4 and 7.1 → 8.25 → 8.3
         saved(page)
+        page.get_by_text("You say otherwise than the product").wait_for(timeout=60_000)  # it is measured: may be signed
 
         sign(page, "not the password")
         page.locator("#dialog").get_by_role("alert").filter(has_text="assword").wait_for()
